@@ -1,0 +1,3 @@
+//! The process: launch, names, signals, the admin listener.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Provider languages: what their bodies and events say.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! One request and its reply, from its head to its receipt.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,98 @@
+//! What waits: clock, sockets, tasks. One production host, another in `tests/sim`.
+//!
+//! Everything above is generic over [`Host`] with static dispatch; nobody else knows which
+//! host runs. Bytes land in buffers that the connection owns ([`RxBuf`], [`TxBuf`]), and
+//! what is in flight lives in the [`Link`], never in a future: a future that is dropped
+//! half way loses nothing and frees nothing that the kernel may still write to. So a
+//! completion-based socket layer can stand behind the same seam.
+
+#![forbid(unsafe_code)]
+
+use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::time::Instant;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+/// The world outside a shard.
+pub trait Host: Clone + 'static {
+    /// A connected byte stream.
+    type Stream: Link;
+    /// A bound, listening socket.
+    type Listener: 'static;
+
+    /// The monotonic time. Cheap enough to ask at every step of an exchange.
+    fn now(&self) -> Instant;
+
+    /// Nanoseconds since 1970-01-01 UTC, for logs and `Date` only.
+    fn wall_nanos(&self) -> u64;
+
+    /// Waits until `at`; may be late by the host's resolution, never early.
+    fn sleep_until(&self, at: Instant) -> impl Future<Output = ()>;
+
+    /// Binds and listens with `SO_REUSEPORT`, so that each shard has its own listener.
+    ///
+    /// # Errors
+    /// What the kernel says: address in use, permission, no descriptors.
+    fn listen(&self, at: SocketAddr) -> io::Result<Self::Listener>;
+
+    /// The address a listener got (port 0 is filled in).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    fn local_addr(&self, listener: &Self::Listener) -> io::Result<SocketAddr>;
+
+    /// Waits for the next connection; `TCP_NODELAY` is set on it.
+    fn accept(&self, on: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Connects to an address (never a name); `TCP_NODELAY` is set.
+    fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Runs `task` on this shard, detached.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// Lets other tasks run.
+    fn breathe(&self) -> impl Future<Output = ()>;
+}
+
+/// A connected byte stream. Dropping it closes it.
+pub trait Link: 'static {
+    /// Reads what is there into `rx`, at most what fits into its room; `Ok(0)` is the end.
+    /// While it is pending no block is held for it by `rx`.
+    ///
+    /// Dropping the caller's future half way loses no byte: call again later.
+    ///
+    /// # Errors
+    /// What the kernel says, e.g. connection reset. The link is then unusable.
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>>;
+
+    /// Writes all of `tx`; ready when it is empty. Progress is kept in `tx` or in the link,
+    /// so the call may be repeated (with the same `tx`) after a dropped future.
+    ///
+    /// # Errors
+    /// What the kernel says, e.g. broken pipe. The link is then unusable.
+    fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>>;
+
+    /// Sends FIN: nothing more will be written. Reading goes on.
+    fn finish(&mut self);
+
+    /// Who is at the other end.
+    fn peer(&self) -> Option<SocketAddr>;
+}
+
+/// [`Link::poll_read`] as a future.
+///
+/// # Errors
+/// As [`Link::poll_read`].
+pub async fn read<L: Link>(link: &mut L, rx: &mut RxBuf) -> io::Result<usize> {
+    poll_fn(|cx| link.poll_read(cx, rx)).await
+}
+
+/// [`Link::poll_flush`] as a future.
+///
+/// # Errors
+/// As [`Link::poll_flush`].
+pub async fn flush<L: Link>(link: &mut L, tx: &mut TxBuf) -> io::Result<()> {
+    poll_fn(|cx| link.poll_flush(cx, tx)).await
+}

@@ -1,0 +1,3 @@
+//! Decisions: who may, which target, in what order. Verdicts are returned, never acted on.
+
+#![forbid(unsafe_code)]

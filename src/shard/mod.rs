@@ -1,0 +1,3 @@
+//! One CPU: its listener, pools, deadlines and counters.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! The simulated provider.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! What is counted, and how it is shown.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! Every `unsafe` line of the program, each with its invariant and a test.
+//!
+//! Nothing outside this folder may hold `unsafe`; `tests/tidy.rs` checks it.

@@ -1,0 +1,1 @@
+//! JSON on the wire (RFC 8259).

@@ -1,0 +1,7 @@
+//! What bytes mean: HTTP/1.1, server-sent events, JSON. Bytes in, positions and verdicts out; no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod http1;
+pub mod json;
+pub mod sse;
