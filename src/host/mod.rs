@@ -8,6 +8,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod launch;
+pub mod mesh;
+pub mod uring;
+
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use std::future::{Future, poll_fn};

@@ -1,0 +1,109 @@
+//! The production host on glommio's own TCP: readiness through its ring, plain `recv` and
+//! `send` when ready.
+//!
+//! The kernel never holds one of our buffers across an await here, so a read that is
+//! dropped by a timeout loses nothing. While a read waits its block is back in the pool.
+
+use super::{Host, Link, clock};
+use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::time::Instant;
+use futures_lite::io::{AsyncRead, AsyncWrite};
+use glommio::net::{TcpListener, TcpStream};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// Glommio's executor and TCP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uring;
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct Tcp(TcpStream);
+
+impl Host for Uring {
+    type Stream = Tcp;
+    type Listener = TcpListener;
+
+    fn now(&self) -> Instant {
+        clock::now()
+    }
+
+    fn wall_nanos(&self) -> u64 {
+        clock::wall_nanos()
+    }
+
+    async fn sleep_until(&self, at: Instant) {
+        glommio::timer::sleep(at.since(clock::now())).await;
+    }
+
+    fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
+        TcpListener::bind(at).map_err(io::Error::from)
+    }
+
+    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
+        listener.local_addr().map_err(io::Error::from)
+    }
+
+    async fn accept(&self, on: &TcpListener) -> io::Result<Tcp> {
+        let stream = on.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(Tcp(stream))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an address is given: no name is looked up"
+    )]
+    async fn connect(&self, to: SocketAddr) -> io::Result<Tcp> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Tcp(stream))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        drop(glommio::spawn_local(task).detach());
+    }
+
+    async fn breathe(&self) {
+        glommio::executor().yield_task_queue_now().await;
+    }
+}
+
+impl Link for Tcp {
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.0).poll_read(cx, rx.space());
+        let got = if let Poll::Ready(Ok(got)) = &outcome {
+            *got
+        } else {
+            0
+        };
+        rx.commit(got);
+        outcome
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>> {
+        while !tx.is_empty() {
+            match Pin::new(&mut self.0).poll_write(cx, tx.unsent()) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(sent)) => tx.sent(sent),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self) {
+        // Glommio shuts the writing side down at once; a socket that is gone already
+        // needs no FIN, so its error says nothing.
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(_gone)) = Pin::new(&mut self.0).poll_close(&mut cx) {}
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
+}
