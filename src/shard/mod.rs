@@ -1,3 +1,6 @@
 //! One CPU: its listener, pools, deadlines and counters.
 
 #![forbid(unsafe_code)]
+
+pub mod deadline;
+pub mod pool;

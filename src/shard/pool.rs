@@ -1,0 +1,109 @@
+//! The idle upstream connections of a shard, per target address book.
+//!
+//! Last in, first out: the warmest connection is used first and the coldest age out.
+//!
+//! Invariants
+//! - I1 Only a connection whose exchange ended cleanly is put here: its answer was read to
+//!   the end, no byte was left over, both sides allowed keep-alive.
+//! - I2 A connection on which anything arrived while it was idle (bytes or FIN) is never
+//!   lent: an answer nobody asked for must not become the answer to the next request.
+//! - I3 At most `idle_max` connections a target, none older than `age_max`, none idle for
+//!   longer than `idle`.
+
+use crate::base::bufpool::BufPool;
+use crate::base::bytes::RxBuf;
+use crate::base::time::Instant;
+use crate::config::Pool as Settings;
+use crate::host::Link;
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Waker};
+
+/// A pooled connection and its history.
+#[derive(Debug)]
+pub struct Pooled<L> {
+    /// The connection.
+    pub link: L,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Since when it is idle.
+    idle_since: Instant,
+}
+
+/// The idle connections to one provider.
+#[derive(Debug)]
+pub struct Pool<L> {
+    idle: RefCell<Vec<Pooled<L>>>,
+    leased: Cell<usize>,
+    settings: Settings,
+}
+
+impl<L: Link> Pool<L> {
+    /// An empty pool.
+    pub fn new(settings: Settings) -> Self {
+        Self { idle: RefCell::default(), leased: Cell::new(0), settings }
+    }
+
+    /// Idle connections.
+    pub fn idle(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Connections in use.
+    pub fn leased(&self) -> usize {
+        self.leased.get()
+    }
+
+    /// A connection left for use, fresh or reused.
+    pub fn note_lease(&self) {
+        self.leased.set(self.leased.get() + 1);
+    }
+
+    /// A connection in use was closed or came back.
+    pub fn note_return(&self) {
+        self.leased.set(self.leased.get().saturating_sub(1));
+    }
+
+    /// The warmest connection that is still silent and young enough; the others found on
+    /// the way are closed.
+    pub fn take(&self, now: Instant, buffers: &BufPool) -> Option<Pooled<L>> {
+        loop {
+            let mut found = self.idle.borrow_mut().pop()?;
+            if self.is_fresh(&found, now) && is_silent(&mut found.link, buffers) {
+                return Some(found);
+            }
+        }
+    }
+
+    /// Puts a connection back after a clean exchange (I1); closes it when the pool is full
+    /// or it has lived long enough.
+    pub fn put(&self, link: L, opened: Instant, now: Instant) {
+        let pooled = Pooled { link, opened, idle_since: now };
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.settings.idle_max && self.is_fresh(&pooled, now) {
+            idle.push(pooled);
+        }
+    }
+
+    /// Closes what is too old or no longer silent; called on the shard's tick.
+    pub fn sweep(&self, now: Instant, buffers: &BufPool) {
+        self.idle
+            .borrow_mut()
+            .retain_mut(|pooled| self.is_fresh(pooled, now) && is_silent(&mut pooled.link, buffers));
+    }
+
+    /// Closes all idle connections.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
+    fn is_fresh(&self, pooled: &Pooled<L>, now: Instant) -> bool {
+        now.since(pooled.idle_since) < self.settings.idle
+            && now.since(pooled.opened) < self.settings.age_max
+    }
+}
+
+/// I2: nothing has arrived, not even the end.
+fn is_silent<L: Link>(link: &mut L, buffers: &BufPool) -> bool {
+    let mut rx = RxBuf::new(buffers);
+    link.poll_read(&mut Context::from_waker(Waker::noop()), &mut rx).is_pending()
+}
