@@ -1,0 +1,494 @@
+//! The configuration as the program uses it: checked, complete, immutable.
+//!
+//! ```text
+//!   TOML text ──check──► Config ──Arc──► every shard
+//!                          │
+//!                          └──print──► TOML text with every default filled in
+//! ```
+//!
+//! Invariants
+//! - C1 Every index (`Target::provider`, `Fallback::model`) is in range: `check`
+//!   builds them, nobody else does.
+//! - C2 `models` holds the entries of `[models]` in the order of the file, then one implicit
+//!   entry per provider for names of the form `provider/model`.
+//! - C3 No secret is ever shown: [`Secret`] has no `Display`, and its `Debug` hides it.
+//!
+//! Every default stands in [`defaults`] and nowhere else.
+
+use ahash::AHashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Every default value of the file, and the range of what may be written instead.
+pub mod defaults {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::time::Duration;
+
+    const KIB: usize = 1024;
+    const MIB: usize = 1024 * KIB;
+    const GIB: usize = 1024 * MIB;
+
+    /// `server.listen`.
+    pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+    /// `server.admin`.
+    pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+    /// `limits`.
+    pub const LIMITS: super::Limits = super::Limits {
+        head_max: 32 * KIB,
+        target_max: 16 * KIB,
+        fields_max: 100,
+        body_max: 32 * MIB,
+        bodies_max: GIB,
+        body_rate_min: KIB,
+        streams_max: 50_000,
+        connections_max: 100_000,
+    };
+    /// `timeouts`.
+    pub const TIMEOUTS: super::Timeouts = super::Timeouts {
+        connect: Duration::from_secs(2),
+        first_token: Duration::from_secs(30),
+        idle: Duration::from_secs(60),
+        total: Duration::from_secs(600),
+        head: Duration::from_secs(10),
+        body: Duration::from_secs(30),
+        keep_alive: Duration::from_secs(75),
+        stall: Duration::from_secs(30),
+        drain: Duration::from_secs(30),
+    };
+    /// `providers.*.pool`. 25 s: the shortest idle limit of common servers and load balancers
+    /// is 30 s or more, so the gateway closes first and rarely meets a closing connection.
+    pub const POOL: super::Pool = super::Pool {
+        idle_max: 64,
+        idle: Duration::from_secs(25),
+        age_max: Duration::from_secs(600),
+    };
+    /// `retry.attempts_max`.
+    pub const ATTEMPTS: usize = 4;
+    /// `providers.*.api_version`: the last dated release of Azure's API.
+    pub const AZURE_API_VERSION: &str = "2024-10-21";
+    /// `models.*.strategy`.
+    pub const STRATEGY: super::Strategy = super::Strategy::Weighted;
+    /// `models.*.targets[].weight`.
+    pub const WEIGHT: u32 = 1;
+
+    /// Attempts of one exchange, at most: the size of a plan.
+    pub const ATTEMPTS_MAX: usize = 8;
+    /// Targets of one model, at most.
+    pub const TARGETS_MAX: usize = 64;
+    /// Fallbacks of one model, at most.
+    pub const FALLBACKS_MAX: usize = 8;
+    /// Largest weight of a target.
+    pub const WEIGHT_MAX: u32 = 10_000;
+    /// Client keys, at most: each request compares its key with all of them.
+    pub const KEYS_MAX: usize = 4096;
+    /// Providers, at most.
+    pub const PROVIDERS_MAX: usize = 256;
+    /// Models, at most.
+    pub const MODELS_MAX: usize = 4096;
+    /// Addresses to listen on, at most.
+    pub const LISTEN_MAX: usize = 16;
+    /// Shards, at most.
+    pub const SHARDS_MAX: usize = 1024;
+    /// Bytes of a model's name, at most.
+    pub const MODEL_NAME_MAX: usize = 256;
+    /// Bytes of a provider's or a key's name, at most.
+    pub const NAME_MAX: usize = 64;
+    /// Bytes of a secret, at most.
+    pub const SECRET_MAX: usize = 8 * KIB;
+    /// Bytes of a config file, at most.
+    pub const FILE_MAX: usize = 16 * MIB;
+}
+
+/// A checked configuration. Shared as `Arc<Config>`, never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where to listen, on how many shards.
+    pub server: Server,
+    /// What may be held at once.
+    pub limits: Limits,
+    /// How long to wait. A model may have its own: [`Model::timeouts`].
+    pub timeouts: Timeouts,
+    /// Who may ask. Empty = anybody; then every listen address is loopback.
+    pub keys: Vec<Key>,
+    /// Whom to ask, in the order of the file.
+    pub providers: Vec<Provider>,
+    /// The `[models]` entries in the order of the file, then one implicit entry per provider (C2).
+    pub models: Vec<Model>,
+    /// How often to try.
+    pub retry: Retry,
+    pub(super) names: Names,
+}
+
+/// Where names lead.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Names {
+    /// Exact names of `[models]`, without `*`.
+    pub(super) models: AHashMap<String, usize>,
+    /// Providers by name.
+    pub(super) providers: AHashMap<String, usize>,
+    /// `[models."*"]`.
+    pub(super) catch_all: Option<usize>,
+    /// How many of `Config::models` stand in the file.
+    pub(super) listed: usize,
+}
+
+/// What the name in a request leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'a> {
+    /// Index into [`Config::models`].
+    pub index: usize,
+    /// The model.
+    pub model: &'a Model,
+    /// The name that goes upstream for a target without a `model` of its own: what was
+    /// asked for, without `provider/` when that led here.
+    pub forwarded: &'a str,
+}
+
+impl Config {
+    /// The model that `asked` names: the entry of that very name, else `provider/model`,
+    /// else `[models."*"]`. `None`: 404.
+    pub fn find<'a>(&'a self, asked: &'a str) -> Option<Found<'a>> {
+        let (index, forwarded) = self.names.find(asked)?;
+        let model = self.models.get(index)?;
+        Some(Found {
+            index,
+            model,
+            forwarded,
+        })
+    }
+
+    /// The models that `GET /v1/models` lists: those of the file, without `*`.
+    pub fn listed(&self) -> impl Iterator<Item = &Model> {
+        self.models
+            .iter()
+            .take(self.names.listed)
+            .filter(|model| model.name != "*")
+    }
+
+    /// The entries of `[models]` with `*`, without the implicit ones.
+    pub fn written(&self) -> &[Model] {
+        self.models.get(..self.names.listed).unwrap_or_default()
+    }
+
+    /// The provider of a target.
+    pub fn provider(&self, target: &Target) -> Option<&Provider> {
+        self.providers.get(target.provider)
+    }
+}
+
+impl Names {
+    /// Index of the model that `asked` names, and the name to forward.
+    pub(super) fn find<'n>(&self, asked: &'n str) -> Option<(usize, &'n str)> {
+        if let Some(&index) = self.models.get(asked) {
+            return Some((index, asked));
+        }
+        let implicit = asked.split_once('/').and_then(|(provider, model)| {
+            let at = self.providers.get(provider)?;
+            (!model.is_empty()).then_some((self.listed.checked_add(*at)?, model))
+        });
+        implicit.or_else(|| Some((self.catch_all?, asked)))
+    }
+}
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses of the data plane; port 0 takes a free one.
+    pub listen: Vec<SocketAddr>,
+    /// Address of the admin plane; `None` = `"off"`.
+    pub admin: Option<SocketAddr>,
+    /// Number of shards; `None` = `"auto"`: one per CPU that the process may run on.
+    pub shards: Option<usize>,
+}
+
+/// `[limits]`. Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request head or an answer's head, at most.
+    pub head_max: usize,
+    /// Bytes of a request target, at most.
+    pub target_max: usize,
+    /// Header fields of a head, at most.
+    pub fields_max: usize,
+    /// Bytes of a request body, at most.
+    pub body_max: usize,
+    /// Bytes of request bodies held at once, per box.
+    pub bodies_max: usize,
+    /// Bytes per second at which a request body must arrive, after [`Timeouts::body`].
+    pub body_rate_min: usize,
+    /// Exchanges at once, per box; above it 503.
+    pub streams_max: usize,
+    /// Client connections at once, per box.
+    pub connections_max: usize,
+}
+
+/// `[timeouts]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until the provider has accepted the connection. Also per model.
+    pub connect: Duration,
+    /// From the request sent to the first content of the answer. Also per model.
+    pub first_token: Duration,
+    /// Between two reads of an answer. Also per model.
+    pub idle: Duration,
+    /// Over all attempts of an exchange. Also per model.
+    pub total: Duration,
+    /// From a request's first byte to the end of its head.
+    pub head: Duration,
+    /// What a request body may take on top of its size / [`Limits::body_rate_min`].
+    pub body: Duration,
+    /// How long a client connection may wait for its next request.
+    pub keep_alive: Duration,
+    /// How long a client may take no byte of its answer.
+    pub stall: Duration,
+    /// How long running exchanges may go on after SIGTERM.
+    pub drain: Duration,
+}
+
+/// One of `[[keys]]`: a client.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its name, for logs.
+    pub name: String,
+    /// SHA-256 of its secret.
+    pub digest: [u8; 32],
+    /// Where the secret came from.
+    pub source: SecretRef,
+    /// Patterns of the model names that it may ask for: `*`, `prefix*` or a whole name.
+    pub models: Vec<String>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key")
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("models", &self.models)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a secret comes from. Safe to show.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SecretRef {
+    /// An environment variable.
+    Env(String),
+    /// A file; white space at its end is dropped.
+    File(String),
+    /// The SHA-256 itself, in hex; for client keys only.
+    Sha256(String),
+}
+
+/// A provider's API key. Its bytes are visible ASCII, so they fit into a header field.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    source: SecretRef,
+    value: String,
+}
+
+impl Secret {
+    pub(super) fn new(source: SecretRef, value: String) -> Self {
+        Self { source, value }
+    }
+
+    /// The value, to be sent to the provider and nowhere else.
+    pub fn reveal(&self) -> &str {
+        &self.value
+    }
+
+    /// Where it came from.
+    pub fn source(&self) -> &SecretRef {
+        &self.source
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({:?})", self.source)
+    }
+}
+
+/// The language of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// `OpenAI` chat completions, as vLLM, Ollama, llama.cpp, Groq, … speak it too.
+    OpenAi,
+    /// The same bodies with Azure's URLs and its `api-key` header.
+    Azure,
+}
+
+impl Dialect {
+    /// As it is written in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Azure => "azure",
+        }
+    }
+}
+
+/// How bytes travel to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Plain TCP.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl Scheme {
+    /// The port when the URL names none.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+
+    /// As it is written in a URL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
+/// The base URL of a provider, in its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BaseUrl {
+    /// How to connect.
+    pub scheme: Scheme,
+    /// Name or address in lower case; an IPv6 address without brackets.
+    pub host: String,
+    /// Port; the scheme's own when the URL names none.
+    pub port: u16,
+    /// Path without a slash at its end; empty or starts with `/`.
+    pub path: String,
+}
+
+impl BaseUrl {
+    /// The value of the `Host` field: IPv6 in brackets, the port only when it is not the
+    /// scheme's own.
+    pub fn authority(&self) -> String {
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        if self.port == self.scheme.port() {
+            format!("{open}{}{close}", self.host)
+        } else {
+            format!("{open}{}{close}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}://{}{}",
+            self.scheme.name(),
+            self.authority(),
+            self.path
+        )
+    }
+}
+
+/// One of `[providers]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// Its name in the file.
+    pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it is.
+    pub base_url: BaseUrl,
+    /// What to authenticate with.
+    pub api_key: Option<Secret>,
+    /// Azure's `api-version`; `None` for other dialects.
+    pub api_version: Option<String>,
+    /// How many connections to keep.
+    pub pool: Pool,
+}
+
+/// `providers.*.pool`: what each shard keeps of idle connections to a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// Idle connections per shard, at most; 0 = none is kept.
+    pub idle_max: usize,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+    /// How old a connection may be to be used again.
+    pub age_max: Duration,
+}
+
+/// How a model's targets are ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// In proportion to the weights, evenly spread.
+    Weighted,
+    /// One after the other, whatever the weights.
+    RoundRobin,
+    /// Always in the order of the file.
+    Priority,
+}
+
+impl Strategy {
+    /// As it is written in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Weighted => "weighted",
+            Self::RoundRobin => "round_robin",
+            Self::Priority => "priority",
+        }
+    }
+}
+
+/// One of `[models]`, or the implicit `provider/…` of a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// The name that clients ask for; `*` for every other name; `provider/*` when implicit.
+    pub name: String,
+    /// How the targets are ordered.
+    pub strategy: Strategy,
+    /// Who can answer, at least one.
+    pub targets: Vec<Target>,
+    /// Which models to ask when all targets failed, in order. Their own fallbacks are not
+    /// followed, so two models may stand in for each other.
+    pub fallbacks: Vec<Fallback>,
+    /// The timeouts in force for this model.
+    pub timeouts: Timeouts,
+}
+
+/// One way to get an answer for a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Index into [`Config::providers`].
+    pub provider: usize,
+    /// The name upstream; `None` forwards the one that was asked for.
+    pub model: Option<String>,
+    /// Share of the requests, 1 to [`defaults::WEIGHT_MAX`].
+    pub weight: u32,
+}
+
+/// A model that stands in for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Index into [`Config::models`].
+    pub model: usize,
+    /// As it is written in the file: a model's name or `provider/model`.
+    pub name: String,
+    /// The name that goes upstream for a target without a `model` of its own.
+    pub forwarded: String,
+}
+
+/// `[retry]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts of one exchange, the first one and fallbacks included:
+    /// 1 to [`defaults::ATTEMPTS_MAX`].
+    pub attempts_max: usize,
+}
