@@ -13,7 +13,7 @@
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::RxBuf;
 use crate::base::time::Instant;
-use crate::config::Pool as Settings;
+use crate::config::model::Pool as Settings;
 use crate::host::Link;
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};

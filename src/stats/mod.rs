@@ -1,3 +1,10 @@
 //! What is counted, and how it is shown.
+//!
+//! Each shard counts for itself ([`counters::Counters`], plain cells, no atomics); a
+//! scrape asks every shard for a copy and adds them up ([`exposition`]).
 
 #![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod exposition;
+pub mod receipt;

@@ -1,0 +1,72 @@
+//! Which route a method and a path name.
+
+use crate::dialect::openai::Route;
+use crate::wire::http1::Method;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked<'p> {
+    /// A model, through one of the dialect's routes.
+    Model(Route),
+    /// The list of models.
+    Models,
+    /// One model by name.
+    OneModel(&'p [u8]),
+    /// Whether the process lives.
+    Live,
+    /// Whether the process takes requests.
+    Ready,
+    /// The path exists, with these methods.
+    WrongMethod(&'static str),
+    /// No such path.
+    Nothing,
+}
+
+/// The route that `method` and `path` name. Paths are compared as they came: no decoding,
+/// no dot segments, so there is no second spelling of a route.
+pub fn route(method: Method, path: &[u8]) -> Asked<'_> {
+    let asked = match path {
+        b"/v1/chat/completions" => Asked::Model(Route::Chat),
+        b"/v1/completions" => Asked::Model(Route::Completions),
+        b"/v1/embeddings" => Asked::Model(Route::Embeddings),
+        b"/v1/models" => Asked::Models,
+        b"/livez" => Asked::Live,
+        b"/readyz" => Asked::Ready,
+        _ => match path.strip_prefix(b"/v1/models/") {
+            Some(name) if !name.is_empty() => Asked::OneModel(name),
+            _ => return Asked::Nothing,
+        },
+    };
+    match (asked, method) {
+        (Asked::Model(_), Method::Post) => asked,
+        (Asked::Model(_), _) => Asked::WrongMethod("POST"),
+        (_, Method::Get | Method::Head) => asked,
+        _ => Asked::WrongMethod("GET, HEAD"),
+    }
+}
+
+/// The word for a route in logs.
+pub const fn name(route: Route) -> &'static str {
+    match route {
+        Route::Chat => "chat",
+        Route::Completions => "completions",
+        Route::Embeddings => "embeddings",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: each route has one spelling and its own methods.
+    #[test]
+    fn a_route_has_one_spelling_and_its_methods() {
+        assert_eq!(route(Method::Post, b"/v1/chat/completions"), Asked::Model(Route::Chat));
+        assert_eq!(route(Method::Get, b"/v1/chat/completions"), Asked::WrongMethod("POST"));
+        assert_eq!(route(Method::Get, b"/v1/models/a/b"), Asked::OneModel(b"a/b"));
+        assert_eq!(route(Method::Post, b"/livez"), Asked::WrongMethod("GET, HEAD"));
+        for path in ["/", "/v1/models/", "/v1/chat/completions/", "/v1//models", "/V1/models", "/v1/../livez"] {
+            assert_eq!(route(Method::Get, path.as_bytes()), Asked::Nothing, "{path}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the control executor asks of a shard, and what it gets back.
+
+use super::Shard;
+use crate::host::Host;
+use crate::stats::counters::Counters;
+use std::net::SocketAddr;
+
+/// An order from control.
+#[derive(Debug)]
+pub enum Order {
+    /// Answer with a [`Report`].
+    Report,
+    /// New addresses of the provider at this index.
+    Addresses(usize, Vec<SocketAddr>),
+    /// Stop accepting; end connections with their exchanges.
+    Drain,
+}
+
+/// What a shard counts and holds.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Which shard.
+    pub shard: usize,
+    /// Its counters.
+    pub counters: Counters,
+    /// By provider: idle and leased upstream connections.
+    pub pools: Vec<(u64, u64)>,
+    /// Bytes of buffers that are lent out.
+    pub buffers_lent: usize,
+    /// CPU time of the shard's thread, in nanoseconds.
+    pub cpu_nanos: u64,
+}
+
+/// The report of `shard`.
+pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
+    let pools = shard.upstreams.iter().map(|upstream| {
+        (upstream.pool.idle() as u64, upstream.pool.leased() as u64)
+    });
+    Report {
+        shard: shard.index,
+        counters: shard.counters.borrow().clone(),
+        pools: pools.collect(),
+        buffers_lent: shard.buffers.lent(),
+        cpu_nanos,
+    }
+}

@@ -1,0 +1,68 @@
+//! Accepting connections, each in its own task that may fail alone.
+
+use super::{Shard, TICK};
+use crate::exchange::connection::connection;
+use crate::host::Host;
+use futures_lite::FutureExt;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How long accepting pauses when the kernel refuses (no descriptors left).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Accepts connections until the shard drains, each in a task of its own.
+pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
+    while !shard.is_draining() {
+        match shard.host.accept(&listener).await {
+            Ok(link) => accepted(&shard, link),
+            // Out of descriptors or memory, or a client that left the queue: the listener
+            // lives on, but must not spin.
+            Err(_) => shard.host.sleep_until(shard.host.now() + ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+/// Serves one connection in a task of its own. A panic ends this task, is counted, and
+/// leaves every other connection alone.
+pub fn accepted<H: Host>(shard: &Rc<Shard<H>>, link: H::Stream) {
+    let mut counters = shard.counters.borrow_mut();
+    if counters.connections_open >= shard.connections_max {
+        counters.connections_shed += 1;
+        return; // dropping the link closes it
+    }
+    counters.connections += 1;
+    counters.connections_open += 1;
+    drop(counters);
+    let mine = Rc::clone(shard);
+    shard.host.spawn(async move {
+        let served = AssertUnwindSafe(connection(Rc::clone(&mine), link)).catch_unwind().await;
+        let mut counters = mine.counters.borrow_mut();
+        counters.connections_open -= 1;
+        if served.is_err() {
+            counters.panics += 1;
+        }
+    });
+}
+
+/// Fires deadlines and does the shard's regular work, for as long as the shard lives.
+pub async fn ticker<H: Host>(shard: Rc<Shard<H>>) {
+    let mut next_tick = shard.host.now() + TICK;
+    loop {
+        let now = shard.host.now();
+        if now >= next_tick {
+            shard.tick(now);
+            next_tick = now + TICK;
+        }
+        let until = shard.deadlines.fire(now).min(next_tick);
+        let mut sleep = pin!(shard.host.sleep_until(until));
+        poll_fn(|cx| match sleep.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => shard.deadlines.poll_earlier(cx, until),
+        })
+        .await;
+    }
+}

@@ -1,0 +1,211 @@
+//! What one shard counts. Written by that shard alone; copied when scraped.
+
+use super::receipt::{AttemptEnd, End, Receipt};
+use ahash::AHashMap;
+use hdrhistogram::Histogram;
+use std::time::Duration;
+
+/// Largest duration that is told apart, in microseconds (one hour).
+const MICROS_MAX: u64 = 3_600_000_000;
+
+/// A latency histogram in microseconds: 1 µs to 1 h, two significant digits.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    micros: Option<Histogram<u64>>,
+    sum: Duration,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { micros: Histogram::new_with_bounds(1, MICROS_MAX, 2).ok(), sum: Duration::ZERO }
+    }
+}
+
+impl Latency {
+    /// Counts one duration; longer than the range counts as the longest.
+    pub fn record(&mut self, took: Duration) {
+        self.sum += took;
+        if let Some(histogram) = &mut self.micros {
+            histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROS_MAX).max(1));
+        }
+    }
+
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        self.sum += other.sum;
+        if let (Some(mine), Some(theirs)) = (&mut self.micros, &other.micros) {
+            let added = mine.add(theirs);
+            debug_assert!(added.is_ok(), "both have the same bounds");
+        }
+    }
+
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.micros.as_ref().map_or(0, Histogram::len)
+    }
+
+    /// Sum of all.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// How many were at most `bound`.
+    pub fn at_most(&self, bound: Duration) -> u64 {
+        let bound = u64::try_from(bound.as_micros()).unwrap_or(MICROS_MAX);
+        self.micros.as_ref().map_or(0, |h| h.count_between(0, bound))
+    }
+
+    /// The duration that the share `quantile` (0 to 1) did not exceed.
+    pub fn quantile(&self, quantile: f64) -> Duration {
+        Duration::from_micros(self.micros.as_ref().map_or(0, |h| h.value_at_quantile(quantile)))
+    }
+}
+
+/// What is counted per target (a provider, asked for one model).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TargetCounters {
+    /// Attempts by [`AttemptEnd::index`].
+    pub attempts: [u64; AttemptEnd::ALL.len()],
+    /// Attempts that are under way.
+    pub in_flight: u64,
+}
+
+/// Everything that one shard counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Exchanges by (model, status); the model is `None` where none was known.
+    pub requests: AHashMap<(Option<usize>, u16), u64>,
+    /// Faults by [`crate::base::fault::Kind`]'s code.
+    pub faults: AHashMap<&'static str, u64>,
+    /// By target: (model, provider).
+    pub targets: AHashMap<(usize, usize), TargetCounters>,
+    /// Streams by [`End`].
+    pub streams: [u64; 3],
+    /// Streams that are open.
+    pub streams_open: u64,
+    /// Exchanges that are under way.
+    pub exchanges_open: u64,
+    /// Exchanges that began, and receipts written: equal when nothing is under way.
+    pub exchanges: u64,
+    /// See `exchanges`.
+    pub receipts: u64,
+    /// Client connections that are open.
+    pub connections_open: u64,
+    /// Client connections accepted.
+    pub connections: u64,
+    /// Connections that were refused for load.
+    pub connections_shed: u64,
+    /// Tasks that panicked.
+    pub panics: u64,
+    /// Access-log lines that were dropped because the log could not keep up.
+    pub log_dropped: u64,
+    /// Requests sent once more because a reused connection turned out to be closed.
+    pub reconnects: u64,
+    /// Tokens in, tokens out, as reported by providers, by model.
+    pub tokens: AHashMap<usize, (u64, u64)>,
+    /// From first byte to settled.
+    pub duration: Latency,
+    /// From first byte to first content.
+    pub first_content: Latency,
+    /// Duration without the time waited for the provider.
+    pub overhead: Latency,
+}
+
+impl Counters {
+    /// Counts a settled exchange.
+    pub fn settle(&mut self, receipt: &Receipt) {
+        self.receipts += 1;
+        *self.requests.entry((receipt.model, receipt.status)).or_default() += 1;
+        if let Some(fault) = receipt.fault {
+            *self.faults.entry(fault.code()).or_default() += 1;
+        }
+        if let (Some(model), Some(usage)) = (receipt.model, receipt.usage) {
+            let (input, output) = self.tokens.entry(model).or_default();
+            *input = input.saturating_add(usage.input);
+            *output = output.saturating_add(usage.output);
+        }
+        if receipt.is_stream {
+            let place = match receipt.end {
+                End::Done => 0,
+                End::Error => 1,
+                End::Cancelled => 2,
+            };
+            if let Some(count) = self.streams.get_mut(place) {
+                *count += 1;
+            }
+        }
+        let took = receipt.ended.since(receipt.began);
+        self.duration.record(took);
+        if let Some(first) = receipt.first_content {
+            self.first_content.record(first);
+        }
+        if receipt.end == End::Done && !receipt.is_stream {
+            self.overhead.record(took.saturating_sub(receipt.upstream));
+        }
+    }
+
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        for (key, count) in &other.requests {
+            *self.requests.entry(*key).or_default() += count;
+        }
+        for (key, count) in &other.faults {
+            *self.faults.entry(key).or_default() += count;
+        }
+        for (key, theirs) in &other.targets {
+            let mine = self.targets.entry(*key).or_default();
+            mine.in_flight += theirs.in_flight;
+            for (mine, theirs) in mine.attempts.iter_mut().zip(theirs.attempts) {
+                *mine += theirs;
+            }
+        }
+        for (key, (input, output)) in &other.tokens {
+            let mine = self.tokens.entry(*key).or_default();
+            *mine = (mine.0.saturating_add(*input), mine.1.saturating_add(*output));
+        }
+        for (mine, theirs) in self.streams.iter_mut().zip(other.streams) {
+            *mine += theirs;
+        }
+        self.streams_open += other.streams_open;
+        self.exchanges_open += other.exchanges_open;
+        self.exchanges += other.exchanges;
+        self.receipts += other.receipts;
+        self.connections_open += other.connections_open;
+        self.connections += other.connections;
+        self.connections_shed += other.connections_shed;
+        self.panics += other.panics;
+        self.log_dropped += other.log_dropped;
+        self.reconnects += other.reconnects;
+        self.duration.add(&other.duration);
+        self.first_content.add(&other.first_content);
+        self.overhead.add(&other.overhead);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Instant;
+
+    fn receipt(status: u16, micros: u64) -> Receipt {
+        let ended = Instant::from_nanos(micros * 1000);
+        Receipt { status, ended, end: End::Done, ..Receipt::default() }
+    }
+
+    /// Goal: adding shards up is the same as counting on one. Method: the same receipts
+    /// split over two shards in two ways.
+    #[test]
+    fn adding_shards_up_is_counting_on_one() {
+        let receipts: Vec<_> = (1..50).map(|i| receipt(if i % 3 == 0 { 200 } else { 502 }, i * 37)).collect();
+        let (mut one, mut left, mut right) = (Counters::default(), Counters::default(), Counters::default());
+        for (index, receipt) in receipts.iter().enumerate() {
+            one.settle(receipt);
+            if index % 2 == 0 { left.settle(receipt) } else { right.settle(receipt) }
+        }
+        left.add(&right);
+        assert_eq!(left.requests, one.requests);
+        assert_eq!((left.receipts, left.duration.count()), (one.receipts, one.duration.count()));
+        assert_eq!(left.duration.sum(), one.duration.sum());
+        assert_eq!(left.duration.quantile(0.9), one.duration.quantile(0.9));
+    }
+}

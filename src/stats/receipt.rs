@@ -1,0 +1,154 @@
+//! What is known of an exchange when it ends: one receipt each, exactly.
+
+use crate::base::fault::Kind;
+use crate::base::time::Instant;
+use crate::dialect::openai::Usage;
+use std::time::Duration;
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The whole answer was delivered.
+    Done,
+    /// An error was delivered, or the answer was cut off.
+    Error,
+    /// The client went away first.
+    #[default]
+    Cancelled,
+}
+
+impl End {
+    /// Metric label and log word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AttemptEnd {
+    /// A whole answer.
+    Done,
+    /// The provider answered with an error status.
+    Refused,
+    /// It failed before any content went downstream.
+    Failed,
+    /// It failed after content went downstream.
+    Cut,
+    /// The client went away.
+    Cancelled,
+}
+
+impl AttemptEnd {
+    /// All of them, in the order of [`AttemptEnd::index`].
+    pub const ALL: [Self; 5] =
+        [Self::Done, Self::Refused, Self::Failed, Self::Cut, Self::Cancelled];
+
+    /// Its place in tables.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Failed => 2,
+            Self::Cut => 3,
+            Self::Cancelled => 4,
+        }
+    }
+
+    /// Metric label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Cut => "cut",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// A random name for an exchange; shown as 32 hex digits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RequestId(pub [u8; 32]);
+
+impl RequestId {
+    /// The id made of two random words.
+    pub fn new(high: u64, low: u64) -> Self {
+        let mut text = [b'0'; 32];
+        for (index, place) in text.iter_mut().enumerate() {
+            let word = if index < 16 { high } else { low };
+            let digit = (word >> (60 - 4 * (index % 16))) & 15;
+            *place = b"0123456789abcdef".get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0');
+        }
+        Self(text)
+    }
+
+    /// Its digits.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What is known of an exchange when it ends. Indices point into the exchange's own
+/// configuration snapshot; `None` = it did not get that far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Receipt {
+    /// Its name.
+    pub id: RequestId,
+    /// First byte of the request.
+    pub began: Instant,
+    /// Settled at.
+    pub ended: Instant,
+    /// Index of the client key.
+    pub key: Option<usize>,
+    /// Which route was asked.
+    pub route: Option<crate::dialect::openai::Route>,
+    /// Index of the model.
+    pub model: Option<usize>,
+    /// Index of the provider that answered last.
+    pub provider: Option<usize>,
+    /// Status sent downstream; 0 when none was.
+    pub status: u16,
+    /// What went wrong, if anything.
+    pub fault: Option<Kind>,
+    /// How it ended.
+    pub end: End,
+    /// Attempts made.
+    pub attempts: u8,
+    /// Whether a stream was asked for.
+    pub is_stream: bool,
+    /// Tokens that the provider reported.
+    pub usage: Option<Usage>,
+    /// From the request's first byte to the first content sent downstream.
+    pub first_content: Option<Duration>,
+    /// Time that was spent waiting for the provider.
+    pub upstream: Duration,
+    /// Bytes of the request's body.
+    pub bytes_in: u64,
+    /// Events relayed.
+    pub events: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an id is 32 hex digits, high word first.
+    #[test]
+    fn an_id_is_32_hex_digits() {
+        let id = RequestId::new(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+        assert_eq!(id.bytes(), b"0123456789abcdeffedcba9876543210");
+    }
+
+    /// Goal: tables by attempt end have one place each.
+    #[test]
+    fn attempt_ends_have_one_place_each() {
+        for (index, end) in AttemptEnd::ALL.iter().enumerate() {
+            assert_eq!(end.index(), index);
+        }
+    }
+}
