@@ -2,6 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod fault;
+mod keys;
 pub mod model;
+pub mod print;
+mod upstreams;
+mod value;
+mod walk;
 
+pub use check::{Checked, FixedSecrets, Secrets, check};
+pub use fault::{Fault, Faults};
 pub use model::Config;
+
+#[cfg(test)]
+mod tests;

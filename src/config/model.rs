@@ -25,9 +25,9 @@ pub mod defaults {
     use std::net::{IpAddr, Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
-    const KIB: usize = 1024;
-    const MIB: usize = 1024 * KIB;
-    const GIB: usize = 1024 * MIB;
+    pub(crate) const KIB: usize = 1024;
+    pub(crate) const MIB: usize = 1024 * KIB;
+    pub(crate) const GIB: usize = 1024 * MIB;
 
     /// `server.listen`.
     pub const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -97,7 +97,7 @@ pub mod defaults {
     /// Bytes of a secret, at most.
     pub const SECRET_MAX: usize = 8 * KIB;
     /// Bytes of a config file, at most.
-    pub const FILE_MAX: usize = 16 * MIB;
+    pub const FILE_MAX: usize = 4 * MIB;
 }
 
 /// A checked configuration. Shared as `Arc<Config>`, never changed.
@@ -180,14 +180,18 @@ impl Config {
 impl Names {
     /// Index of the model that `asked` names, and the name to forward.
     pub(super) fn find<'n>(&self, asked: &'n str) -> Option<(usize, &'n str)> {
+        self.find_named(asked)
+            .or_else(|| Some((self.catch_all?, asked)))
+    }
+
+    /// The same without `[models."*"]`.
+    pub(super) fn find_named<'n>(&self, asked: &'n str) -> Option<(usize, &'n str)> {
         if let Some(&index) = self.models.get(asked) {
             return Some((index, asked));
         }
-        let implicit = asked.split_once('/').and_then(|(provider, model)| {
-            let at = self.providers.get(provider)?;
-            (!model.is_empty()).then_some((self.listed.checked_add(*at)?, model))
-        });
-        implicit.or_else(|| Some((self.catch_all?, asked)))
+        let (provider, model) = asked.split_once('/')?;
+        let at = self.providers.get(provider)?;
+        (!model.is_empty()).then_some((self.listed.checked_add(*at)?, model))
     }
 }
 

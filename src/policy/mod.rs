@@ -1,3 +1,6 @@
 //! Decisions: who may, which target, in what order. Verdicts are returned, never acted on.
 
 #![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod plan;

@@ -1,0 +1,57 @@
+//! Reads a config file and what its references to secrets lead to.
+//!
+//! The reading is done here, the understanding in [`crate::config`]. Everything that is read
+//! has a limit, also when the path names a device that never ends.
+
+use crate::config::model::defaults::{FILE_MAX, SECRET_MAX};
+use crate::config::{Checked, Secrets, check};
+use std::env::{self, VarError};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The environment and the file system of this process. A relative path begins at the
+/// working directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct System;
+
+impl Secrets for System {
+    fn env(&self, name: &str) -> Result<Option<String>, String> {
+        match env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(VarError::NotPresent) => Ok(None),
+            Err(VarError::NotUnicode(_)) => Err("it is not UTF-8".to_owned()),
+        }
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        // White space around the secret is cut off later; twice the limit leaves room for it.
+        read(Path::new(path), 2 * SECRET_MAX)
+    }
+}
+
+/// Reads and checks the config file at `path`.
+///
+/// # Errors
+/// What to say: why it cannot be read, or all its faults as `file:line:column: text` lines.
+pub fn load(path: &Path) -> Result<Checked, String> {
+    let name = path.display().to_string();
+    let text = read(path, FILE_MAX).map_err(|why| format!("{name}: cannot be read: {why}"))?;
+    check(&text, &System).map_err(|faults| faults.show(&name))
+}
+
+/// The text of a file of at most `max` bytes.
+fn read(path: &Path, max: usize) -> Result<String, String> {
+    let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|error| error.to_string())?;
+    if bytes.len() > max {
+        return Err(format!("it is larger than {max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        format!("it is not UTF-8 at byte {at}")
+    })
+}

@@ -1,0 +1,163 @@
+//! A config as TOML text with every default filled in, secrets as references.
+//!
+//! Invariants
+//! - P1 Checking the text gives the same config (with the same [`super::Secrets`]).
+//! - P2 The text shows where secrets come from, never what they are.
+
+use super::model::{Config, Model, Provider, SecretRef, Timeouts};
+use super::value::{show_duration, show_size};
+use std::fmt::{self, Display, Formatter};
+
+/// The whole config, to be written out.
+#[derive(Clone, Copy, Debug)]
+pub struct Printed<'c>(pub &'c Config);
+
+impl Display for Printed<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        server(f, config)?;
+        limits(f, config)?;
+        timeouts(f, config)?;
+        writeln!(f, "\n[retry]\nattempts_max = {}", config.retry.attempts_max)?;
+        for key in &config.keys {
+            writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;
+            writeln!(f, "secret = {}", reference(&key.source))?;
+            writeln!(f, "models = {}", list(&key.models))?;
+        }
+        for one in &config.providers {
+            provider(f, one)?;
+        }
+        for one in config.written() {
+            model(f, config, one)?;
+        }
+        Ok(())
+    }
+}
+
+fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let server = &config.server;
+    let listen: Vec<_> = server.listen.iter().map(ToString::to_string).collect();
+    let admin = server
+        .admin
+        .map_or_else(|| "off".to_owned(), |at| at.to_string());
+    writeln!(f, "[server]\nlisten = {}", list(&listen))?;
+    writeln!(f, "admin = {}", quoted(&admin))?;
+    match server.shards {
+        Some(shards) => writeln!(f, "shards = {shards}"),
+        None => writeln!(f, "shards = \"auto\""),
+    }
+}
+
+fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let l = config.limits;
+    writeln!(f, "\n[limits]")?;
+    for (key, bytes) in [
+        ("head_max", l.head_max),
+        ("target_max", l.target_max),
+        ("body_max", l.body_max),
+        ("bodies_max", l.bodies_max),
+        ("body_rate_min", l.body_rate_min),
+    ] {
+        writeln!(f, "{key} = \"{}\"", show_size(bytes))?;
+    }
+    for (key, count) in [
+        ("fields_max", l.fields_max),
+        ("streams_max", l.streams_max),
+        ("connections_max", l.connections_max),
+    ] {
+        writeln!(f, "{key} = {count}")?;
+    }
+    Ok(())
+}
+
+fn timeouts(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let t = config.timeouts;
+    writeln!(f, "\n[timeouts]")?;
+    model_timeouts(f, &t)?;
+    for (key, length) in [
+        ("head", t.head),
+        ("body", t.body),
+        ("keep_alive", t.keep_alive),
+        ("stall", t.stall),
+        ("drain", t.drain),
+    ] {
+        writeln!(f, "{key} = \"{}\"", show_duration(length))?;
+    }
+    Ok(())
+}
+
+fn model_timeouts(f: &mut Formatter<'_>, t: &Timeouts) -> fmt::Result {
+    for (key, length) in [
+        ("connect", t.connect),
+        ("first_token", t.first_token),
+        ("idle", t.idle),
+        ("total", t.total),
+    ] {
+        writeln!(f, "{key} = \"{}\"", show_duration(length))?;
+    }
+    Ok(())
+}
+
+fn provider(f: &mut Formatter<'_>, provider: &Provider) -> fmt::Result {
+    writeln!(f, "\n[providers.{}]", quoted(&provider.name))?;
+    writeln!(f, "dialect = {}", quoted(provider.dialect.name()))?;
+    writeln!(f, "base_url = {}", quoted(&provider.base_url.to_string()))?;
+    if let Some(secret) = &provider.api_key {
+        writeln!(f, "api_key = {}", reference(secret.source()))?;
+    }
+    if let Some(version) = &provider.api_version {
+        writeln!(f, "api_version = {}", quoted(version))?;
+    }
+    let pool = provider.pool;
+    writeln!(
+        f,
+        "pool = {{ idle_max = {}, idle = \"{}\", age_max = \"{}\" }}",
+        pool.idle_max,
+        show_duration(pool.idle),
+        show_duration(pool.age_max)
+    )
+}
+
+fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
+    let name = quoted(&model.name);
+    writeln!(f, "\n[models.{name}]")?;
+    writeln!(f, "strategy = {}", quoted(model.strategy.name()))?;
+    writeln!(f, "targets = [")?;
+    for target in &model.targets {
+        let provider = config.provider(target).map_or("", |p| &p.name);
+        write!(f, "  {{ provider = {}", quoted(provider))?;
+        if let Some(upstream) = &target.model {
+            write!(f, ", model = {}", quoted(upstream))?;
+        }
+        writeln!(f, ", weight = {} }},", target.weight)?;
+    }
+    writeln!(f, "]")?;
+    let fallbacks: Vec<_> = model.fallbacks.iter().map(|b| b.name.clone()).collect();
+    writeln!(f, "fallbacks = {}", list(&fallbacks))?;
+    writeln!(f, "\n[models.{name}.timeouts]")?;
+    model_timeouts(f, &model.timeouts)
+}
+
+fn reference(source: &SecretRef) -> String {
+    let (key, value) = match source {
+        SecretRef::Env(name) => ("env", name),
+        SecretRef::File(path) => ("file", path),
+        SecretRef::Sha256(hex) => ("sha256", hex),
+    };
+    format!("{{ {key} = {} }}", quoted(value))
+}
+
+fn list(items: &[String]) -> String {
+    let items: Vec<_> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A basic TOML string on one line (TOML 1.1.0, "String").
+fn quoted(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04X}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}

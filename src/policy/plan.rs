@@ -1,0 +1,239 @@
+//! Which target comes next: the model's own targets by its strategy, then its fallbacks'.
+//!
+//! ```text
+//!   model ── first by rotation ──► target, then its others ──► fallback 1 … ──► fallback n
+//!            └────────────── at most `attempts_max` steps in all ──────────────┘
+//! ```
+//!
+//! Each target is tried once. A model's rotation moves when the model's turn comes, so a
+//! fallback that is never reached is not moved by other models' requests.
+//!
+//! Smooth weighted round robin (as nginx does it): each pick adds every weight to its
+//! target's credit, takes the largest credit, and takes the sum of weights off it again.
+//!
+//! Invariants
+//! - R1 Over a period of as many picks as the weights' sum, each target is first exactly as
+//!   often as its weight says.
+//! - R2 A plan names no target of a model twice, and at most `attempts_max` in all.
+//! - R3 Nothing is allocated after [`Rotations::new`].
+
+use crate::config::Config;
+use crate::config::model::defaults::{ATTEMPTS_MAX, TARGETS_MAX};
+use crate::config::model::{Found, Model, Provider, Strategy, Target, Timeouts};
+
+/// Where the rotation of every model stands. One per shard.
+#[derive(Clone, Debug)]
+pub struct Rotations {
+    models: Vec<Rotation>,
+}
+
+/// Where the rotation of one model stands.
+#[derive(Clone, Debug)]
+struct Rotation {
+    /// Per target; their sum is 0 between picks.
+    credits: Vec<i64>,
+    /// Round robin: the target whose turn it is.
+    next: usize,
+}
+
+impl Rotations {
+    /// The rotations of `config`'s models, for the shard of number `shard`: each shard begins
+    /// at another place, so that many shards with few requests do not all ask one target.
+    pub fn new(config: &Config, shard: usize) -> Self {
+        let models = config.models.iter().map(|model| {
+            let targets = model.targets.len().max(1);
+            let mut rotation = Rotation {
+                credits: vec![0; model.targets.len()],
+                next: shard % targets,
+            };
+            for _ in 0..shard % TARGETS_MAX {
+                rotation.pick_weighted(&model.targets);
+            }
+            rotation
+        });
+        Self {
+            models: models.collect(),
+        }
+    }
+}
+
+impl Rotation {
+    /// Moves on by one; gives the target whose turn it was.
+    fn pick(&mut self, model: &Model) -> usize {
+        match model.strategy {
+            Strategy::Weighted => self.pick_weighted(&model.targets),
+            Strategy::Priority => 0,
+            Strategy::RoundRobin => {
+                let picked = self.next;
+                self.next = (picked + 1) % model.targets.len().max(1);
+                picked
+            }
+        }
+    }
+
+    fn pick_weighted(&mut self, targets: &[Target]) -> usize {
+        debug_assert_eq!(self.credits.len(), targets.len());
+        let mut sum = 0;
+        let mut best = (i64::MIN, 0);
+        for (at, (credit, target)) in self.credits.iter_mut().zip(targets).enumerate() {
+            *credit += i64::from(target.weight);
+            sum += i64::from(target.weight);
+            if *credit > best.0 {
+                best = (*credit, at);
+            }
+        }
+        if let Some(credit) = self.credits.get_mut(best.1) {
+            *credit -= sum;
+        }
+        best.1
+    }
+
+    /// The target after `tried` ones of this turn, which began with `first`.
+    fn after(&self, model: &Model, first: usize, tried: Tried) -> Option<usize> {
+        let count = model.targets.len();
+        let open = |at: &usize| !tried.holds(*at);
+        match model.strategy {
+            Strategy::Priority => (0..count).find(open),
+            Strategy::RoundRobin => (first..count).chain(0..first).find(open),
+            // Largest credit first: whose turn is nearest. `max_by_key` keeps the last of
+            // equals, so from the back the first of the file wins.
+            Strategy::Weighted => (0..count)
+                .rev()
+                .filter(open)
+                .max_by_key(|at| self.credits.get(*at)),
+        }
+    }
+}
+
+/// The targets of one model that were tried, as bits.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried(u64);
+
+const _: () = assert!(TARGETS_MAX <= u64::BITS as usize);
+
+impl Tried {
+    fn holds(self, at: usize) -> bool {
+        at >= TARGETS_MAX || self.0 & (1 << at) != 0
+    }
+
+    fn add(&mut self, at: usize) {
+        if at < TARGETS_MAX {
+            self.0 |= 1 << at;
+        }
+    }
+}
+
+/// One attempt to make.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// Index into [`Config::providers`].
+    pub provider_index: usize,
+    /// Whom to ask.
+    pub provider: &'a Provider,
+    /// For which name.
+    pub upstream_model: &'a str,
+    /// The model whose target this is: the one that was asked for, or a fallback.
+    pub model: &'a Model,
+    /// Index into [`Config::models`].
+    pub model_index: usize,
+    /// Index into [`Model::targets`].
+    pub target_index: usize,
+    /// The name of the fallback that this step belongs to.
+    pub fallback: Option<&'a str>,
+}
+
+impl<'a> Step<'a> {
+    /// The timeouts of this attempt; `total` is the asked model's, not this one.
+    pub fn timeouts(&self) -> &'a Timeouts {
+        &self.model.timeouts
+    }
+}
+
+/// The attempts of one exchange, worked out step by step.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Index of the model that was asked for.
+    asked: usize,
+    /// Whose turn it is: 0 = the asked model, n = its n-th fallback.
+    turn: usize,
+    /// The first target of this turn; `None` before its first step.
+    first: Option<usize>,
+    /// What this turn has tried.
+    tried: Tried,
+    /// Steps that may still be made.
+    left: usize,
+}
+
+impl Plan {
+    /// A plan for the model `found`, of at most `attempts_max` steps
+    /// (1 to [`ATTEMPTS_MAX`]).
+    pub fn new(found: &Found<'_>, attempts_max: usize) -> Self {
+        Self {
+            asked: found.index,
+            turn: 0,
+            first: None,
+            tried: Tried::default(),
+            left: attempts_max.clamp(1, ATTEMPTS_MAX),
+        }
+    }
+
+    /// How many steps the budget still allows, whether or not there are targets for them.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// The next attempt, with `asked` as it was given to [`Config::find`];
+    /// `None` when targets or attempts are used up.
+    ///
+    /// `config` and `rotations` must be those of the exchange's beginning.
+    pub fn next<'a>(
+        &mut self,
+        config: &'a Config,
+        rotations: &mut Rotations,
+        found: &Found<'a>,
+    ) -> Option<Step<'a>> {
+        debug_assert_eq!(found.index, self.asked);
+        while self.left > 0 {
+            let (model_index, forwarded, fallback) = match self.turn.checked_sub(1) {
+                None => (found.index, found.forwarded, None),
+                Some(at) => {
+                    let fallback = found.model.fallbacks.get(at)?;
+                    let name = Some(fallback.name.as_str());
+                    (fallback.model, fallback.forwarded.as_str(), name)
+                }
+            };
+            let model = config.models.get(model_index)?;
+            let rotation = rotations.models.get_mut(model_index)?;
+            if let Some(target_index) = self.advance(model, rotation) {
+                let target = model.targets.get(target_index)?;
+                self.left -= 1;
+                return Some(Step {
+                    provider_index: target.provider,
+                    provider: config.provider(target)?,
+                    upstream_model: target.model.as_deref().unwrap_or(forwarded),
+                    model,
+                    model_index,
+                    target_index,
+                    fallback,
+                });
+            }
+            self.turn += 1;
+            self.first = None;
+            self.tried = Tried::default();
+        }
+        None
+    }
+
+    fn advance(&mut self, model: &Model, rotation: &mut Rotation) -> Option<usize> {
+        let at = match self.first {
+            None => {
+                let first = rotation.pick(model);
+                self.first = Some(first);
+                first
+            }
+            Some(first) => rotation.after(model, first, self.tried)?,
+        };
+        self.tried.add(at);
+        Some(at)
+    }
+}
