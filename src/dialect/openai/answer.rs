@@ -1,0 +1,77 @@
+//! Looks at a whole, plain answer: an object? an error? how many tokens?
+//!
+//! The body has passed or will pass as it is; only facts are drawn from it, leniently: the
+//! grammar is checked, UTF-8 is not, and what is nested too deeply is unknown, not wrong.
+//!
+//! Source: OpenAI API reference, `chat.completion`, `text_completion`, embeddings `list`.
+
+use super::usage::{self, Usage};
+use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
+use crate::wire::json::scan::BOM;
+use crate::wire::json::{JsonError, JsonFault};
+
+/// What the body is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shape {
+    /// No JSON.
+    #[default]
+    Broken,
+    /// JSON, but no object.
+    Other,
+    /// An object.
+    Object,
+    /// An object that is nested beyond the limit: the other facts come from the part before.
+    TooDeep,
+}
+
+/// What a plain answer says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerFacts {
+    /// What the body is.
+    pub shape: Shape,
+    /// It has a top-level `error` that is not null.
+    pub has_error: bool,
+    /// It has `choices` or `data` that are not null: what was asked for.
+    pub has_result: bool,
+    /// The token counts.
+    pub usage: Option<Usage>,
+}
+
+impl AnswerFacts {
+    /// Whether the body may pass as an object: it is one, or too deep to tell.
+    pub fn is_json_object(&self) -> bool {
+        matches!(self.shape, Shape::Object | Shape::TooDeep)
+    }
+}
+
+/// Looks at `body`.
+pub fn answer(body: &[u8]) -> AnswerFacts {
+    let mut facts = AnswerFacts::default();
+    facts.shape = match top(body, &mut facts) {
+        Ok(shape) => shape,
+        Err(error) if error.what == JsonFault::TooDeep => Shape::TooDeep,
+        Err(_) => return AnswerFacts::default(),
+    };
+    facts
+}
+
+fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
+    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut cursor = Cursor::new(json, start);
+    if cursor.peek()? != ValueKind::Object {
+        cursor.skip()?;
+        cursor.end()?;
+        return Ok(Shape::Other);
+    }
+    cursor.object(|cursor, key| {
+        match key.name(&mut [0; NAME_MAX]) {
+            b"error" => facts.has_error = cursor.skip()?.kind != ValueKind::Null,
+            b"choices" | b"data" => facts.has_result |= cursor.skip()?.kind != ValueKind::Null,
+            b"usage" => facts.usage = usage::read(json, cursor)?,
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    Ok(Shape::Object)
+}

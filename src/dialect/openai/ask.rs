@@ -1,0 +1,336 @@
+//! Understands an OpenAI request body as far as routing needs, and cuts it for upstream.
+//!
+//! ```text
+//!   {"messages":[ … ],"model":"alias","stream":true}
+//!   └──── passes ────────────┘└─────┘└── passes ───┘
+//!                             "gpt-4o","stream_options":{"include_usage":true}
+//! ```
+//!
+//! Invariants
+//! - I1 What the gateway acts on is what upstream reads: a key that decides anything occurs
+//!   once, escapes or not, or the body is refused.
+//! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
+//!   order mark is left out.
+//! - I3 No allocation, for any body.
+//!
+//! Source: OpenAI API reference (Chat, Completions, Embeddings); RFC 8259, section 4, on
+//! duplicate names.
+
+use super::Pieces;
+use super::usage::whole_number;
+use crate::base::fault::Kind;
+use crate::base::span::Span;
+use crate::wire::json::cursor::{Key, NAME_MAX, ValueKind};
+use crate::wire::json::scan::{self, BOM, Member, unescape_into};
+use crate::wire::json::{JsonError, JsonFault, text, write};
+
+/// The longest name of a model, in bytes.
+pub const MODEL_MAX: usize = 256;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completions,
+    /// `/v1/embeddings`
+    Embeddings,
+}
+
+/// A request body, understood.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Whether the answer is to be streamed; never for embeddings.
+    pub stream: bool,
+    /// Whether the caller itself asked for usage in the stream.
+    pub wants_usage: bool,
+    /// The limit on the answer, in tokens: `max_completion_tokens`, else `max_tokens`; only
+    /// when it is written as a plain whole number.
+    pub max_tokens: Option<u64>,
+    /// How many answers (`n`); only when it is written as a plain whole number.
+    pub n: Option<u64>,
+    /// The model's name, inside its quotes.
+    pub model: Span,
+    model_escaped: bool,
+    usage_place: UsagePlace,
+}
+
+/// Where `include_usage` goes when the gateway asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UsagePlace {
+    /// There is no `stream_options`: a member behind the model's.
+    BehindModel,
+    /// `"stream_options": null`: this value is replaced.
+    Options(Span),
+    /// An object without the key: behind this position (of its brace).
+    First { brace: Span, empty: bool },
+    /// The key is false or null: this value is replaced.
+    Value(Span),
+    /// It is asked for already.
+    Nowhere,
+}
+
+/// Understands `body`.
+///
+/// # Errors
+/// [`Kind::BadJson`], [`Kind::TooDeep`], [`Kind::DuplicateKey`], [`Kind::NoModel`],
+/// [`Kind::BadModel`], [`Kind::BadField`].
+pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
+    let mut seen = Seen::default();
+    scan::object(body, |member| seen.look(body, member)).map_err(kind)?;
+    if seen.twice {
+        return Err(Kind::DuplicateKey);
+    }
+    let model = seen.get(Watched::Model).ok_or(Kind::NoModel)?;
+    let quoted = Span::new(
+        model.value.start as usize + 1,
+        (model.value.end as usize).saturating_sub(1),
+    );
+    if model.kind != ValueKind::String || !is_model_name(quoted.bytes(body)) {
+        return Err(Kind::BadModel);
+    }
+    let stream = flag(seen.get(Watched::Stream))?;
+    let (usage_place, wants_usage) = match seen.get(Watched::StreamOptions) {
+        Some(member) => options(body, &member)?,
+        None => (UsagePlace::BehindModel, false),
+    };
+    let number = |what| {
+        let member = seen.get(what)?;
+        whole_number(member.value.bytes(body))
+    };
+    Ok(Ask {
+        stream: stream && route != Route::Embeddings,
+        wants_usage,
+        max_tokens: number(Watched::MaxCompletionTokens).or_else(|| number(Watched::MaxTokens)),
+        n: number(Watched::N),
+        model: quoted,
+        model_escaped: model.value_escaped,
+        usage_place,
+    })
+}
+
+fn kind(error: JsonError) -> Kind {
+    match error.what {
+        JsonFault::TooDeep => Kind::TooDeep,
+        _ => Kind::BadJson,
+    }
+}
+
+/// The top-level keys that decide something.
+#[derive(Clone, Copy)]
+enum Watched {
+    Model,
+    Messages,
+    Input,
+    Prompt,
+    Stream,
+    StreamOptions,
+    MaxTokens,
+    MaxCompletionTokens,
+    N,
+}
+
+impl Watched {
+    fn named(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"model" => Self::Model,
+            b"messages" => Self::Messages,
+            b"input" => Self::Input,
+            b"prompt" => Self::Prompt,
+            b"stream" => Self::Stream,
+            b"stream_options" => Self::StreamOptions,
+            b"max_tokens" => Self::MaxTokens,
+            b"max_completion_tokens" => Self::MaxCompletionTokens,
+            b"n" => Self::N,
+            _ => return None,
+        })
+    }
+}
+
+/// What the scan has met.
+#[derive(Default)]
+struct Seen {
+    members: [Option<Member>; Watched::N as usize + 1],
+    twice: bool,
+}
+
+impl Seen {
+    fn look(&mut self, body: &[u8], member: &Member) {
+        let key = Key {
+            raw: member.key.bytes(body),
+            span: member.key,
+            escaped: member.key_escaped,
+        };
+        let mut room = [0; NAME_MAX];
+        let Some(what) = Watched::named(key.name(&mut room)) else {
+            return;
+        };
+        if let Some(slot) = self.members.get_mut(what as usize) {
+            self.twice |= slot.is_some(); // I1
+            *slot = Some(*member);
+        }
+    }
+
+    fn get(&self, what: Watched) -> Option<Member> {
+        self.members.get(what as usize).copied().flatten()
+    }
+}
+
+/// A switch that may be missing or null.
+fn flag(member: Option<Member>) -> Result<bool, Kind> {
+    match member.map(|m| m.kind) {
+        Some(ValueKind::True) => Ok(true),
+        Some(ValueKind::False | ValueKind::Null) | None => Ok(false),
+        Some(_) => Err(Kind::BadField),
+    }
+}
+
+/// Reads `stream_options`: where the gateway's own wish goes, and whether it is there.
+fn options(body: &[u8], member: &Member) -> Result<(UsagePlace, bool), Kind> {
+    match member.kind {
+        ValueKind::Null => return Ok((UsagePlace::Options(member.value), false)),
+        ValueKind::Object => {}
+        _ => return Err(Kind::BadField),
+    }
+    let object = member.value.bytes(body);
+    let (mut found, mut twice, mut empty) = (None, false, true);
+    scan::object(object, |inner| {
+        empty = false;
+        if scan::key_is(inner.key.bytes(object), inner.key_escaped, "include_usage") {
+            twice |= found.is_some();
+            found = Some(*inner);
+        }
+    })
+    .map_err(kind)?;
+    if twice {
+        return Err(Kind::DuplicateKey);
+    }
+    let start = member.value.start as usize;
+    Ok(match (flag(found)?, found) {
+        (true, _) => (UsagePlace::Nowhere, true),
+        (false, Some(inner)) => (UsagePlace::Value(inner.value.shifted(start)), false),
+        (false, None) => {
+            let brace = Span::new(start, start + 1);
+            (UsagePlace::First { brace, empty }, false)
+        }
+    })
+}
+
+/// Whether a string, as it stands between its quotes, is a name of a model: 1 to 256 of
+/// `A-Z a-z 0-9 . _ : / @ -` and no `..`. Some providers put it into a path.
+fn is_model_name(raw: &[u8]) -> bool {
+    let mut length = 0;
+    let mut before = '\0';
+    let mut good = |c: char| {
+        let twice = c == '.' && before == '.';
+        before = c;
+        length += 1;
+        !twice
+            && length <= MODEL_MAX
+            && (c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | ':' | '/' | '@' | '-'))
+    };
+    let all_good = text::pieces(raw).all(|piece| match piece {
+        text::Piece::Plain(bytes) => bytes.iter().all(|&b| good(char::from(b))),
+        text::Piece::Char(c) => good(c),
+        text::Piece::Broken => false,
+    });
+    all_good && length > 0
+}
+
+impl Ask {
+    /// The name of the model, borrowed from `body`, or resolved in `scratch` when it stands
+    /// there with escapes. `None` only when `body` is not the one that was asked about.
+    pub fn model<'b>(&self, body: &'b [u8], scratch: &'b mut Vec<u8>) -> Option<&'b str> {
+        let raw = self.model.of(body)?;
+        if !self.model_escaped {
+            return std::str::from_utf8(raw).ok();
+        }
+        scratch.clear();
+        if !unescape_into(raw, scratch) {
+            return None;
+        }
+        std::str::from_utf8(scratch).ok()
+    }
+
+    /// The upstream body: `body` with the model's name replaced (if `upstream_model` is
+    /// given, which must satisfy [`write::is_plain`]) and, if `ask_usage`, with
+    /// `stream_options.include_usage` true.
+    pub fn pieces<'a>(
+        &'a self,
+        body: &'a [u8],
+        upstream_model: Option<&'a str>,
+        ask_usage: bool,
+    ) -> Pieces<'a> {
+        let start = if body.starts_with(BOM) { BOM.len() } else { 0 };
+        let mut cut = Cut {
+            body,
+            at: start,
+            pieces: Pieces::new(),
+        };
+        let usage = if ask_usage {
+            self.usage_place
+        } else {
+            UsagePlace::Nowhere
+        };
+        let usage_first = match usage {
+            UsagePlace::Options(span) | UsagePlace::Value(span) => span.start < self.model.start,
+            UsagePlace::First { brace, .. } => brace.start < self.model.start,
+            UsagePlace::BehindModel | UsagePlace::Nowhere => false,
+        };
+        if usage_first {
+            cut.usage(usage);
+        }
+        if let Some(name) = upstream_model {
+            debug_assert!(write::is_plain(name));
+            cut.replace(self.model, [name.as_bytes(), b""]);
+        }
+        if usage == UsagePlace::BehindModel {
+            let behind = self.model.end as usize + 1;
+            cut.replace(
+                Span::new(behind, behind),
+                [b",\"stream_options\":{\"include_usage\":true}", b""],
+            );
+        } else if !usage_first {
+            cut.usage(usage);
+        }
+        cut.finish()
+    }
+}
+
+/// Walks through the body from the left, replacing spans.
+struct Cut<'a> {
+    body: &'a [u8],
+    at: usize,
+    pieces: Pieces<'a>,
+}
+
+impl<'a> Cut<'a> {
+    fn replace(&mut self, span: Span, by: [&'a [u8]; 2]) {
+        debug_assert!(self.at <= span.start as usize);
+        self.pieces
+            .push(Span::new(self.at, span.start as usize).bytes(self.body));
+        for part in by {
+            self.pieces.push(part);
+        }
+        self.at = span.end as usize;
+    }
+
+    fn usage(&mut self, place: UsagePlace) {
+        match place {
+            UsagePlace::Options(span) => self.replace(span, [b"{\"include_usage\":true}", b""]),
+            UsagePlace::Value(span) => self.replace(span, [b"true", b""]),
+            UsagePlace::First { brace, empty } => {
+                let comma: &[u8] = if empty { b"" } else { b"," };
+                self.replace(brace, [b"{\"include_usage\":true", comma]);
+            }
+            UsagePlace::BehindModel | UsagePlace::Nowhere => {}
+        }
+    }
+
+    fn finish(mut self) -> Pieces<'a> {
+        self.pieces
+            .push(self.body.get(self.at..).unwrap_or_default());
+        self.pieces
+    }
+}

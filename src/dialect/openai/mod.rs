@@ -1,0 +1,21 @@
+//! The OpenAI dialect: Chat Completions, Completions, Embeddings, models.
+//!
+//! ```text
+//!   ask      request body    → Ask (spans), and the upstream body as pieces of it
+//!   chunk    one event       → facts: content? finished? error? usage
+//!   answer   a plain body    → facts: object? error? usage
+//!   usage    "usage":{…}     → token counts
+//!   error    Kind            → error body, error event
+//!   models   names           → /v1/models
+//! ```
+
+pub mod answer;
+pub mod ask;
+pub mod chunk;
+pub mod error;
+pub mod models;
+mod pieces;
+mod usage;
+
+pub use pieces::Pieces;
+pub use usage::{TOKENS_MAX, Usage};
