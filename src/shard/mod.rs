@@ -14,10 +14,10 @@ pub mod serve;
 
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
-use crate::config::model::Config;
+use crate::config::Config;
 use crate::exchange::upstream::Template;
 use crate::host::Host;
-use crate::policy::plan::Planner;
+use crate::policy::plan::Rotations;
 use crate::stats::counters::Counters;
 use crate::stats::receipt::RequestId;
 use deadline::Deadlines;
@@ -101,8 +101,8 @@ pub struct Shard<H: Host> {
     pub deadlines: Deadlines,
     /// What it counts.
     pub counters: RefCell<Counters>,
-    /// The order in which targets are tried.
-    pub planner: RefCell<Planner>,
+    /// Whose turn it is among the targets of each model.
+    pub rotations: RefCell<Rotations>,
     /// By provider, in the order of the configuration.
     pub upstreams: Vec<Upstream<H::Stream>>,
     /// Where receipts are written.
@@ -136,7 +136,7 @@ impl<H: Host> Shard<H> {
             buffers: BufPool::new(),
             deadlines: Deadlines::new(),
             counters: RefCell::default(),
-            planner: RefCell::new(Planner::new(&config)),
+            rotations: RefCell::new(Rotations::new(&config, index)),
             upstreams: upstreams.collect(),
             log,
             scratch: RefCell::default(),

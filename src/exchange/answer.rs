@@ -1,0 +1,260 @@
+//! The body of an upstream answer: framing taken off as it arrives, and what of its head
+//! reaches the client.
+//!
+//! ```text
+//!   rx  [ decoded, not yet passed on | raw, just read ]
+//!        └──────── decoded ─────────┘
+//! ```
+//!
+//! Invariants
+//! - I1 Bytes beyond the end of the body make the connection unusable: what nobody asked
+//!   for must not become the next answer.
+//! - I2 An end of the connection before the end of the body is a cut, never an end; a body
+//!   that only the close delimits ends there.
+//! - I3 No header field of an answer reaches the client unless it is on the list.
+
+use super::attempt::{Answer, Course};
+use super::down::{Down, Wait};
+use super::reply;
+use super::settle::Settle;
+use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::fault::Kind;
+use crate::base::time::Instant;
+use crate::host::Host;
+use crate::policy::plan::Step;
+use crate::wire::http1::{Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_status_line};
+use std::time::Duration;
+
+/// Bytes of a plain answer that are held until it is whole; beyond, it is passed on as it
+/// comes.
+pub const HOLD_MAX: usize = 1 << 20;
+
+/// Longest wait that a provider may ask of a client, in seconds (one day).
+const RETRY_AFTER_MAX: u64 = 86_400;
+
+#[derive(Debug)]
+enum Rest {
+    Length(u64),
+    Chunked(Chunked),
+    UntilClose,
+}
+
+/// Takes the framing off an upstream body.
+#[derive(Debug)]
+pub struct Incoming {
+    rest: Rest,
+    /// Bytes at the front of the buffer that are body.
+    pub decoded: usize,
+    /// Whether the body is complete.
+    pub is_done: bool,
+    /// Whether bytes came that do not belong to it (I1).
+    pub has_surplus: bool,
+}
+
+impl Incoming {
+    /// The body behind `head`. Call [`Incoming::absorb`] at once: bytes may be there.
+    pub fn new(head: &ResponseHead) -> Self {
+        let rest = match head.framing {
+            Framing::None => Rest::Length(0),
+            Framing::Length(length) => Rest::Length(length),
+            Framing::Chunked => Rest::Chunked(Chunked::new()),
+            Framing::UntilClose => Rest::UntilClose,
+        };
+        Self { rest, decoded: 0, is_done: false, has_surplus: false }
+    }
+
+    /// Decodes what is behind the first `decoded` bytes of `rx`; gives how many bytes of the
+    /// body are new.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamCut`] when the chunk framing is broken.
+    pub fn absorb(&mut self, rx: &mut RxBuf) -> Result<usize, Kind> {
+        let before = self.decoded;
+        let all = rx.len();
+        let raw = all.saturating_sub(before);
+        match &mut self.rest {
+            Rest::UntilClose => self.decoded = all,
+            Rest::Length(left) => {
+                let mine = raw.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= mine as u64;
+                self.decoded += mine;
+                self.is_done = *left == 0;
+                self.has_surplus |= mine < raw;
+            }
+            Rest::Chunked(chunked) if !self.is_done => {
+                let bytes = rx.data_mut().get_mut(before..).unwrap_or_default();
+                let decoded = chunked.decode(bytes).map_err(|_| Kind::UpstreamCut)?;
+                self.decoded += decoded.data;
+                self.is_done = decoded.done;
+                self.has_surplus |= decoded.used < raw;
+            }
+            Rest::Chunked(_) => self.has_surplus |= raw > 0,
+        }
+        rx.truncate(self.decoded);
+        Ok(self.decoded - before)
+    }
+
+    /// The connection ended.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamCut`] when the body was not complete (I2).
+    pub fn end(&mut self) -> Result<(), Kind> {
+        self.has_surplus = true; // nothing more can come over this connection
+        self.is_done |= matches!(self.rest, Rest::UntilClose);
+        if self.is_done { Ok(()) } else { Err(Kind::UpstreamCut) }
+    }
+
+    /// The first `n` bytes of the body were passed on.
+    pub fn passed(&mut self, rx: &mut RxBuf, n: usize) {
+        rx.consume(n);
+        self.decoded = self.decoded.saturating_sub(n);
+    }
+}
+
+/// Reads once more of the body; new bytes, or `Ok(0)` when it is complete.
+///
+/// # Errors
+/// The fault, also for silence beyond `until`.
+pub async fn read_more<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    answer: &mut Answer<H>,
+    body: &mut Incoming,
+    (until, late): (Instant, Kind),
+) -> Result<usize, Kind> {
+    down.timer.arm(until.min(course.total));
+    let Answer { lease, rx, .. } = answer;
+    loop {
+        match down.wait(|cx| lease.poll_read(cx, rx)).await {
+            Wait::Done(Ok(1..)) => {
+                let new = body.absorb(rx)?;
+                if new > 0 || body.is_done {
+                    return Ok(new);
+                }
+            }
+            Wait::Done(Ok(_)) => return body.end().map(|()| 0),
+            Wait::Done(Err(_)) => return Err(Kind::UpstreamCut),
+            Wait::Gone => return Err(Kind::ClientGone),
+            Wait::Late => return Err(course.late(late)),
+        }
+    }
+}
+
+/// What a waiting time means to a client: whole seconds from now. `value` is what a
+/// provider sent as `Retry-After`: seconds, with or without a fraction, or a date
+/// (RFC 9110, 10.2.3). Negative and senseless values are dropped, long ones cut to a day.
+pub fn retry_after(value: &[u8], wall_seconds: u64) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    let seconds = if text.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        let seconds: f64 = text.parse().ok()?;
+        Duration::try_from_secs_f64(seconds.ceil()).ok()?.as_secs()
+    } else {
+        let at = httpdate::parse_http_date(text).ok()?;
+        at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs().saturating_sub(wall_seconds)
+    };
+    Some(seconds.min(RETRY_AFTER_MAX))
+}
+
+/// Whether a field of an answer reaches the client as it is (I3).
+fn passes(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] =
+        [b"openai-processing-ms", b"openai-version", b"retry-after-ms", b"content-language"];
+    const LIMITS: &[u8] = b"x-ratelimit-";
+    name.get(..LIMITS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LIMITS))
+        || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Writes the head of a delivered answer, up to the fields that frame its body.
+pub fn put_answer_head<H: Host>(
+    tx: &mut TxBuf,
+    course: &Course<'_, H>,
+    settle: &Settle<H>,
+    step: &Step<'_>,
+    answer: &Answer<H>,
+    data: &[u8],
+) {
+    let shard = course.shard;
+    let head = &answer.head;
+    put_status_line(tx, head.status);
+    reply::put_common(tx, shard, settle.receipt.id, course.incoming.manner);
+    put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
+    put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());
+    put_decimal_field(tx, "x-shardgate-attempts", u64::from(settle.receipt.attempts));
+    if let Some(fallback) = step.fallback {
+        put_field(tx, b"x-shardgate-fallbacks", fallback.as_bytes());
+    }
+    put_times(tx, course, settle);
+    for (name, value) in head.fields(data) {
+        if passes(name) && !head.connection_lists(data, name) {
+            put_field(tx, name, value);
+        }
+    }
+    if let Some(id) = head.known(Known::XRequestId) {
+        put_field(tx, b"x-upstream-request-id", id.bytes(data));
+    }
+    let wait = head.known(Known::RetryAfter).map(|span| span.bytes(data));
+    let wall_seconds = shard.host.wall_nanos() / 1_000_000_000;
+    if let Some(seconds) = wait.and_then(|value| retry_after(value, wall_seconds)) {
+        put_decimal_field(tx, "retry-after", seconds);
+    }
+    if head.status >= 400 && settle.receipt.attempts > 1 {
+        tx.put(b"x-should-retry: false\r\n");
+    }
+}
+
+/// The gateway's own time, and the provider's.
+fn put_times<H: Host>(tx: &mut TxBuf, course: &Course<'_, H>, settle: &Settle<H>) {
+    let took = course.shard.host.now().since(settle.receipt.began);
+    let upstream = settle.receipt.upstream;
+    let own = u64::try_from(took.saturating_sub(upstream).as_micros()).unwrap_or(u64::MAX);
+    put_decimal_field(tx, "x-shardgate-overhead-us", own);
+    tx.put(b"server-timing: gateway;dur=");
+    put_millis(tx, own);
+    tx.put(b", upstream;dur=");
+    put_millis(tx, u64::try_from(upstream.as_micros()).unwrap_or(u64::MAX));
+    tx.put(b"\r\n");
+}
+
+/// Milliseconds with three decimals.
+fn put_millis(tx: &mut TxBuf, micros: u64) {
+    tx.put_decimal(micros / 1000);
+    let rest = micros % 1000;
+    tx.put(if rest >= 100 { b"." } else if rest >= 10 { b".0" } else { b".00" });
+    tx.put_decimal(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: every form of Retry-After becomes whole seconds or nothing.
+    #[test]
+    fn every_form_of_retry_after_becomes_seconds_or_nothing() {
+        let now = 784_111_777; // Sun, 06 Nov 1994 08:49:37 GMT
+        for (value, want) in [
+            ("7", Some(7)),
+            ("1.5", Some(2)),
+            ("0", Some(0)),
+            ("99999999999", Some(86_400)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-3", None),
+            ("soon", None),
+            ("", None),
+            ("1.2.3", None),
+        ] {
+            assert_eq!(retry_after(value.as_bytes(), now), want, "{value}");
+        }
+    }
+
+    /// Goal: I3.
+    #[test]
+    fn only_listed_fields_pass() {
+        for name in ["x-ratelimit-remaining-tokens", "X-RateLimit-Reset-Requests", "openai-version"] {
+            assert!(passes(name.as_bytes()), "{name}");
+        }
+        for name in ["set-cookie", "openai-organization", "x-rate", "connection", "location"] {
+            assert!(!passes(name.as_bytes()), "{name}");
+        }
+    }
+}

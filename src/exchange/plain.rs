@@ -1,0 +1,191 @@
+//! Delivers a plain answer: held until it is whole, then passed on byte for byte.
+//!
+//! An answer that breaks off while it is held is another attempt, which the client never
+//! notices. One that grows beyond [`HOLD_MAX`] is passed on as it comes; when that breaks
+//! off, the client's connection is closed in mid-body, so that nobody takes it for whole.
+
+use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
+use super::attempt::{Answer, Course};
+use super::connection::{Next, push};
+use super::down::Down;
+use super::settle::Settle;
+use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
+use crate::dialect::openai::answer::answer as look;
+use crate::dialect::openai::error::{put_error, type_of};
+use crate::host::Host;
+use crate::policy::plan::Step;
+use crate::stats::receipt::AttemptEnd;
+use crate::wire::http1::{END_OF_HEAD, Framing, Known, LAST_CHUNK, Version, put_chunk, put_decimal_field, put_field};
+
+/// Delivers `answer`, which has any status that a client may see.
+///
+/// # Errors
+/// A fault before anything went downstream; the attempt may be repeated elsewhere.
+pub async fn deliver<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    mut answer: Answer<H>,
+) -> Result<Next, Kind> {
+    let shard = course.shard;
+    // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
+    // it is kept aside while the body takes the buffer over.
+    let mut head = TxBuf::new(&shard.buffers);
+    head.put(answer.rx.data().get(..answer.head.len).unwrap_or_default());
+    answer.rx.consume(answer.head.len);
+    let mut body = Incoming::new(&answer.head);
+    body.absorb(&mut answer.rx)?;
+    while !body.is_done {
+        if body.decoded > HOLD_MAX {
+            return pass_through(course, down, settle, step, (answer, head, body)).await;
+        }
+        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
+        read_more(course, down, &mut answer, &mut body, idle).await?;
+    }
+    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    let is_substitute = judge(settle, &answer, head.unsent())?;
+    put_whole(course, down, settle, step, (&answer, head.unsent()), is_substitute);
+    drop(head);
+    let Answer { lease, rx, is_reusable, .. } = answer;
+    drop(rx);
+    if is_reusable && !body.has_surplus {
+        lease.give_back();
+    } else {
+        drop(lease);
+    }
+    finish(course, down, settle, answer.head.status).await
+}
+
+/// Sends the last bytes and settles.
+async fn finish<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    status: u16,
+) -> Result<Next, Kind> {
+    let is_answer = status < 400;
+    settle.end_attempt(if is_answer { AttemptEnd::Done } else { AttemptEnd::Refused });
+    if push(course.shard, down).await.is_err() {
+        return Ok(Next::Close); // settles as cancelled
+    }
+    settle.receipt.first_content = is_answer.then(|| course.shard.host.now().since(settle.receipt.began));
+    settle.done(status);
+    Ok(if course.incoming.manner.closes { Next::Linger } else { Next::KeepAlive })
+}
+
+/// Whether a whole body is what it claims to be. True when it is an error page that must be
+/// replaced by an error of the dialect.
+fn judge<H: Host>(settle: &mut Settle<H>, answer: &Answer<H>, head: &[u8]) -> Result<bool, Kind> {
+    let coding = answer.head.known(Known::ContentEncoding).map(|span| span.bytes(head));
+    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+        return Ok(false); // coded although not asked for: passed on as it is, with its name
+    }
+    let facts = look(answer.rx.data());
+    if answer.head.status >= 400 {
+        return Ok(!facts.is_json_object());
+    }
+    if !facts.is_json_object() {
+        return Err(Kind::UpstreamGarbled);
+    }
+    if facts.has_error && !facts.has_result {
+        return Err(Kind::UpstreamError);
+    }
+    settle.receipt.usage = facts.usage;
+    Ok(false)
+}
+
+/// Writes head and body of a whole answer.
+fn put_whole<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &Settle<H>,
+    step: &Step<'_>,
+    (answer, head): (&Answer<H>, &[u8]),
+    is_substitute: bool,
+) {
+    let tx = &mut down.tx;
+    tx.reserve(1024 + answer.rx.len());
+    put_answer_head(tx, course, settle, step, answer, head);
+    if is_substitute {
+        let mut page = TxBuf::new(&course.shard.buffers);
+        let status = answer.head.status;
+        let text = "The provider answered with an error that is not in its API's form; see the status.";
+        put_error(&mut page, text, type_of(status), None, "upstream_error_page");
+        tx.put(b"content-type: application/json\r\n");
+        put_decimal_field(tx, "content-length", page.len() as u64);
+        tx.put(END_OF_HEAD);
+        tx.put(page.unsent());
+        return;
+    }
+    put_type(tx, answer, head);
+    put_decimal_field(tx, "content-length", answer.rx.len() as u64);
+    tx.put(END_OF_HEAD);
+    tx.put(answer.rx.data());
+}
+
+fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
+    let media = answer.head.known(Known::ContentType).map(|span| span.bytes(head));
+    put_field(tx, b"content-type", media.unwrap_or(b"application/json"));
+    if let Some(coding) = answer.head.known(Known::ContentEncoding) {
+        put_field(tx, b"content-encoding", coding.bytes(head));
+    }
+}
+
+/// Passes a large answer on as it comes.
+async fn pass_through<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (mut answer, head, mut body): (Answer<H>, TxBuf, Incoming),
+) -> Result<Next, Kind> {
+    let shard = course.shard;
+    let is_http10 = course.incoming.head.version == Version::Http10;
+    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    put_answer_head(&mut down.tx, course, settle, step, &answer, head.unsent());
+    put_type(&mut down.tx, &answer, head.unsent());
+    drop(head);
+    let is_chunked = match answer.head.framing {
+        Framing::Length(length) => {
+            put_decimal_field(&mut down.tx, "content-length", length);
+            false
+        }
+        _ if is_http10 => false,
+        _ => {
+            down.tx.put(b"transfer-encoding: chunked\r\n");
+            true
+        }
+    };
+    down.tx.put(END_OF_HEAD);
+    loop {
+        let data = answer.rx.data();
+        if is_chunked { put_chunk(&mut down.tx, &[data]) } else { down.tx.put(data) }
+        let passed = body.decoded;
+        body.passed(&mut answer.rx, passed);
+        if body.is_done {
+            break;
+        }
+        if push(shard, down).await.is_err() {
+            return Ok(Next::Close);
+        }
+        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
+        if let Err(kind) = read_more(course, down, &mut answer, &mut body, idle).await {
+            settle.end_attempt(AttemptEnd::Cut);
+            settle.fail(kind, answer.head.status);
+            return Ok(Next::Close); // in mid-body: nobody takes it for whole
+        }
+    }
+    if is_chunked {
+        down.tx.put(LAST_CHUNK);
+    }
+    let status = answer.head.status;
+    if answer.is_reusable && !body.has_surplus {
+        answer.lease.give_back();
+    }
+    // Without length and chunks only the close tells the end.
+    let is_delimited = is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
+    let next = finish(course, down, settle, status).await?;
+    Ok(if is_delimited { next } else { Next::Linger })
+}

@@ -1,0 +1,185 @@
+//! Answers that the gateway gives itself: errors, the list of models, health.
+
+use super::connection::Next;
+use super::down::{Down, Wait};
+use super::route::Asked;
+use super::settle::Settle;
+use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
+use crate::base::time::Instant;
+use crate::dialect::openai::error::put_error_body;
+use crate::dialect::openai::models::{put_model, put_models};
+use crate::host::Host;
+use crate::shard::Shard;
+use crate::stats::receipt::RequestId;
+use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_field, put_status_line};
+use std::rc::Rc;
+
+/// Seconds that a client is asked to wait when the gateway is at its limit.
+const RETRY_AFTER: u64 = 1;
+
+/// How a reply is framed.
+#[derive(Clone, Copy, Debug)]
+pub struct Manner {
+    /// Whether the connection ends with this reply.
+    pub closes: bool,
+    /// Whether the request was a HEAD: the body stays away.
+    pub is_head: bool,
+    /// Whether the client speaks HTTP/1.0 and must be told that the connection stays.
+    pub is_http10: bool,
+}
+
+/// Writes the fields that every reply has, after its status line.
+pub fn put_common<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, id: RequestId, manner: Manner) {
+    shard.with_date(|date| put_field(tx, b"date", date));
+    put_field(tx, b"x-request-id", id.bytes());
+    if manner.closes {
+        tx.put(b"connection: close\r\n");
+    } else if manner.is_http10 {
+        tx.put(b"connection: keep-alive\r\n");
+    }
+}
+
+/// Writes a whole reply with a JSON body.
+fn put_reply<H: Host>(
+    tx: &mut TxBuf,
+    shard: &Shard<H>,
+    (status, id, manner): (u16, RequestId, Manner),
+    extra: &[(&[u8], &[u8])],
+    body: impl FnOnce(&mut TxBuf),
+) {
+    let mut written = TxBuf::new(&shard.buffers);
+    body(&mut written);
+    put_status_line(tx, status);
+    put_common(tx, shard, id, manner);
+    tx.put(b"content-type: application/json\r\n");
+    for (name, value) in extra {
+        put_field(tx, name, value);
+    }
+    put_decimal_field(tx, "content-length", written.len() as u64);
+    tx.put(END_OF_HEAD);
+    if !manner.is_head {
+        tx.put(written.unsent());
+    }
+}
+
+/// Writes the error reply for `kind`.
+pub fn put_error<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, kind: Kind, id: RequestId, manner: Manner) {
+    let mut seconds = itoa::Buffer::new();
+    let mut extra: [(&[u8], &[u8]); 2] = [(b"x-shardgate-code", kind.code().as_bytes()); 2];
+    let mut used = 1;
+    let mut add = |name: &'static [u8], value| {
+        if let Some(place) = extra.get_mut(used) {
+            *place = (name, value);
+            used += 1;
+        }
+    };
+    let wait = seconds.format(RETRY_AFTER).as_bytes();
+    match kind {
+        Kind::BadKey => add(b"www-authenticate", b"Bearer"),
+        Kind::Overloaded | Kind::Draining => add(b"retry-after", wait),
+        _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
+        _ => {}
+    }
+    let extra = extra.get(..used).unwrap_or_default();
+    put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| put_error_body(tx, kind));
+}
+
+/// Sends what is in `down.tx`; the connection goes on only when the client took it all.
+pub async fn send<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>, manner: Manner) -> Next {
+    down.timer.arm(shard.host.now() + shard.config.timeouts.stall);
+    match down.flush().await {
+        Wait::Done(()) if manner.closes => Next::Linger,
+        Wait::Done(()) => Next::KeepAlive,
+        Wait::Gone | Wait::Late => Next::Close,
+    }
+}
+
+/// Answers with the error `kind` and settles.
+pub async fn error<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    mut settle: Settle<H>,
+    kind: Kind,
+    manner: Manner,
+) -> Next {
+    settle.fail(kind, kind.status());
+    if kind == Kind::ClientGone {
+        return Next::Close;
+    }
+    down.tx.clear();
+    put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+    drop(settle);
+    send(shard, down, manner).await
+}
+
+/// Answers a route that needs no provider.
+pub async fn local<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    mut settle: Settle<H>,
+    asked: Local<'_>,
+    manner: Manner,
+) -> Next {
+    let id = settle.receipt.id;
+    let config = &shard.config;
+    let mut status = 200;
+    let tx = &mut down.tx;
+    match asked {
+        Local::Models(key) => put_reply(tx, shard, (200, id, manner), &[], |tx| {
+            let models = config.listed().filter(|model| may_see(shard, key, &model.name));
+            put_models(tx, models.map(|model| (model.name.as_str(), "shardgate")));
+        }),
+        Local::OneModel(name) => {
+            put_reply(tx, shard, (200, id, manner), &[], |tx| put_model(tx, name, "shardgate"));
+        }
+        Local::Live => put_reply(tx, shard, (200, id, manner), &[], |tx| tx.put(b"{\"status\":\"live\"}")),
+        Local::Ready if shard.is_draining() => {
+            status = Kind::Draining.status();
+            put_error(tx, shard, Kind::Draining, id, manner);
+        }
+        Local::Ready => put_reply(tx, shard, (200, id, manner), &[], |tx| tx.put(b"{\"status\":\"ready\"}")),
+        Local::WrongMethod(allow) => {
+            status = 405;
+            put_reply(tx, shard, (405, id, manner), &[(b"allow", allow.as_bytes())], |tx| {
+                put_error_body(tx, Kind::BadMethod);
+            });
+        }
+    }
+    settle.done(status);
+    drop(settle);
+    send(shard, down, manner).await
+}
+
+/// What [`local`] answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Local<'a> {
+    /// The models that the key at this index may ask for.
+    Models(Option<usize>),
+    /// One model, known and allowed.
+    OneModel(&'a str),
+    /// Whether the process lives.
+    Live,
+    /// Whether the process takes requests.
+    Ready,
+    /// Another method is needed.
+    WrongMethod(&'static str),
+}
+
+/// Whether the key at index `key` may ask for `model`; without keys everybody may.
+pub fn may_see<H: Host>(shard: &Shard<H>, key: Option<usize>, model: &str) -> bool {
+    match key.and_then(|index| shard.config.keys.get(index)) {
+        Some(key) => crate::policy::auth::may_ask(key, model),
+        None => shard.config.keys.is_empty(),
+    }
+}
+
+/// Whether a route needs a key.
+pub fn needs_key(asked: Asked<'_>) -> bool {
+    matches!(asked, Asked::Model(_) | Asked::Models | Asked::OneModel(_))
+}
+
+/// When the gateway itself must give up: `total` after `began`.
+pub fn deadline(began: Instant, total: std::time::Duration) -> Instant {
+    began + total
+}

@@ -1,0 +1,202 @@
+//! Reads a request: its head, then its whole body, under absolute timers.
+//!
+//! ```text
+//!   rx  [ head | body, chunk framing taken out in place | what was sent ahead ]
+//!              └──────────── Request.body ─────────────┘└ Request.used
+//! ```
+//!
+//! Invariants
+//! - I1 The head must be complete `timeouts.head` after its first byte; the body must
+//!   arrive at `limits.body_rate_min` on average after `timeouts.body`. Trickling does not
+//!   move these deadlines.
+//! - I2 A declared length reserves no memory: the buffer grows with what has arrived.
+
+use super::down::{Down, Wait};
+use crate::base::bufpool::BLOCK;
+use crate::base::fault::Kind;
+use crate::base::span::Span;
+use crate::base::time::Instant;
+use crate::host::Host;
+use crate::shard::Shard;
+use crate::wire::http1::{ChunkError, Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Why there is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The connection ended, or idled for too long: nobody to tell.
+    Closed,
+    /// It is answered with this error, and the connection ends.
+    Refused(Kind),
+}
+
+/// A body that was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    /// Where it is.
+    pub span: Span,
+    /// Bytes of the buffer that belong to this request.
+    pub used: usize,
+}
+
+/// Reads the next head; gives it with the time of its first byte.
+///
+/// # Errors
+/// [`Broken`].
+pub async fn read_head<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    is_first: bool,
+) -> Result<(RequestHead, Instant), Broken> {
+    let limits = &shard.config.limits;
+    let timeouts = &shard.config.timeouts;
+    let mut reader = RequestReader::new(HeadLimits {
+        head_max: limits.head_max,
+        target_max: limits.target_max,
+        fields_max: limits.fields_max,
+    });
+    let mut began = None;
+    if down.rx.is_empty() {
+        let patience = if is_first { timeouts.head } else { timeouts.keep_alive };
+        down.timer.arm(shard.host.now() + patience);
+    }
+    loop {
+        if !down.rx.is_empty() {
+            let began = *began.get_or_insert_with(|| {
+                let now = shard.host.now();
+                down.timer.arm(now + timeouts.head); // I1
+                now
+            });
+            match reader.push(down.rx.data()) {
+                Ok(Some(head)) => return Ok((head, began)),
+                Ok(None) => {}
+                Err(error) => return Err(Broken::Refused(error.kind())),
+            }
+        }
+        match down.read_more().await {
+            Wait::Done(Ok(1..)) => {}
+            Wait::Late if !down.rx.is_empty() => return Err(Broken::Refused(Kind::SlowClient)),
+            _ => return Err(Broken::Closed),
+        }
+    }
+}
+
+/// Whether the body is there already, without its being read: then an early answer need
+/// not end the connection. Gives the bytes that belong to the request.
+pub fn body_is_here(head: &RequestHead, buffered: usize) -> Option<usize> {
+    match head.framing {
+        Framing::None => Some(head.len),
+        Framing::Length(length) => {
+            let end = head.len.checked_add(usize::try_from(length).ok()?)?;
+            (end <= buffered).then_some(end)
+        }
+        Framing::Chunked | Framing::UntilClose => None,
+    }
+}
+
+/// Reads the whole body into `down.rx`, behind the head.
+///
+/// # Errors
+/// [`Broken`]: too large, too slow, broken chunks, no memory left, or gone.
+pub async fn read_body<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    head: &RequestHead,
+) -> Result<Body, Broken> {
+    if let Framing::Length(length) = head.framing
+        && length > shard.config.limits.body_max as u64
+    {
+        return Err(Broken::Refused(Kind::BodyTooLarge));
+    }
+    if let Some(used) = body_is_here(head, down.rx.len()) {
+        return Ok(Body { span: Span::new(head.len, used), used });
+    }
+    if head.expects_continue && down.rx.len() == head.len {
+        down.tx.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+        down.timer.arm(shard.host.now() + shard.config.timeouts.stall);
+        let Wait::Done(()) = down.flush().await else { return Err(Broken::Closed) };
+    }
+    let since = shard.host.now();
+    match head.framing {
+        Framing::Length(length) => {
+            let used = head.len + usize::try_from(length).unwrap_or(usize::MAX - head.len);
+            while down.rx.len() < used {
+                read_some(shard, down, since, used - down.rx.len()).await?;
+            }
+            Ok(Body { span: Span::new(head.len, used), used })
+        }
+        _ => read_chunked(shard, down, head, since).await,
+    }
+}
+
+async fn read_chunked<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    head: &RequestHead,
+    since: Instant,
+) -> Result<Body, Broken> {
+    let mut chunked = Chunked::new();
+    let mut end = head.len;
+    loop {
+        let raw = down.rx.data_mut().get_mut(end..).unwrap_or_default();
+        let decoded = chunked.decode(raw).map_err(|error| Broken::Refused(kind_of(error)))?;
+        let follows = end + decoded.used;
+        end += decoded.data;
+        if end - head.len > shard.config.limits.body_max {
+            return Err(Broken::Refused(Kind::BodyTooLarge));
+        }
+        let all = down.rx.len();
+        if decoded.done {
+            down.rx.data_mut().copy_within(follows..all, end);
+            down.rx.truncate(end + (all - follows));
+            return Ok(Body { span: Span::new(head.len, end), used: end });
+        }
+        down.rx.truncate(end);
+        read_some(shard, down, since, BLOCK).await?;
+    }
+}
+
+fn kind_of(_: ChunkError) -> Kind {
+    Kind::BadRequest
+}
+
+/// Reads once, with at least some of `want` bytes of room.
+async fn read_some<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    since: Instant,
+    want: usize,
+) -> Result<(), Broken> {
+    let room = want.min(down.rx.len().max(4 * BLOCK)); // I2
+    if shard.buffers.lent().saturating_add(room) > shard.buffers_max {
+        return Err(Broken::Refused(Kind::Overloaded));
+    }
+    down.rx.reserve(room);
+    let rate = shard.config.limits.body_rate_min.max(1) as u64;
+    let earned = Duration::from_millis((down.rx.len() as u64).saturating_mul(1000) / rate);
+    down.timer.arm(since + shard.config.timeouts.body + earned); // I1
+    match down.read_more().await {
+        Wait::Done(Ok(1..)) => Ok(()),
+        Wait::Late => Err(Broken::Refused(Kind::SlowClient)),
+        _ => Err(Broken::Closed),
+    }
+}
+
+/// Whether the body's type and coding are taken: JSON, as it is.
+///
+/// # Errors
+/// [`Kind::BadMediaType`].
+pub fn check_media(head: &RequestHead, data: &[u8]) -> Result<(), Kind> {
+    let value = |known| head.known(known).map(|span| span.bytes(data));
+    let coding = value(Known::ContentEncoding);
+    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Kind::BadMediaType);
+    }
+    let Some(media) = value(Known::ContentType) else { return Ok(()) };
+    let media = media.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let is_json = media.eq_ignore_ascii_case(b"application/json")
+        || media.eq_ignore_ascii_case(b"text/json")
+        || media.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"));
+    if is_json { Ok(()) } else { Err(Kind::BadMediaType) }
+}
