@@ -1,0 +1,353 @@
+//! Reads request heads, however the bytes are cut, and refuses damage as soon as it is there.
+//!
+//! ```text
+//!            CRLF            token SP              CRLF               CRLF        CRLF CRLF
+//!   Leading ──────► Leading ─────────► RequestLine ────► Fields ────────► Fields ─────────► head
+//!     │ > 4                 │ no token      │ no request line   │ fold, too many      │ httparse,
+//!     ▼ error               ▼ error         ▼ error             ▼ error               ▼ rules
+//! ```
+//!
+//! Invariants
+//! - I1 How the head is cut changes neither the head nor the error.
+//! - I2 Each byte is scanned once; the state is a few numbers, no bytes are kept.
+//! - I3 An accepted head has lines that end in CRLF, no folded line, at most one of each field
+//!   that decides framing, host, type or credential, and one reading of where its body ends.
+//!
+//! Source: RFC 9112, sections 2.2, 3, 5 and 9.3; RFC 9110, sections 7.2 and 10.1.1.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use memchr::memchr;
+
+use super::fields::{Fields, Known, KnownSpans, connection_lists, is_token_byte};
+use super::framing::{self, Framing};
+use super::head::{
+    FIELDS_CEILING, HeadError, HeadLimits, LEADING_CRLF_MAX, METHOD_MAX, Method, Room, Seen,
+    Version,
+};
+use super::lines::{Lines, Scan};
+use super::target;
+use crate::base::span::Span;
+
+/// The head of a request, as positions in the bytes that were pushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestHead {
+    /// Bytes that the head takes, empty lines before it included; the body begins here.
+    pub len: usize,
+    /// The method.
+    pub method: Method,
+    /// The method's text, for [`Method::Other`].
+    pub method_text: Span,
+    /// HTTP/1.0 or HTTP/1.1.
+    pub version: Version,
+    /// The target as sent.
+    pub target: Span,
+    /// The target's path; empty when an absolute target has none, and for CONNECT.
+    pub path: Span,
+    /// What follows the `?` of the target; empty when there is none.
+    pub query: Span,
+    /// Host and port: those of the target if it names them, else the value of `Host` (RFC
+    /// 9112, 3.2.2). `None` only on HTTP/1.0.
+    pub authority: Option<Span>,
+    /// How the body ends.
+    pub framing: Framing,
+    /// Whether the connection may carry another request.
+    pub keep_alive: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    known: KnownSpans,
+    section: Span,
+}
+
+impl RequestHead {
+    /// The value of the first field `name`; may be empty.
+    pub fn known(&self, name: Known) -> Option<Span> {
+        self.known.get(name)
+    }
+
+    /// Every field, in order: name as sent, value without white space around it. `buf` must be
+    /// the bytes that the head was read from.
+    pub fn fields<'b>(&self, buf: &'b [u8]) -> Fields<'b> {
+        Fields::new(self.section.bytes(buf))
+    }
+
+    /// Whether a `Connection` field lists `name`: then `name` is not passed on (RFC 9110, 7.6.1).
+    pub fn connection_lists(&self, buf: &[u8], name: &[u8]) -> bool {
+        self.known(Known::Connection).is_some() && connection_lists(self.fields(buf), name)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Empty lines and the method; the request line begins here or later.
+    Leading {
+        line: usize,
+        at: usize,
+        skipped: usize,
+    },
+    /// The rest of the request line.
+    RequestLine(Lines),
+    /// The lines after it.
+    Fields {
+        lines: Lines,
+        count: usize,
+        first: FirstLine,
+    },
+}
+
+/// An accepted request line.
+#[derive(Clone, Copy, Debug)]
+struct FirstLine {
+    method: Method,
+    version: Version,
+    target: Span,
+    parts: target::Parts,
+    end: usize,
+}
+
+/// Reads one request head.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestReader {
+    limits: HeadLimits,
+    start: usize,
+    method: Span,
+    stage: Stage,
+}
+
+impl RequestReader {
+    /// A reader for one head; take a new one for the next.
+    pub fn new(limits: HeadLimits) -> Self {
+        Self {
+            limits,
+            start: 0,
+            method: Span::default(),
+            stage: Stage::Leading {
+                line: 0,
+                at: 0,
+                skipped: 0,
+            },
+        }
+    }
+
+    /// Reads on. `data` is everything that came since the reader was made, from the first byte
+    /// on; it may hold more than the head. `None` when the head goes on.
+    ///
+    /// # Errors
+    /// The first thing in `data` that no accepted head can hold. The connection is then of no
+    /// further use: where the next message begins is unknown.
+    pub fn push(&mut self, data: &[u8]) -> Result<Option<RequestHead>, HeadError> {
+        loop {
+            let next = match self.stage {
+                Stage::Leading { line, at, skipped } => self.leading(data, line, at, skipped)?,
+                Stage::RequestLine(lines) => self.request_line(data, lines)?,
+                Stage::Fields {
+                    lines,
+                    count,
+                    first,
+                } => {
+                    return self.fields(data, lines, count, &first);
+                }
+            };
+            let Some(stage) = next else {
+                return Ok(None);
+            };
+            self.stage = stage;
+        }
+    }
+
+    /// Skips empty lines, then goes over the method. `None`: more bytes are needed.
+    fn leading(
+        &mut self,
+        data: &[u8],
+        mut line: usize,
+        mut at: usize,
+        mut skipped: usize,
+    ) -> Result<Option<Stage>, HeadError> {
+        while let Some(byte) = data.get(at).copied() {
+            let len = at - line;
+            match (byte, data.get(at + 1)) {
+                (b'\r', None) if len == 0 => break,
+                (b'\r', Some(b'\n')) if len == 0 => {
+                    skipped += 1;
+                    if skipped > LEADING_CRLF_MAX {
+                        return Err(HeadError::LeadingCrlf {
+                            limit: LEADING_CRLF_MAX,
+                        });
+                    }
+                    (line, at) = (line + 2, at + 2);
+                }
+                (b'\r', _) if len == 0 => return Err(HeadError::BareCr { at }),
+                (b'\n', _) if len == 0 => return Err(HeadError::BareLf { at }),
+                (b' ', _) if len > 0 => {
+                    (self.start, self.method) = (line, Span::new(line, at));
+                    return Ok(Some(Stage::RequestLine(Lines::starting(line, at))));
+                }
+                _ if !is_token_byte(byte) => return Err(HeadError::BadMethod { byte }),
+                _ if len == METHOD_MAX => {
+                    return Err(HeadError::MethodTooLong { limit: METHOD_MAX });
+                }
+                _ => at += 1,
+            }
+        }
+        self.stage = Stage::Leading { line, at, skipped };
+        Ok(None)
+    }
+
+    fn request_line(&mut self, data: &[u8], mut lines: Lines) -> Result<Option<Stage>, HeadError> {
+        let HeadLimits {
+            head_max,
+            target_max,
+            ..
+        } = self.limits;
+        let longest = self.method.len() + 1 + target_max + " HTTP/1.1\r\n".len();
+        match lines.next(data, self.start + longest.min(head_max))? {
+            Scan::More => {
+                self.stage = Stage::RequestLine(lines);
+                Ok(None)
+            }
+            Scan::Over if longest <= head_max => {
+                Err(HeadError::TargetTooLong { limit: target_max })
+            }
+            Scan::Over => Err(HeadError::HeadTooLarge { limit: head_max }),
+            Scan::Line(line) => {
+                let first = self.first_line(data, line)?;
+                Ok(Some(Stage::Fields {
+                    lines,
+                    count: 0,
+                    first,
+                }))
+            }
+        }
+    }
+
+    fn first_line(&self, data: &[u8], line: Range<usize>) -> Result<FirstLine, HeadError> {
+        let start = self.method.end as usize + 1;
+        let end = line.end + 2;
+        let rest = data.get(start..line.end).ok_or(HeadError::BadRequestLine)?;
+        let space = memchr(b' ', rest).ok_or(HeadError::BadRequestLine)?;
+        let (text, after) = rest
+            .split_at_checked(space)
+            .ok_or(HeadError::BadRequestLine)?;
+        // The version first: a target of another version follows other rules.
+        let version = version(after.get(1..).unwrap_or_default())?;
+        let method = Method::of(self.method.bytes(data));
+        let mut parts = target::parts(method, text).map_err(HeadError::BadTarget)?;
+        parts.path = parts.path.shifted(start);
+        parts.query = parts.query.shifted(start);
+        parts.authority = parts.authority.map(|span| span.shifted(start));
+        let target = Span::new(start, start + space);
+        Ok(FirstLine {
+            method,
+            version,
+            target,
+            parts,
+            end,
+        })
+    }
+
+    fn fields(
+        &mut self,
+        data: &[u8],
+        mut lines: Lines,
+        mut count: usize,
+        first: &FirstLine,
+    ) -> Result<Option<RequestHead>, HeadError> {
+        let HeadLimits {
+            head_max,
+            fields_max,
+            ..
+        } = self.limits;
+        let limit = fields_max.min(FIELDS_CEILING);
+        loop {
+            match lines.next(data, self.start + head_max)? {
+                Scan::More => break,
+                Scan::Over => return Err(HeadError::HeadTooLarge { limit: head_max }),
+                Scan::Line(line) if line.is_empty() => {
+                    return self.finish(data, first, lines.end()).map(Some);
+                }
+                Scan::Line(line) => {
+                    count += 1;
+                    if count > limit {
+                        return Err(HeadError::TooManyFields { limit });
+                    }
+                    if matches!(data.get(line.start), Some(b' ' | b'\t')) {
+                        return Err(HeadError::ObsFold);
+                    }
+                }
+            }
+        }
+        self.stage = Stage::Fields {
+            lines,
+            count,
+            first: *first,
+        };
+        Ok(None)
+    }
+
+    fn finish(&self, data: &[u8], first: &FirstLine, len: usize) -> Result<RequestHead, HeadError> {
+        let bytes = data.get(self.start..len).unwrap_or_default();
+        let mut room: Room<'_> = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(bytes, &mut room) {
+            Ok(httparse::Status::Complete(n)) if n == bytes.len() => {}
+            _ => return Err(HeadError::BadField),
+        }
+        let seen = Seen::new(data, parsed.headers);
+        let version = first.version;
+        if let Some(known) = seen.repeated {
+            return Err(HeadError::Repeated(known));
+        }
+        let host = seen.known.get(Known::Host);
+        if host.is_none() && version == Version::Http11 {
+            return Err(HeadError::NoHost);
+        }
+        if host.is_some_and(|host| !target::is_authority(host.bytes(data))) {
+            return Err(HeadError::BadHost);
+        }
+        let framing = framing::of_request(version, &seen.claims)?;
+        // RFC 9110, 10.1.1: an expectation on HTTP/1.0 is ignored.
+        let expects = seen.expects_continue.filter(|_| version == Version::Http11);
+        if expects == Some(false) {
+            return Err(HeadError::BadExpectation);
+        }
+        Ok(RequestHead {
+            len,
+            method: first.method,
+            method_text: self.method,
+            version,
+            target: first.target,
+            path: first.parts.path,
+            query: first.parts.query,
+            authority: first.parts.authority.or(host),
+            framing,
+            // After CONNECT other bytes than HTTP may follow.
+            keep_alive: seen.keep_alive(version) && first.method != Method::Connect,
+            expects_continue: expects == Some(true) && framing.has_body(),
+            known: seen.known,
+            section: Span::new(first.end, len),
+        })
+    }
+}
+
+/// Reads `HTTP/d.d`, which is case-sensitive (RFC 9112, 2.3).
+fn version(text: &[u8]) -> Result<Version, HeadError> {
+    match text {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            major @ b'0'..=b'9',
+            b'.',
+            minor @ b'0'..=b'9',
+        ] => Err(HeadError::BadVersion {
+            major: major - b'0',
+            minor: minor - b'0',
+        }),
+        _ => Err(HeadError::BadRequestLine),
+    }
+}
