@@ -22,7 +22,9 @@ use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::Host;
 use crate::policy::plan::Step;
-use crate::wire::http1::{Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_status_line};
+use crate::wire::http1::{
+    Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_status_line,
+};
 use std::time::Duration;
 
 /// Bytes of a plain answer that are held until it is whole; beyond, it is passed on as it
@@ -60,7 +62,12 @@ impl Incoming {
             Framing::Chunked => Rest::Chunked(Chunked::new()),
             Framing::UntilClose => Rest::UntilClose,
         };
-        Self { rest, decoded: 0, is_done: false, has_surplus: false }
+        Self {
+            rest,
+            decoded: 0,
+            is_done: false,
+            has_surplus: false,
+        }
     }
 
     /// Decodes what is behind the first `decoded` bytes of `rx`; gives how many bytes of the
@@ -101,7 +108,11 @@ impl Incoming {
     pub fn end(&mut self) -> Result<(), Kind> {
         self.has_surplus = true; // nothing more can come over this connection
         self.is_done |= matches!(self.rest, Rest::UntilClose);
-        if self.is_done { Ok(()) } else { Err(Kind::UpstreamCut) }
+        if self.is_done {
+            Ok(())
+        } else {
+            Err(Kind::UpstreamCut)
+        }
     }
 
     /// The first `n` bytes of the body were passed on.
@@ -150,17 +161,25 @@ pub fn retry_after(value: &[u8], wall_seconds: u64) -> Option<u64> {
         Duration::try_from_secs_f64(seconds.ceil()).ok()?.as_secs()
     } else {
         let at = httpdate::parse_http_date(text).ok()?;
-        at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs().saturating_sub(wall_seconds)
+        at.duration_since(std::time::UNIX_EPOCH)
+            .ok()?
+            .as_secs()
+            .saturating_sub(wall_seconds)
     };
     Some(seconds.min(RETRY_AFTER_MAX))
 }
 
 /// Whether a field of an answer reaches the client as it is (I3).
 fn passes(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] =
-        [b"openai-processing-ms", b"openai-version", b"retry-after-ms", b"content-language"];
+    const NAMES: [&[u8]; 4] = [
+        b"openai-processing-ms",
+        b"openai-version",
+        b"retry-after-ms",
+        b"content-language",
+    ];
     const LIMITS: &[u8] = b"x-ratelimit-";
-    name.get(..LIMITS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LIMITS))
+    name.get(..LIMITS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(LIMITS))
         || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -179,7 +198,11 @@ pub fn put_answer_head<H: Host>(
     reply::put_common(tx, shard, settle.receipt.id, course.incoming.manner);
     put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
     put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());
-    put_decimal_field(tx, "x-shardgate-attempts", u64::from(settle.receipt.attempts));
+    put_decimal_field(
+        tx,
+        "x-shardgate-attempts",
+        u64::from(settle.receipt.attempts),
+    );
     if let Some(fallback) = step.fallback {
         put_field(tx, b"x-shardgate-fallbacks", fallback.as_bytes());
     }
@@ -219,7 +242,13 @@ fn put_times<H: Host>(tx: &mut TxBuf, course: &Course<'_, H>, settle: &Settle<H>
 fn put_millis(tx: &mut TxBuf, micros: u64) {
     tx.put_decimal(micros / 1000);
     let rest = micros % 1000;
-    tx.put(if rest >= 100 { b"." } else if rest >= 10 { b".0" } else { b".00" });
+    tx.put(if rest >= 100 {
+        b"."
+    } else if rest >= 10 {
+        b".0"
+    } else {
+        b".00"
+    });
     tx.put_decimal(rest);
 }
 
@@ -250,10 +279,20 @@ mod tests {
     /// Goal: I3.
     #[test]
     fn only_listed_fields_pass() {
-        for name in ["x-ratelimit-remaining-tokens", "X-RateLimit-Reset-Requests", "openai-version"] {
+        for name in [
+            "x-ratelimit-remaining-tokens",
+            "X-RateLimit-Reset-Requests",
+            "openai-version",
+        ] {
             assert!(passes(name.as_bytes()), "{name}");
         }
-        for name in ["set-cookie", "openai-organization", "x-rate", "connection", "location"] {
+        for name in [
+            "set-cookie",
+            "openai-organization",
+            "x-rate",
+            "connection",
+            "location",
+        ] {
             assert!(!passes(name.as_bytes()), "{name}");
         }
     }

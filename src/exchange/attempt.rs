@@ -49,22 +49,42 @@ pub struct Lease<H: Host> {
 }
 
 impl<H: Host> Lease<H> {
-    fn new(shard: &Rc<Shard<H>>, provider: usize, link: H::Stream, opened: Instant, is_reused: bool) -> Self {
+    fn new(
+        shard: &Rc<Shard<H>>,
+        provider: usize,
+        link: H::Stream,
+        opened: Instant,
+        is_reused: bool,
+    ) -> Self {
         if let Some(upstream) = shard.upstreams.get(provider) {
             upstream.pool.note_lease();
         }
-        Self { shard: Rc::clone(shard), provider, link: Some(link), opened, is_reused }
+        Self {
+            shard: Rc::clone(shard),
+            provider,
+            link: Some(link),
+            opened,
+            is_reused,
+        }
     }
 
     /// Reads more into `rx`.
-    pub fn poll_read(&mut self, cx: &mut std::task::Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+    pub fn poll_read(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
         match &mut self.link {
             Some(link) => link.poll_read(cx, rx),
             None => Poll::Ready(Ok(0)),
         }
     }
 
-    fn poll_flush(&mut self, cx: &mut std::task::Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>> {
+    fn poll_flush(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        tx: &mut TxBuf,
+    ) -> Poll<io::Result<()>> {
         match &mut self.link {
             Some(link) => link.poll_flush(cx, tx),
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
@@ -121,7 +141,11 @@ pub struct Course<'a, H: Host> {
 impl<H: Host> Course<'_, H> {
     /// What a passed deadline means: the one over everything, or `kind`.
     pub fn late(&self, kind: Kind) -> Kind {
-        if self.shard.host.now() >= self.total { Kind::TotalTimeout } else { kind }
+        if self.shard.host.now() >= self.total {
+            Kind::TotalTimeout
+        } else {
+            kind
+        }
     }
 }
 
@@ -140,7 +164,13 @@ pub async fn attempts<H: Host>(
     let found = config.find(&wanted.name).ok_or(Kind::NoSuchModel)?;
     let mut plan = Plan::new(&found, config.retry.attempts_max);
     let total = settle.receipt.began + found.model.timeouts.total;
-    let course = Course { shard, incoming, wanted, total, id: settle.receipt.id };
+    let course = Course {
+        shard,
+        incoming,
+        wanted,
+        total,
+        id: settle.receipt.id,
+    };
     let mut following = || plan.next(config, &mut shard.rotations.borrow_mut(), &found);
     let mut step = following().ok_or(Kind::Internal)?;
     loop {
@@ -148,7 +178,11 @@ pub async fn attempts<H: Host>(
         let failed = match ask_target(&course, down, &step).await {
             Ok(answer) => {
                 let refusal = refusal(answer.head.status);
-                let another = if refusal == Refusal::Retriable { following() } else { None };
+                let another = if refusal == Refusal::Retriable {
+                    following()
+                } else {
+                    None
+                };
                 if let Some(another) = another {
                     settle.end_attempt(AttemptEnd::Refused);
                     step = another;
@@ -225,7 +259,10 @@ async fn ask_target<H: Host>(
     step: &Step<'_>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
-    let upstream = shard.upstreams.get(step.provider_index).ok_or(Kind::Internal)?;
+    let upstream = shard
+        .upstreams
+        .get(step.provider_index)
+        .ok_or(Kind::Internal)?;
     if let Some(pooled) = upstream.pool.take(shard.host.now(), &shard.buffers) {
         let lease = Lease::new(shard, step.provider_index, pooled.link, pooled.opened, true);
         match exchange_heads(course, down, step, lease).await {
@@ -244,14 +281,20 @@ async fn connect<H: Host>(
     step: &Step<'_>,
 ) -> Result<Lease<H>, Kind> {
     let shard = course.shard;
-    let upstream = shard.upstreams.get(step.provider_index).ok_or(Kind::Internal)?;
+    let upstream = shard
+        .upstreams
+        .get(step.provider_index)
+        .ok_or(Kind::Internal)?;
     let addresses = upstream.addresses();
     let mut failed = Kind::NoAddress;
     for turn in 0..addresses.len() {
         let index = (upstream.preferred() + turn) % addresses.len().max(1);
-        let Some(&address) = addresses.get(index) else { break };
+        let Some(&address) = addresses.get(index) else {
+            break;
+        };
         let began = shard.host.now();
-        down.timer.arm((began + step.timeouts().connect).min(course.total));
+        down.timer
+            .arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(shard.host.connect(address));
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
@@ -280,8 +323,11 @@ async fn exchange_heads<H: Host>(
     let mut rx = RxBuf::new(&shard.buffers);
     let was_sent = send(course, down, step, &mut lease, &mut rx).await?;
     let sent = shard.host.now();
-    down.timer.arm((sent + step.timeouts().first_token).min(course.total)); // I2
-    let limits = HeadLimits { ..HeadLimits::RESPONSE };
+    down.timer
+        .arm((sent + step.timeouts().first_token).min(course.total)); // I2
+    let limits = HeadLimits {
+        ..HeadLimits::RESPONSE
+    };
     let mut reader = ResponseReader::new(limits, Method::Post);
     let mut interim = 0;
     let mut is_untouched = rx.is_empty();
@@ -300,7 +346,13 @@ async fn exchange_heads<H: Host>(
                 }
                 Ok(Some(head)) => {
                     let is_reusable = was_sent && head.keep_alive;
-                    return Ok(Answer { lease, rx, head, sent, is_reusable });
+                    return Ok(Answer {
+                        lease,
+                        rx,
+                        head,
+                        sent,
+                        is_reusable,
+                    });
                 }
                 Ok(None) => {}
                 Err(_) => return Err(Kind::UpstreamBadHead),
@@ -328,7 +380,8 @@ async fn send<H: Host>(
 ) -> Result<bool, Kind> {
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
-    down.timer.arm((shard.host.now() + step.timeouts().first_token).min(course.total));
+    down.timer
+        .arm((shard.host.now() + step.timeouts().first_token).min(course.total));
     let mut done = 0;
     loop {
         let filled = fill(course, down, step, &mut tx, done);
@@ -361,11 +414,22 @@ fn fill<H: Host>(
     tx: &mut TxBuf,
     done: usize,
 ) -> usize {
-    let Course { shard, incoming, wanted, .. } = course;
-    let Some(upstream) = shard.upstreams.get(step.provider_index) else { return done };
+    let Course {
+        shard,
+        incoming,
+        wanted,
+        ..
+    } = course;
+    let Some(upstream) = shard.upstreams.get(step.provider_index) else {
+        return done;
+    };
     let data = down.rx.data();
     let asks_usage = wanted.ask.stream && !wanted.ask.wants_usage;
-    let body = wanted.ask.pieces(wanted.body.bytes(data), Some(step.upstream_model), asks_usage);
+    let body = wanted.ask.pieces(
+        wanted.body.bytes(data),
+        Some(step.upstream_model),
+        asks_usage,
+    );
     let all = body.len();
     if done == 0 {
         tx.reserve(1024 + all.min(SEND_ROUND));

@@ -1,14 +1,14 @@
 //! A client's connection: requests in order, one exchange each, until somebody closes.
 
+use super::attempt;
 use super::down::{Down, Wait};
 use super::reply::{self, Local, Manner};
 use super::request::{self, Body, Broken};
 use super::route::{Asked, route};
 use super::settle::Settle;
-use super::{attempt, relay};
 use crate::base::fault::Kind;
 use crate::base::span::Span;
-use crate::dialect::openai::{Ask, Route, ask};
+use crate::dialect::openai::ask::{Ask, Route, ask};
 use crate::host::Host;
 use crate::policy::auth;
 use crate::shard::Shard;
@@ -66,7 +66,11 @@ async fn exchange<H: Host>(
         Err(Broken::Closed) => return Next::Close,
         Err(Broken::Refused(kind)) => {
             let settle = Settle::new(shard, shard.request_id(), shard.host.now());
-            let manner = Manner { closes: true, is_head: false, is_http10: false };
+            let manner = Manner {
+                closes: true,
+                is_head: false,
+                is_http10: false,
+            };
             return reply::error(shard, down, settle, kind, manner).await;
         }
     };
@@ -85,11 +89,15 @@ async fn exchange<H: Host>(
         Ok(body) => body,
         Err(Broken::Closed) => return Next::Close, // settles as cancelled
         Err(Broken::Refused(kind)) => {
-            let manner = Manner { closes: true, ..manner };
+            let manner = Manner {
+                closes: true,
+                ..manner
+            };
             return reply::error(shard, down, settle, kind, manner).await;
         }
     };
     settle.receipt.bytes_in = body.span.len() as u64;
+    down.begin_request(body.used);
     let next = match asked {
         Admitted::Local(local) => {
             let name = local_name(shard, local, &incoming, down);
@@ -100,7 +108,7 @@ async fn exchange<H: Host>(
         }
         Admitted::Model(route) => ask_model(shard, down, settle, &incoming, route, body).await,
     };
-    down.next_request(body.used);
+    down.end_request();
     next
 }
 
@@ -171,10 +179,14 @@ async fn refuse_early<H: Host>(
 ) -> Next {
     let here = request::body_is_here(&incoming.head, down.rx.len());
     let closes = incoming.manner.closes || here.is_none();
-    let manner = Manner { closes, ..incoming.manner };
+    let manner = Manner {
+        closes,
+        ..incoming.manner
+    };
     let next = reply::error(shard, down, settle, kind, manner).await;
     if let Some(used) = here {
-        down.next_request(used);
+        down.begin_request(used);
+        down.end_request();
     }
     next
 }
@@ -194,7 +206,10 @@ fn local_name<'s, H: Host>(
         LocalRoute::OneModel(key) => {
             let path = incoming.head.path.bytes(down.rx.data());
             let name = path.strip_prefix(b"/v1/models/")?;
-            let listed = shard.config.listed().find(|model| model.name.as_bytes() == name)?;
+            let listed = shard
+                .config
+                .listed()
+                .find(|model| model.name.as_bytes() == name)?;
             reply::may_see(shard, key, &listed.name).then_some(Local::OneModel(&listed.name))?
         }
     })
@@ -250,11 +265,19 @@ fn understand<H: Host>(
     scratch.clear();
     let found = shard.config.find(&name).ok_or(Kind::NoSuchModel)?;
     settle.receipt.model = Some(found.index);
-    let key = settle.receipt.key.and_then(|index| shard.config.keys.get(index));
+    let key = settle
+        .receipt
+        .key
+        .and_then(|index| shard.config.keys.get(index));
     if key.is_some_and(|key| !auth::may_ask(key, &name)) {
         return Err(Kind::ModelForbidden);
     }
-    Ok(Wanted { route, ask, body: body.span, name })
+    Ok(Wanted {
+        route,
+        ask,
+        body: body.span,
+        name,
+    })
 }
 
 /// Sends what is in `down.tx` in the middle of an answer.
@@ -262,7 +285,8 @@ fn understand<H: Host>(
 /// # Errors
 /// [`Kind::ClientGone`] when the client is gone or took nothing for `timeouts.stall`.
 pub async fn push<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
-    down.timer.arm(shard.host.now() + shard.config.timeouts.stall);
+    down.timer
+        .arm(shard.host.now() + shard.config.timeouts.stall);
     match down.flush().await {
         Wait::Done(()) => Ok(()),
         Wait::Gone | Wait::Late => Err(Kind::ClientGone),

@@ -43,6 +43,8 @@ pub struct Down<L> {
     pub tx: TxBuf,
     /// The one timer of this connection.
     pub timer: Timer,
+    /// Bytes of `rx` that belong to the request being served.
+    used: usize,
     is_gone: bool,
 }
 
@@ -55,13 +57,16 @@ impl<L: Link> Down<L> {
             ahead: RxBuf::new(&shard.buffers),
             tx: TxBuf::new(&shard.buffers),
             timer: shard.deadlines.timer(),
+            used: 0,
             is_gone: false,
         }
     }
 
     /// Reads more of a request into `rx`; `Late` at the timer's deadline.
     pub async fn read_more(&mut self) -> Wait<io::Result<usize>> {
-        let Self { link, rx, timer, .. } = self;
+        let Self {
+            link, rx, timer, ..
+        } = self;
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = link.poll_read(cx, rx) {
                 return Poll::Ready(Wait::Done(outcome));
@@ -87,7 +92,13 @@ impl<L: Link> Down<L> {
 
     /// Sends all of `tx`; `Gone` when the client does not take it.
     pub async fn flush(&mut self) -> Wait<()> {
-        let Self { link, tx, timer, is_gone, .. } = self;
+        let Self {
+            link,
+            tx,
+            timer,
+            is_gone,
+            ..
+        } = self;
         poll_fn(|cx| match link.poll_flush(cx, tx) {
             Poll::Ready(Ok(())) => Poll::Ready(Wait::Done(())),
             Poll::Ready(Err(_)) => {
@@ -121,10 +132,15 @@ impl<L: Link> Down<L> {
         self.is_gone
     }
 
-    /// The request in `rx` is done with: its first `used` bytes are dropped, and what came
-    /// ahead takes its place.
-    pub fn next_request(&mut self, used: usize) {
-        self.rx.consume(used);
+    /// The first `used` bytes of `rx` are the request that is served now.
+    pub fn begin_request(&mut self, used: usize) {
+        self.used = used;
+    }
+
+    /// The request's bytes are not needed any more: they are dropped, and what came ahead
+    /// takes their place. May be called again.
+    pub fn end_request(&mut self) {
+        self.rx.consume(std::mem::take(&mut self.used));
         if !self.ahead.is_empty() {
             self.rx.put(self.ahead.data());
             self.ahead.clear();

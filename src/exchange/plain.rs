@@ -16,7 +16,9 @@ use crate::dialect::openai::error::{put_error, type_of};
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
-use crate::wire::http1::{END_OF_HEAD, Framing, Known, LAST_CHUNK, Version, put_chunk, put_decimal_field, put_field};
+use crate::wire::http1::{
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, Version, put_chunk, put_decimal_field, put_field,
+};
 
 /// Delivers `answer`, which has any status that a client may see.
 ///
@@ -46,9 +48,21 @@ pub async fn deliver<H: Host>(
     }
     settle.receipt.upstream = shard.host.now().since(answer.sent);
     let is_substitute = judge(settle, &answer, head.unsent())?;
-    put_whole(course, down, settle, step, (&answer, head.unsent()), is_substitute);
+    put_whole(
+        course,
+        down,
+        settle,
+        step,
+        (&answer, head.unsent()),
+        is_substitute,
+    );
     drop(head);
-    let Answer { lease, rx, is_reusable, .. } = answer;
+    let Answer {
+        lease,
+        rx,
+        is_reusable,
+        ..
+    } = answer;
     drop(rx);
     if is_reusable && !body.has_surplus {
         lease.give_back();
@@ -66,20 +80,33 @@ async fn finish<H: Host>(
     status: u16,
 ) -> Result<Next, Kind> {
     let is_answer = status < 400;
-    settle.end_attempt(if is_answer { AttemptEnd::Done } else { AttemptEnd::Refused });
+    settle.end_attempt(if is_answer {
+        AttemptEnd::Done
+    } else {
+        AttemptEnd::Refused
+    });
     if push(course.shard, down).await.is_err() {
         return Ok(Next::Close); // settles as cancelled
     }
-    settle.receipt.first_content = is_answer.then(|| course.shard.host.now().since(settle.receipt.began));
+    settle.receipt.first_content =
+        is_answer.then(|| course.shard.host.now().since(settle.receipt.began));
     settle.done(status);
-    Ok(if course.incoming.manner.closes { Next::Linger } else { Next::KeepAlive })
+    Ok(if course.incoming.manner.closes {
+        Next::Linger
+    } else {
+        Next::KeepAlive
+    })
 }
 
 /// Whether a whole body is what it claims to be. True when it is an error page that must be
 /// replaced by an error of the dialect.
 fn judge<H: Host>(settle: &mut Settle<H>, answer: &Answer<H>, head: &[u8]) -> Result<bool, Kind> {
-    let coding = answer.head.known(Known::ContentEncoding).map(|span| span.bytes(head));
-    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+    let coding = answer
+        .head
+        .known(Known::ContentEncoding)
+        .map(|span| span.bytes(head));
+    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    {
         return Ok(false); // coded although not asked for: passed on as it is, with its name
     }
     let facts = look(answer.rx.data());
@@ -111,8 +138,15 @@ fn put_whole<H: Host>(
     if is_substitute {
         let mut page = TxBuf::new(&course.shard.buffers);
         let status = answer.head.status;
-        let text = "The provider answered with an error that is not in its API's form; see the status.";
-        put_error(&mut page, text, type_of(status), None, "upstream_error_page");
+        let text =
+            "The provider answered with an error that is not in its API's form; see the status.";
+        put_error(
+            &mut page,
+            text,
+            type_of(status),
+            None,
+            "upstream_error_page",
+        );
         tx.put(b"content-type: application/json\r\n");
         put_decimal_field(tx, "content-length", page.len() as u64);
         tx.put(END_OF_HEAD);
@@ -126,7 +160,10 @@ fn put_whole<H: Host>(
 }
 
 fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
-    let media = answer.head.known(Known::ContentType).map(|span| span.bytes(head));
+    let media = answer
+        .head
+        .known(Known::ContentType)
+        .map(|span| span.bytes(head));
     put_field(tx, b"content-type", media.unwrap_or(b"application/json"));
     if let Some(coding) = answer.head.known(Known::ContentEncoding) {
         put_field(tx, b"content-encoding", coding.bytes(head));
@@ -161,7 +198,11 @@ async fn pass_through<H: Host>(
     down.tx.put(END_OF_HEAD);
     loop {
         let data = answer.rx.data();
-        if is_chunked { put_chunk(&mut down.tx, &[data]) } else { down.tx.put(data) }
+        if is_chunked {
+            put_chunk(&mut down.tx, &[data]);
+        } else {
+            down.tx.put(data);
+        }
         let passed = body.decoded;
         body.passed(&mut answer.rx, passed);
         if body.is_done {
@@ -185,7 +226,8 @@ async fn pass_through<H: Host>(
         answer.lease.give_back();
     }
     // Without length and chunks only the close tells the end.
-    let is_delimited = is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
+    let is_delimited =
+        is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

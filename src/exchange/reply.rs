@@ -6,7 +6,6 @@ use super::route::Asked;
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::base::time::Instant;
 use crate::dialect::openai::error::put_error_body;
 use crate::dialect::openai::models::{put_model, put_models};
 use crate::host::Host;
@@ -64,7 +63,13 @@ fn put_reply<H: Host>(
 }
 
 /// Writes the error reply for `kind`.
-pub fn put_error<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, kind: Kind, id: RequestId, manner: Manner) {
+pub fn put_error<H: Host>(
+    tx: &mut TxBuf,
+    shard: &Shard<H>,
+    kind: Kind,
+    id: RequestId,
+    manner: Manner,
+) {
     let mut seconds = itoa::Buffer::new();
     let mut extra: [(&[u8], &[u8]); 2] = [(b"x-shardgate-code", kind.code().as_bytes()); 2];
     let mut used = 1;
@@ -82,12 +87,19 @@ pub fn put_error<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, kind: Kind, id: Requ
         _ => {}
     }
     let extra = extra.get(..used).unwrap_or_default();
-    put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| put_error_body(tx, kind));
+    put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| {
+        put_error_body(tx, kind);
+    });
 }
 
 /// Sends what is in `down.tx`; the connection goes on only when the client took it all.
-pub async fn send<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>, manner: Manner) -> Next {
-    down.timer.arm(shard.host.now() + shard.config.timeouts.stall);
+pub async fn send<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    manner: Manner,
+) -> Next {
+    down.timer
+        .arm(shard.host.now() + shard.config.timeouts.stall);
     match down.flush().await {
         Wait::Done(()) if manner.closes => Next::Linger,
         Wait::Done(()) => Next::KeepAlive,
@@ -127,23 +139,37 @@ pub async fn local<H: Host>(
     let tx = &mut down.tx;
     match asked {
         Local::Models(key) => put_reply(tx, shard, (200, id, manner), &[], |tx| {
-            let models = config.listed().filter(|model| may_see(shard, key, &model.name));
+            let models = config
+                .listed()
+                .filter(|model| may_see(shard, key, &model.name));
             put_models(tx, models.map(|model| (model.name.as_str(), "shardgate")));
         }),
         Local::OneModel(name) => {
-            put_reply(tx, shard, (200, id, manner), &[], |tx| put_model(tx, name, "shardgate"));
+            put_reply(tx, shard, (200, id, manner), &[], |tx| {
+                put_model(tx, name, "shardgate");
+            });
         }
-        Local::Live => put_reply(tx, shard, (200, id, manner), &[], |tx| tx.put(b"{\"status\":\"live\"}")),
+        Local::Live => put_reply(tx, shard, (200, id, manner), &[], |tx| {
+            tx.put(b"{\"status\":\"live\"}");
+        }),
         Local::Ready if shard.is_draining() => {
             status = Kind::Draining.status();
             put_error(tx, shard, Kind::Draining, id, manner);
         }
-        Local::Ready => put_reply(tx, shard, (200, id, manner), &[], |tx| tx.put(b"{\"status\":\"ready\"}")),
+        Local::Ready => put_reply(tx, shard, (200, id, manner), &[], |tx| {
+            tx.put(b"{\"status\":\"ready\"}");
+        }),
         Local::WrongMethod(allow) => {
             status = 405;
-            put_reply(tx, shard, (405, id, manner), &[(b"allow", allow.as_bytes())], |tx| {
-                put_error_body(tx, Kind::BadMethod);
-            });
+            put_reply(
+                tx,
+                shard,
+                (405, id, manner),
+                &[(b"allow", allow.as_bytes())],
+                |tx| {
+                    put_error_body(tx, Kind::BadMethod);
+                },
+            );
         }
     }
     settle.done(status);
@@ -177,9 +203,4 @@ pub fn may_see<H: Host>(shard: &Shard<H>, key: Option<usize>, model: &str) -> bo
 /// Whether a route needs a key.
 pub fn needs_key(asked: Asked<'_>) -> bool {
     matches!(asked, Asked::Model(_) | Asked::Models | Asked::OneModel(_))
-}
-
-/// When the gateway itself must give up: `total` after `began`.
-pub fn deadline(began: Instant, total: std::time::Duration) -> Instant {
-    began + total
 }

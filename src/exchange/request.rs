@@ -18,7 +18,9 @@ use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::host::Host;
 use crate::shard::Shard;
-use crate::wire::http1::{ChunkError, Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader};
+use crate::wire::http1::{
+    ChunkError, Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader,
+};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,7 +60,11 @@ pub async fn read_head<H: Host>(
     });
     let mut began = None;
     if down.rx.is_empty() {
-        let patience = if is_first { timeouts.head } else { timeouts.keep_alive };
+        let patience = if is_first {
+            timeouts.head
+        } else {
+            timeouts.keep_alive
+        };
         down.timer.arm(shard.host.now() + patience);
     }
     loop {
@@ -110,12 +116,18 @@ pub async fn read_body<H: Host>(
         return Err(Broken::Refused(Kind::BodyTooLarge));
     }
     if let Some(used) = body_is_here(head, down.rx.len()) {
-        return Ok(Body { span: Span::new(head.len, used), used });
+        return Ok(Body {
+            span: Span::new(head.len, used),
+            used,
+        });
     }
     if head.expects_continue && down.rx.len() == head.len {
         down.tx.put(b"HTTP/1.1 100 Continue\r\n\r\n");
-        down.timer.arm(shard.host.now() + shard.config.timeouts.stall);
-        let Wait::Done(()) = down.flush().await else { return Err(Broken::Closed) };
+        down.timer
+            .arm(shard.host.now() + shard.config.timeouts.stall);
+        let Wait::Done(()) = down.flush().await else {
+            return Err(Broken::Closed);
+        };
     }
     let since = shard.host.now();
     match head.framing {
@@ -124,7 +136,10 @@ pub async fn read_body<H: Host>(
             while down.rx.len() < used {
                 read_some(shard, down, since, used - down.rx.len()).await?;
             }
-            Ok(Body { span: Span::new(head.len, used), used })
+            Ok(Body {
+                span: Span::new(head.len, used),
+                used,
+            })
         }
         _ => read_chunked(shard, down, head, since).await,
     }
@@ -140,7 +155,9 @@ async fn read_chunked<H: Host>(
     let mut end = head.len;
     loop {
         let raw = down.rx.data_mut().get_mut(end..).unwrap_or_default();
-        let decoded = chunked.decode(raw).map_err(|error| Broken::Refused(kind_of(error)))?;
+        let decoded = chunked
+            .decode(raw)
+            .map_err(|error| Broken::Refused(kind_of(error)))?;
         let follows = end + decoded.used;
         end += decoded.data;
         if end - head.len > shard.config.limits.body_max {
@@ -150,7 +167,10 @@ async fn read_chunked<H: Host>(
         if decoded.done {
             down.rx.data_mut().copy_within(follows..all, end);
             down.rx.truncate(end + (all - follows));
-            return Ok(Body { span: Span::new(head.len, end), used: end });
+            return Ok(Body {
+                span: Span::new(head.len, end),
+                used: end,
+            });
         }
         down.rx.truncate(end);
         read_some(shard, down, since, BLOCK).await?;
@@ -190,13 +210,26 @@ async fn read_some<H: Host>(
 pub fn check_media(head: &RequestHead, data: &[u8]) -> Result<(), Kind> {
     let value = |known| head.known(known).map(|span| span.bytes(data));
     let coding = value(Known::ContentEncoding);
-    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")) {
+    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
+    {
         return Err(Kind::BadMediaType);
     }
-    let Some(media) = value(Known::ContentType) else { return Ok(()) };
-    let media = media.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let Some(media) = value(Known::ContentType) else {
+        return Ok(());
+    };
+    let media = media
+        .split(|&byte| byte == b';')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
     let is_json = media.eq_ignore_ascii_case(b"application/json")
         || media.eq_ignore_ascii_case(b"text/json")
-        || media.last_chunk::<5>().is_some_and(|end| end.eq_ignore_ascii_case(b"+json"));
-    if is_json { Ok(()) } else { Err(Kind::BadMediaType) }
+        || media
+            .last_chunk::<5>()
+            .is_some_and(|end| end.eq_ignore_ascii_case(b"+json"));
+    if is_json {
+        Ok(())
+    } else {
+        Err(Kind::BadMediaType)
+    }
 }

@@ -1,6 +1,6 @@
 //! Which route a method and a path name.
 
-use crate::dialect::openai::Route;
+use crate::dialect::openai::ask::Route;
 use crate::wire::http1::Method;
 
 /// What a request asks for.
@@ -61,12 +61,35 @@ mod tests {
     /// Goal: each route has one spelling and its own methods.
     #[test]
     fn a_route_has_one_spelling_and_its_methods() {
-        assert_eq!(route(Method::Post, b"/v1/chat/completions"), Asked::Model(Route::Chat));
-        assert_eq!(route(Method::Get, b"/v1/chat/completions"), Asked::WrongMethod("POST"));
-        assert_eq!(route(Method::Get, b"/v1/models/a/b"), Asked::OneModel(b"a/b"));
-        assert_eq!(route(Method::Post, b"/livez"), Asked::WrongMethod("GET, HEAD"));
-        for path in ["/", "/v1/models/", "/v1/chat/completions/", "/v1//models", "/V1/models", "/v1/../livez"] {
-            assert_eq!(route(Method::Get, path.as_bytes()), Asked::Nothing, "{path}");
+        assert_eq!(
+            route(Method::Post, b"/v1/chat/completions"),
+            Asked::Model(Route::Chat)
+        );
+        assert_eq!(
+            route(Method::Get, b"/v1/chat/completions"),
+            Asked::WrongMethod("POST")
+        );
+        assert_eq!(
+            route(Method::Get, b"/v1/models/a/b"),
+            Asked::OneModel(b"a/b")
+        );
+        assert_eq!(
+            route(Method::Post, b"/livez"),
+            Asked::WrongMethod("GET, HEAD")
+        );
+        for path in [
+            "/",
+            "/v1/models/",
+            "/v1/chat/completions/",
+            "/v1//models",
+            "/V1/models",
+            "/v1/../livez",
+        ] {
+            assert_eq!(
+                route(Method::Get, path.as_bytes()),
+                Asked::Nothing,
+                "{path}"
+            );
         }
     }
 }

@@ -29,7 +29,11 @@ impl<H: Host> Settle<H> {
         counters.exchanges += 1;
         counters.exchanges_open += 1;
         drop(counters);
-        let receipt = Receipt { id, began, ..Receipt::default() };
+        let receipt = Receipt {
+            id,
+            began,
+            ..Receipt::default()
+        };
         Self {
             shard: Rc::clone(shard),
             receipt,
@@ -55,12 +59,20 @@ impl<H: Host> Settle<H> {
         self.receipt.provider = Some(provider);
         self.target = Some((model, provider));
         self.attempt_end = AttemptEnd::Cancelled;
-        self.shard.counters.borrow_mut().targets.entry((model, provider)).or_default().in_flight += 1;
+        self.shard
+            .counters
+            .borrow_mut()
+            .targets
+            .entry((model, provider))
+            .or_default()
+            .in_flight += 1;
     }
 
     /// The attempt under way, if any, came to `end`.
     pub fn end_attempt(&mut self, end: AttemptEnd) {
-        let Some(target) = self.target.take() else { return };
+        let Some(target) = self.target.take() else {
+            return;
+        };
         let mut counters = self.shard.counters.borrow_mut();
         let target = counters.targets.entry(target).or_default();
         target.in_flight = target.in_flight.saturating_sub(1);
@@ -73,7 +85,11 @@ impl<H: Host> Settle<H> {
     pub fn fail(&mut self, kind: Kind, status: u16) {
         self.receipt.fault = Some(kind);
         self.receipt.status = status;
-        self.receipt.end = if kind == Kind::ClientGone { End::Cancelled } else { End::Error };
+        self.receipt.end = if kind == Kind::ClientGone {
+            End::Cancelled
+        } else {
+            End::Error
+        };
     }
 
     /// The exchange ended with a whole answer of this status.

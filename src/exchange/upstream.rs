@@ -13,7 +13,8 @@
 
 use crate::base::bytes::TxBuf;
 use crate::config::model::{Dialect, Provider};
-use crate::dialect::openai::{Pieces, Route};
+use crate::dialect::openai::Pieces;
+use crate::dialect::openai::ask::Route;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
 use std::fmt;
@@ -44,7 +45,9 @@ pub struct Template {
 impl fmt::Debug for Template {
     /// I2: the fields hold the provider's key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Template").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Template")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,13 +65,18 @@ impl Template {
                 Dialect::Azure => field("api-key", key.reveal()),
             }
         }
-        field("user-agent", concat!("shardgate/", env!("CARGO_PKG_VERSION")));
+        field(
+            "user-agent",
+            concat!("shardgate/", env!("CARGO_PKG_VERSION")),
+        );
         field("accept-encoding", "identity");
         field("content-type", "application/json");
         let version = provider.api_version.as_ref();
         Self {
             path: provider.base_url.path.clone(),
-            query: version.map(|v| format!("?api-version={v}")).unwrap_or_default(),
+            query: version
+                .map(|v| format!("?api-version={v}"))
+                .unwrap_or_default(),
             dialect: provider.dialect,
             fields,
         }
@@ -116,7 +124,11 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.reserve(512 + template.fields.len() + out.model.len());
     template.put_line(tx, out.route, out.model);
     tx.put(&template.fields);
-    let accept: &[u8] = if out.stream { b"accept: text/event-stream\r\n" } else { b"accept: application/json\r\n" };
+    let accept: &[u8] = if out.stream {
+        b"accept: text/event-stream\r\n"
+    } else {
+        b"accept: application/json\r\n"
+    };
     tx.put(accept);
     tx.put(b"x-request-id: ");
     tx.put(out.id.bytes());
@@ -137,7 +149,12 @@ fn put_segment(tx: &mut TxBuf, text: &str) {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             tx.put(&[byte]);
         } else {
-            let digit = |value: u8| b"0123456789ABCDEF".get(usize::from(value)).copied().unwrap_or(b'0');
+            let digit = |value: u8| {
+                b"0123456789ABCDEF"
+                    .get(usize::from(value))
+                    .copied()
+                    .unwrap_or(b'0')
+            };
             tx.put(&[b'%', digit(byte >> 4), digit(byte & 15)]);
         }
     }

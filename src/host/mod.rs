@@ -15,17 +15,18 @@ pub mod uring;
 
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 /// The world outside a shard.
-pub trait Host: Clone + 'static {
+pub trait Host: Clone + fmt::Debug + 'static {
     /// A connected byte stream.
     type Stream: Link;
     /// A bound, listening socket.
-    type Listener: 'static;
+    type Listener: fmt::Debug + 'static;
 
     /// The monotonic time. Cheap enough to ask at every step of an exchange.
     fn now(&self) -> Instant;
@@ -62,7 +63,7 @@ pub trait Host: Clone + 'static {
 }
 
 /// A connected byte stream. Dropping it closes it.
-pub trait Link: 'static {
+pub trait Link: fmt::Debug + 'static {
     /// Reads what is there into `rx`, at most what fits into its room; `Ok(0)` is the end.
     /// While it is pending no block is held for it by `rx`.
     ///

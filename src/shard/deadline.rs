@@ -74,7 +74,10 @@ impl Deadlines {
             Some(place) => *place = slot,
             None => state.slots.push(slot),
         }
-        Timer { all: self.clone(), index }
+        Timer {
+            all: self.clone(),
+            index,
+        }
     }
 
     /// Timers that exist.
@@ -97,7 +100,9 @@ impl Deadlines {
                 return due;
             }
             state.heap.pop();
-            let Some(slot) = state.slots.get_mut(index) else { continue };
+            let Some(slot) = state.slots.get_mut(index) else {
+                continue;
+            };
             if slot.generation != generation || slot.entry != due {
                 continue; // I2, or an earlier entry took over
             }
@@ -122,7 +127,11 @@ impl Deadlines {
     /// due earlier.
     pub fn poll_earlier(&self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let mut state = self.0.borrow_mut();
-        if state.heap.peek().is_some_and(|Reverse((due, _, _))| *due < until) {
+        if state
+            .heap
+            .peek()
+            .is_some_and(|Reverse((due, _, _))| *due < until)
+        {
             state.asleep_until = None;
             return Poll::Ready(());
         }
@@ -150,7 +159,9 @@ impl Timer {
         };
         let mut state = self.all.0.borrow_mut();
         let state = &mut *state;
-        let Some(slot) = state.slots.get_mut(self.index) else { return };
+        let Some(slot) = state.slots.get_mut(self.index) else {
+            return;
+        };
         slot.fired = false;
         slot.deadline = at;
         if at >= slot.entry {
@@ -174,7 +185,9 @@ impl Timer {
     /// Ready once the deadline has passed.
     pub fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.all.0.borrow_mut();
-        let Some(slot) = state.slots.get_mut(self.index) else { return Poll::Pending };
+        let Some(slot) = state.slots.get_mut(self.index) else {
+            return Poll::Pending;
+        };
         if slot.fired {
             return Poll::Ready(());
         }
@@ -208,7 +221,9 @@ mod tests {
     }
 
     fn is_fired(timer: &Timer) -> bool {
-        timer.poll_fired(&mut Context::from_waker(Waker::noop())).is_ready()
+        timer
+            .poll_fired(&mut Context::from_waker(Waker::noop()))
+            .is_ready()
     }
 
     /// Goal: moving a deadline on keeps it from firing, and it fires once it is due.

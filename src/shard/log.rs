@@ -41,7 +41,11 @@ pub struct Log {
 impl Log {
     /// A log that hands its batches to `sink`.
     pub fn new(format: Format, sink: SyncSender<String>) -> Self {
-        Self { format, sink: Some(sink), ..Self::default() }
+        Self {
+            format,
+            sink: Some(sink),
+            ..Self::default()
+        }
     }
 
     /// Writes the line of a settled exchange.
@@ -66,7 +70,11 @@ impl Log {
             return;
         }
         let count = self.count.replace(0);
-        if !self.sink.as_ref().is_some_and(|sink| sink.try_send(lines).is_ok()) {
+        if self
+            .sink
+            .as_ref()
+            .is_none_or(|sink| sink.try_send(lines).is_err())
+        {
             self.dropped.set(self.dropped.get() + count);
         }
     }
@@ -88,9 +96,18 @@ fn write_line<H: Host>(
     receipt: &Receipt,
 ) -> std::fmt::Result {
     let config = &shard.config;
-        let key = receipt.key.and_then(|i| config.keys.get(i)).map_or("-", |key| &key.name);
-    let model = receipt.model.and_then(|i| config.models.get(i)).map_or("-", |model| &model.name);
-    let target = receipt.provider.and_then(|i| config.providers.get(i)).map_or("-", |p| &p.name);
+    let key = receipt
+        .key
+        .and_then(|i| config.keys.get(i))
+        .map_or("-", |key| &key.name);
+    let model = receipt
+        .model
+        .and_then(|i| config.models.get(i))
+        .map_or("-", |model| &model.name);
+    let target = receipt
+        .provider
+        .and_then(|i| config.providers.get(i))
+        .map_or("-", |p| &p.name);
     let route = receipt.route.map_or("-", crate::exchange::route::name);
     let fault = receipt.fault.map_or("-", crate::base::fault::Kind::code);
     let took = receipt.ended.since(receipt.began);

@@ -123,14 +123,31 @@ pub struct Shard<H: Host> {
 impl<H: Host> Shard<H> {
     /// A shard of its own.
     pub fn new(host: H, setup: Setup) -> Rc<Self> {
-        let Setup { index, shards, config, addresses, seed, log } = setup;
+        let Setup {
+            index,
+            shards,
+            config,
+            addresses,
+            seed,
+            log,
+        } = setup;
         let share = |all: usize| all.div_ceil(shards.max(1));
-        let upstreams = config.providers.iter().enumerate().map(|(at, provider)| Upstream {
-            pool: Pool::new(provider.pool),
-            template: Template::new(provider),
-            addresses: RefCell::new(addresses.get(at).map(Vec::as_slice).unwrap_or_default().into()),
-            preferred: Cell::new(0),
-        });
+        let upstreams = config
+            .providers
+            .iter()
+            .enumerate()
+            .map(|(at, provider)| Upstream {
+                pool: Pool::new(provider.pool),
+                template: Template::new(provider),
+                addresses: RefCell::new(
+                    addresses
+                        .get(at)
+                        .map(Vec::as_slice)
+                        .unwrap_or_default()
+                        .into(),
+                ),
+                preferred: Cell::new(0),
+            });
         Rc::new(Self {
             index,
             buffers: BufPool::new(),

@@ -33,9 +33,10 @@ pub struct Report {
 
 /// The report of `shard`.
 pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
-    let pools = shard.upstreams.iter().map(|upstream| {
-        (upstream.pool.idle() as u64, upstream.pool.leased() as u64)
-    });
+    let pools = shard
+        .upstreams
+        .iter()
+        .map(|upstream| (upstream.pool.idle() as u64, upstream.pool.leased() as u64));
     Report {
         shard: shard.index,
         counters: shard.counters.borrow().clone(),

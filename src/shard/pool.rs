@@ -40,7 +40,11 @@ pub struct Pool<L> {
 impl<L: Link> Pool<L> {
     /// An empty pool.
     pub fn new(settings: Settings) -> Self {
-        Self { idle: RefCell::default(), leased: Cell::new(0), settings }
+        Self {
+            idle: RefCell::default(),
+            leased: Cell::new(0),
+            settings,
+        }
     }
 
     /// Idle connections.
@@ -77,7 +81,11 @@ impl<L: Link> Pool<L> {
     /// Puts a connection back after a clean exchange (I1); closes it when the pool is full
     /// or it has lived long enough.
     pub fn put(&self, link: L, opened: Instant, now: Instant) {
-        let pooled = Pooled { link, opened, idle_since: now };
+        let pooled = Pooled {
+            link,
+            opened,
+            idle_since: now,
+        };
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.settings.idle_max && self.is_fresh(&pooled, now) {
             idle.push(pooled);
@@ -86,9 +94,9 @@ impl<L: Link> Pool<L> {
 
     /// Closes what is too old or no longer silent; called on the shard's tick.
     pub fn sweep(&self, now: Instant, buffers: &BufPool) {
-        self.idle
-            .borrow_mut()
-            .retain_mut(|pooled| self.is_fresh(pooled, now) && is_silent(&mut pooled.link, buffers));
+        self.idle.borrow_mut().retain_mut(|pooled| {
+            self.is_fresh(pooled, now) && is_silent(&mut pooled.link, buffers)
+        });
     }
 
     /// Closes all idle connections.
@@ -105,5 +113,6 @@ impl<L: Link> Pool<L> {
 /// I2: nothing has arrived, not even the end.
 fn is_silent<L: Link>(link: &mut L, buffers: &BufPool) -> bool {
     let mut rx = RxBuf::new(buffers);
-    link.poll_read(&mut Context::from_waker(Waker::noop()), &mut rx).is_pending()
+    link.poll_read(&mut Context::from_waker(Waker::noop()), &mut rx)
+        .is_pending()
 }

@@ -21,7 +21,12 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
             Ok(link) => accepted(&shard, link),
             // Out of descriptors or memory, or a client that left the queue: the listener
             // lives on, but must not spin.
-            Err(_) => shard.host.sleep_until(shard.host.now() + ACCEPT_PAUSE).await,
+            Err(_) => {
+                shard
+                    .host
+                    .sleep_until(shard.host.now() + ACCEPT_PAUSE)
+                    .await;
+            }
         }
     }
 }
@@ -39,7 +44,9 @@ pub fn accepted<H: Host>(shard: &Rc<Shard<H>>, link: H::Stream) {
     drop(counters);
     let mine = Rc::clone(shard);
     shard.host.spawn(async move {
-        let served = AssertUnwindSafe(connection(Rc::clone(&mine), link)).catch_unwind().await;
+        let served = AssertUnwindSafe(connection(Rc::clone(&mine), link))
+            .catch_unwind()
+            .await;
         let mut counters = mine.counters.borrow_mut();
         counters.connections_open -= 1;
         if served.is_err() {

@@ -17,7 +17,10 @@ pub struct Latency {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self { micros: Histogram::new_with_bounds(1, MICROS_MAX, 2).ok(), sum: Duration::ZERO }
+        Self {
+            micros: Histogram::new_with_bounds(1, MICROS_MAX, 2).ok(),
+            sum: Duration::ZERO,
+        }
     }
 }
 
@@ -26,7 +29,8 @@ impl Latency {
     pub fn record(&mut self, took: Duration) {
         self.sum += took;
         if let Some(histogram) = &mut self.micros {
-            histogram.saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROS_MAX).max(1));
+            histogram
+                .saturating_record(u64::try_from(took.as_micros()).unwrap_or(MICROS_MAX).max(1));
         }
     }
 
@@ -52,12 +56,18 @@ impl Latency {
     /// How many were at most `bound`.
     pub fn at_most(&self, bound: Duration) -> u64 {
         let bound = u64::try_from(bound.as_micros()).unwrap_or(MICROS_MAX);
-        self.micros.as_ref().map_or(0, |h| h.count_between(0, bound))
+        self.micros
+            .as_ref()
+            .map_or(0, |h| h.count_between(0, bound))
     }
 
     /// The duration that the share `quantile` (0 to 1) did not exceed.
     pub fn quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.micros.as_ref().map_or(0, |h| h.value_at_quantile(quantile)))
+        Duration::from_micros(
+            self.micros
+                .as_ref()
+                .map_or(0, |h| h.value_at_quantile(quantile)),
+        )
     }
 }
 
@@ -115,7 +125,10 @@ impl Counters {
     /// Counts a settled exchange.
     pub fn settle(&mut self, receipt: &Receipt) {
         self.receipts += 1;
-        *self.requests.entry((receipt.model, receipt.status)).or_default() += 1;
+        *self
+            .requests
+            .entry((receipt.model, receipt.status))
+            .or_default() += 1;
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }
@@ -161,7 +174,10 @@ impl Counters {
         }
         for (key, (input, output)) in &other.tokens {
             let mine = self.tokens.entry(*key).or_default();
-            *mine = (mine.0.saturating_add(*input), mine.1.saturating_add(*output));
+            *mine = (
+                mine.0.saturating_add(*input),
+                mine.1.saturating_add(*output),
+            );
         }
         for (mine, theirs) in self.streams.iter_mut().zip(other.streams) {
             *mine += theirs;
@@ -189,22 +205,40 @@ mod tests {
 
     fn receipt(status: u16, micros: u64) -> Receipt {
         let ended = Instant::from_nanos(micros * 1000);
-        Receipt { status, ended, end: End::Done, ..Receipt::default() }
+        Receipt {
+            status,
+            ended,
+            end: End::Done,
+            ..Receipt::default()
+        }
     }
 
     /// Goal: adding shards up is the same as counting on one. Method: the same receipts
     /// split over two shards in two ways.
     #[test]
     fn adding_shards_up_is_counting_on_one() {
-        let receipts: Vec<_> = (1..50).map(|i| receipt(if i % 3 == 0 { 200 } else { 502 }, i * 37)).collect();
-        let (mut one, mut left, mut right) = (Counters::default(), Counters::default(), Counters::default());
+        let receipts: Vec<_> = (1..50)
+            .map(|i| receipt(if i % 3 == 0 { 200 } else { 502 }, i * 37))
+            .collect();
+        let (mut one, mut left, mut right) = (
+            Counters::default(),
+            Counters::default(),
+            Counters::default(),
+        );
         for (index, receipt) in receipts.iter().enumerate() {
             one.settle(receipt);
-            if index % 2 == 0 { left.settle(receipt) } else { right.settle(receipt) }
+            if index % 2 == 0 {
+                left.settle(receipt)
+            } else {
+                right.settle(receipt)
+            }
         }
         left.add(&right);
         assert_eq!(left.requests, one.requests);
-        assert_eq!((left.receipts, left.duration.count()), (one.receipts, one.duration.count()));
+        assert_eq!(
+            (left.receipts, left.duration.count()),
+            (one.receipts, one.duration.count())
+        );
         assert_eq!(left.duration.sum(), one.duration.sum());
         assert_eq!(left.duration.quantile(0.9), one.duration.quantile(0.9));
     }

@@ -45,8 +45,13 @@ pub enum AttemptEnd {
 
 impl AttemptEnd {
     /// All of them, in the order of [`AttemptEnd::index`].
-    pub const ALL: [Self; 5] =
-        [Self::Done, Self::Refused, Self::Failed, Self::Cut, Self::Cancelled];
+    pub const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Refused,
+        Self::Failed,
+        Self::Cut,
+        Self::Cancelled,
+    ];
 
     /// Its place in tables.
     pub const fn index(self) -> usize {
@@ -82,7 +87,10 @@ impl RequestId {
         for (index, place) in text.iter_mut().enumerate() {
             let word = if index < 16 { high } else { low };
             let digit = (word >> (60 - 4 * (index % 16))) & 15;
-            *place = b"0123456789abcdef".get(usize::try_from(digit).unwrap_or(0)).copied().unwrap_or(b'0');
+            *place = b"0123456789abcdef"
+                .get(usize::try_from(digit).unwrap_or(0))
+                .copied()
+                .unwrap_or(b'0');
         }
         Self(text)
     }
@@ -106,7 +114,7 @@ pub struct Receipt {
     /// Index of the client key.
     pub key: Option<usize>,
     /// Which route was asked.
-    pub route: Option<crate::dialect::openai::Route>,
+    pub route: Option<crate::dialect::openai::ask::Route>,
     /// Index of the model.
     pub model: Option<usize>,
     /// Index of the provider that answered last.

@@ -87,7 +87,7 @@ impl Splitter {
             at += 1;
             self.last = match (self.last, byte) {
                 (Last::BlankCr, b'\n') => Last::Blank,
-                (Last::LineCr, b'\n') | (Last::Bom1 | Last::Bom2, b'\n') => Last::Line,
+                (Last::LineCr | Last::Bom1 | Last::Bom2, b'\n') => Last::Line,
                 (Last::Bom1 | Last::Bom2, b'\r') => Last::LineCr,
                 (Last::Nothing, 0xEF) => Last::Bom1,
                 (Last::Bom1, 0xBB) => Last::Bom2,

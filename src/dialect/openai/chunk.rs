@@ -13,8 +13,8 @@
 //! - I3 An object deeper than [`DEPTH_MAX`](crate::wire::json::scan::DEPTH_MAX) counts as
 //!   an object of which only the part before is known.
 //!
-//! Source: OpenAI API reference, `chat.completion.chunk`; `reasoning_content` (DeepSeek,
-//! vLLM), `reasoning` and `reasoning_details` (OpenRouter), `prompt_filter_results` (Azure).
+//! Source: OpenAI API reference, `chat.completion.chunk`; `reasoning_content` (`DeepSeek`,
+//! vLLM), `reasoning` and `reasoning_details` (`OpenRouter`), `prompt_filter_results` (Azure).
 
 use super::usage::{self, Usage};
 use crate::wire::json::cursor::{Cursor, NAME_MAX, Value, ValueKind};

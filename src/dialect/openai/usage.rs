@@ -4,7 +4,7 @@
 //! - I1 A hostile number (negative, fractional, a string, beyond [`TOKENS_MAX`]) reads as
 //!   absent; nothing ever wraps.
 //!
-//! Source: OpenAI API reference, `CompletionUsage`; DeepSeek's `prompt_cache_hit_tokens`
+//! Source: OpenAI API reference, `CompletionUsage`; `DeepSeek`'s `prompt_cache_hit_tokens`
 //! and Moonshot's `cached_tokens` say what OpenAI says in `prompt_tokens_details`.
 
 use crate::wire::json::JsonError;

@@ -79,7 +79,7 @@ const BLOCK: usize = 32;
 
 #[inline]
 fn is_special(b: u8) -> bool {
-    (b < 0x20) | (b == b'"') | (b == b'\\')
+    (b < 0x20) || (b == b'"') || (b == b'\\')
 }
 
 #[inline]
@@ -100,9 +100,9 @@ fn first_special(bytes: &[u8]) -> Option<usize> {
 #[inline]
 fn specials(word: u64) -> u64 {
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = word ^ (ONES * b'"' as u64);
+    let quote = word ^ (ONES * u64::from(b'"'));
     let quote = quote.wrapping_sub(ONES) & !quote;
-    let slash = word ^ (ONES * b'\\' as u64);
+    let slash = word ^ (ONES * u64::from(b'\\'));
     let slash = slash.wrapping_sub(ONES) & !slash;
     (control | quote | slash) & HIGHS
 }

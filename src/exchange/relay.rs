@@ -1,0 +1,388 @@
+//! Relays a stream, event by event, as it arrives.
+//!
+//! ```text
+//!   upstream rx ─► chunk framing off ─► whole events ─┬─► down.tx ─► client
+//!                                                     └─► looked at: content? error? usage?
+//!   held │ role chunk, comments, …          until the first content: then all at once
+//!   end  │ [DONE]  ─► last chunk            cut, silence, garbage ─► error event, no [DONE]
+//! ```
+//!
+//! Only whole events are passed on, so an error event never lands inside half of one.
+//!
+//! Invariants
+//! - I1 Before the first content nothing is sent: any fault is another attempt.
+//! - I2 After it, a stream that did not end with `[DONE]`, or cleanly after a finish reason,
+//!   ends with an error event and without `[DONE]`.
+//! - I3 The provider is read only when the client has taken everything: a slow reader holds
+//!   at most what one read brought.
+//! - I4 No allocation per event: what is written goes into a pooled block.
+//! - I5 A stream that waits holds no block, except for the half of an event.
+
+use super::answer::{Incoming, put_answer_head, read_more};
+use super::attempt::{Answer, Course};
+use super::connection::{Next, push};
+use super::down::Down;
+use super::settle::Settle;
+use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
+use crate::dialect::openai::Usage;
+use crate::dialect::openai::chunk::look;
+use crate::dialect::openai::error::put_error_event;
+use crate::host::Host;
+use crate::policy::plan::Step;
+use crate::shard::Shard;
+use crate::stats::receipt::AttemptEnd;
+use crate::wire::http1::{END_OF_HEAD, Known, LAST_CHUNK, Version, put_chunk};
+use crate::wire::sse::{Splitter, frame};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+/// Bytes that are held before the first content; beyond, the answer counts as begun.
+pub const HELD_MAX: usize = 64 << 10;
+
+/// Largest single event, in bytes (images travel as one).
+pub const EVENT_MAX: usize = 16 << 20;
+
+/// How long a provider may take to end its body after `[DONE]` for its connection to be
+/// used again.
+const TAIL_WAIT: Duration = Duration::from_millis(500);
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// Whether an answer is an event stream.
+pub fn is_stream<H: Host>(answer: &Answer<H>) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let media = answer
+        .head
+        .known(Known::ContentType)
+        .map(|span| span.bytes(answer.rx.data()));
+    media
+        .and_then(|media| media.get(..TYPE.len()))
+        .is_some_and(|media| media.eq_ignore_ascii_case(TYPE))
+}
+
+/// What is known of the stream so far.
+#[derive(Debug)]
+struct Seen {
+    splitter: Splitter,
+    /// Bytes at the front of the buffer that the splitter has seen.
+    split: usize,
+    has_content: bool,
+    has_finish: bool,
+    has_done: bool,
+    fault: Option<Kind>,
+    usage: Option<Usage>,
+    events: u64,
+    wants_usage: bool,
+    is_chunked: bool,
+}
+
+/// Relays `answer`.
+///
+/// # Errors
+/// A fault before anything went downstream; the attempt may be repeated elsewhere.
+pub async fn relay<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    mut answer: Answer<H>,
+) -> Result<Next, Kind> {
+    let shard = course.shard;
+    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    let mut seen = begin(course, down, settle, step, &mut answer);
+    let mut body = Incoming::new(&answer.head);
+    body.absorb(&mut answer.rx)?;
+    let mut is_committed = false;
+    let idle = step.timeouts().idle;
+    let mut deadline = (
+        answer.sent + step.timeouts().first_token,
+        Kind::FirstTokenTimeout,
+    );
+    let fault = loop {
+        let before = seen.events;
+        seen.digest(shard, &mut answer, &mut body, &mut down.tx);
+        if let Some(fault) = seen.fault {
+            break fault;
+        }
+        if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
+            is_committed = true;
+            let now = shard.host.now();
+            settle.receipt.first_content = Some(now.since(settle.receipt.began));
+            settle.receipt.upstream = now.since(answer.sent);
+            down.end_request();
+        }
+        if seen.has_done || body.is_done {
+            match seen.end(&answer, &mut down.tx) {
+                Ok(()) => return finish(course, down, settle, (answer, body), &seen).await,
+                Err(fault) => break fault,
+            }
+        }
+        if is_committed && !down.tx.is_empty() {
+            push(shard, down).await?;
+        }
+        if is_committed && seen.events != before {
+            deadline = (shard.host.now() + idle, Kind::IdleTimeout);
+        }
+        if let Err(fault) = read_more(course, down, &mut answer, &mut body, deadline).await {
+            break fault;
+        }
+    };
+    settle.receipt.events = seen.events;
+    settle.receipt.usage = seen.usage;
+    drop(answer);
+    if !is_committed || fault == Kind::ClientGone {
+        return Err(fault);
+    }
+    cut(course, down, settle, &seen, fault).await
+}
+
+/// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
+fn begin<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &Settle<H>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) -> Seen {
+    let is_chunked = course.incoming.head.version == Version::Http11;
+    let tx = &mut down.tx;
+    tx.reserve(2048);
+    put_answer_head(tx, course, settle, step, answer, answer.rx.data());
+    tx.put(b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n");
+    if is_chunked {
+        tx.put(b"transfer-encoding: chunked\r\n");
+    }
+    tx.put(END_OF_HEAD);
+    answer.rx.consume(answer.head.len);
+    Seen {
+        splitter: Splitter::new(),
+        split: 0,
+        has_content: false,
+        has_finish: false,
+        has_done: false,
+        fault: None,
+        usage: None,
+        events: 0,
+        wants_usage: course.wanted.ask.wants_usage,
+        is_chunked,
+    }
+}
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    Withhold,
+    /// Passed, and the last one.
+    Last,
+    /// Not passed; the stream is broken.
+    Broken(Kind),
+}
+
+impl Seen {
+    /// Looks at the whole events that have arrived, writes those that pass into `tx`, and
+    /// drops them from the buffer.
+    fn digest<H: Host>(
+        &mut self,
+        shard: &Shard<H>,
+        answer: &mut Answer<H>,
+        body: &mut Incoming,
+        tx: &mut TxBuf,
+    ) {
+        let mut splitter = self.splitter.clone();
+        let data = answer.rx.data();
+        let already = self.split;
+        let fresh = data.get(already..body.decoded).unwrap_or_default();
+        // Events that pass form runs; a run is one chunk.
+        let (mut run, mut event) = (0, 0);
+        let mut is_over = self.has_done;
+        let mut scratch = shard.scratch.borrow_mut();
+        splitter.feed(fresh, |end| {
+            let end = already + end;
+            if !is_over {
+                let bytes = data.get(event..end).unwrap_or_default();
+                let fate = self.judge(bytes, &mut scratch);
+                let pass = match fate {
+                    Fate::Pass => None,
+                    Fate::Withhold | Fate::Broken(_) => Some(event),
+                    Fate::Last => Some(end),
+                };
+                if let Some(until) = pass {
+                    self.put(tx, data.get(run..until).unwrap_or_default());
+                    run = end;
+                }
+                is_over = matches!(fate, Fate::Last | Fate::Broken(_));
+            }
+            event = end;
+        });
+        if is_over {
+            run = event;
+        }
+        self.put(tx, data.get(run..event).unwrap_or_default());
+        drop(scratch);
+        self.splitter = splitter;
+        body.passed(&mut answer.rx, event);
+        self.split = body.decoded;
+        if body.decoded > EVENT_MAX {
+            self.fault = Some(Kind::UpstreamGarbled);
+        }
+    }
+
+    fn put(&self, tx: &mut TxBuf, run: &[u8]) {
+        if self.is_chunked {
+            put_chunk(tx, &[run]);
+        } else {
+            tx.put(run);
+        }
+    }
+
+    /// What one whole event says, and what becomes of it.
+    fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
+        let frame = frame(bytes);
+        if frame.error.is_some() {
+            return self.broken(Kind::UpstreamError); // llama.cpp's `error:` line
+        }
+        let Some(data) = frame.data(scratch) else {
+            return Fate::Pass;
+        };
+        let facts = look(data);
+        if facts.done {
+            if !self.has_content {
+                return self.broken(Kind::UpstreamGarbled);
+            }
+            self.has_done = true;
+            return Fate::Last;
+        }
+        if !facts.is_json {
+            // A named event may carry anything; an unnamed one is a chunk.
+            let is_foreign = frame.event.is_some_and(|name| name != b"message");
+            return if is_foreign || data.is_empty() {
+                Fate::Pass
+            } else {
+                self.broken(Kind::UpstreamGarbled)
+            };
+        }
+        if facts.error {
+            self.fault = Some(Kind::UpstreamError);
+            return Fate::Last; // the provider's own words
+        }
+        self.events += 1;
+        self.has_content |= facts.content || facts.finished;
+        self.has_finish |= facts.finished;
+        if facts.usage.is_some() {
+            self.usage = facts.usage;
+            if facts.choices_empty && !self.wants_usage {
+                return Fate::Withhold; // the gateway asked for it, the client did not
+            }
+        }
+        Fate::Pass
+    }
+
+    fn broken(&mut self, kind: Kind) -> Fate {
+        self.fault = Some(kind);
+        Fate::Broken(kind)
+    }
+
+    /// The stream is over: with `[DONE]`, or because its body ended.
+    fn end<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+        if self.has_done {
+            return Ok(());
+        }
+        // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
+        // of the body after a finish reason is an end all the same.
+        let mut scratch = Vec::new();
+        let tail = frame(answer.rx.data());
+        let says_done = tail.data(&mut scratch).is_some_and(|data| look(data).done);
+        if self.has_content && (says_done || self.has_finish) {
+            self.put(tx, DONE);
+            return Ok(());
+        }
+        Err(Kind::UpstreamCut)
+    }
+}
+
+/// The whole answer has arrived: tell the client first, then see about the connection.
+async fn finish<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (answer, body): (Answer<H>, Incoming),
+    seen: &Seen,
+) -> Result<Next, Kind> {
+    let status = answer.head.status;
+    settle.receipt.events = seen.events;
+    settle.receipt.usage = seen.usage;
+    if seen.is_chunked {
+        down.tx.put(LAST_CHUNK);
+    }
+    let pushed = push(course.shard, down).await;
+    settle.end_attempt(AttemptEnd::Done);
+    give_back(course.shard, answer, body);
+    pushed?;
+    settle.done(status);
+    Ok(if seen.is_chunked && !course.incoming.manner.closes {
+        Next::KeepAlive
+    } else {
+        Next::Linger
+    })
+}
+
+/// The connection is used again once its body has ended, which some providers are slow to
+/// do: that is waited for elsewhere, for [`TAIL_WAIT`] at the most.
+fn give_back<H: Host>(shard: &Rc<Shard<H>>, mut answer: Answer<H>, mut body: Incoming) {
+    if !answer.is_reusable || body.has_surplus {
+        return;
+    }
+    if body.is_done {
+        return answer.lease.give_back();
+    }
+    let timer = shard.deadlines.timer();
+    timer.arm(shard.host.now() + TAIL_WAIT);
+    shard.host.spawn(async move {
+        while !body.is_done {
+            let decoded = body.decoded;
+            body.passed(&mut answer.rx, decoded);
+            let Answer { lease, rx, .. } = &mut answer;
+            let read = poll_fn(|cx| match timer.poll_fired(cx) {
+                Poll::Ready(()) => Poll::Ready(Ok(0)),
+                Poll::Pending => lease.poll_read(cx, rx),
+            });
+            if !matches!(read.await, Ok(1..)) || body.absorb(&mut answer.rx).is_err() {
+                return;
+            }
+        }
+        if !body.has_surplus {
+            answer.lease.give_back();
+        }
+    });
+}
+
+/// Ends a stream that cannot be completed: an error event, no `[DONE]` (I2).
+async fn cut<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    seen: &Seen,
+    fault: Kind,
+) -> Result<Next, Kind> {
+    settle.end_attempt(AttemptEnd::Cut);
+    // The provider's own error event was passed on: it needs no second one.
+    if fault != Kind::UpstreamError || down.tx.is_empty() {
+        let mut event = TxBuf::new(&course.shard.buffers);
+        put_error_event(&mut event, fault);
+        seen.put(&mut down.tx, event.unsent());
+    }
+    if seen.is_chunked {
+        down.tx.put(LAST_CHUNK);
+    }
+    settle.fail(fault, 200);
+    push(course.shard, down).await?;
+    Ok(if seen.is_chunked && !course.incoming.manner.closes {
+        Next::KeepAlive
+    } else {
+        Next::Linger
+    })
+}
