@@ -10,6 +10,7 @@
 
 pub mod check;
 pub mod file;
+pub mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway
+    Serve(serve::ServeArgs),
     /// Check a config file: every fault at once, with its line and column
     Check(check::CheckArgs),
     /// Write a completion script for a shell to stdout
@@ -44,6 +47,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), String> {
         match self {
+            Self::Serve(args) => serve::run(&args),
             Self::Check(args) => check::run(&args),
             Self::Completions { shell } => completions(shell),
             Self::Man => man(),

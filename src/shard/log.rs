@@ -16,6 +16,15 @@ use std::sync::mpsc::SyncSender;
 /// Bytes that are collected before they are handed over early.
 const BATCH: usize = 32 << 10;
 
+/// What goes to the log thread.
+#[derive(Debug)]
+pub enum Entry {
+    /// Whole lines.
+    Lines(String),
+    /// Answer when everything before this is written.
+    Flush(SyncSender<()>),
+}
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -32,7 +41,7 @@ pub enum Format {
 #[derive(Debug, Default)]
 pub struct Log {
     format: Format,
-    sink: Option<SyncSender<String>>,
+    sink: Option<SyncSender<Entry>>,
     lines: RefCell<String>,
     count: Cell<u64>,
     dropped: Cell<u64>,
@@ -40,7 +49,7 @@ pub struct Log {
 
 impl Log {
     /// A log that hands its batches to `sink`.
-    pub fn new(format: Format, sink: SyncSender<String>) -> Self {
+    pub fn new(format: Format, sink: SyncSender<Entry>) -> Self {
         Self {
             format,
             sink: Some(sink),
@@ -73,7 +82,7 @@ impl Log {
         if self
             .sink
             .as_ref()
-            .is_none_or(|sink| sink.try_send(lines).is_err())
+            .is_none_or(|sink| sink.try_send(Entry::Lines(lines)).is_err())
         {
             self.dropped.set(self.dropped.get() + count);
         }

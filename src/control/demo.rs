@@ -1,0 +1,1 @@
+//! `shardgate demo`: the main job in one process, without keys and network.

@@ -1,0 +1,153 @@
+//! Starts the shards and keeps the lines to them.
+
+use crate::config::Config;
+use crate::host::launch::{self, Running};
+use crate::host::mesh::{self, Inlet, Outlet, Receiver, Sender};
+use crate::host::uring::Uring;
+use crate::host::{Host, clock};
+use crate::shard::log::{Entry, Format, Log};
+use crate::shard::orders::{Order, Report, report};
+use crate::shard::serve::{accept_loop, ticker};
+use crate::shard::{Setup, Shard};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+/// Orders in flight to a shard, at most.
+const ORDERS_MAX: usize = 64;
+
+/// What a shard says when it listens, or why it cannot: its data addresses.
+pub type Listening = Result<Vec<SocketAddr>, String>;
+
+/// The ends of a shard's lines, to be bound on the control executor.
+#[derive(Debug)]
+pub struct Line {
+    orders: Sender<Order>,
+    reports: Receiver<Report>,
+}
+
+/// The bound lines to a shard.
+#[derive(Debug)]
+pub struct Bound {
+    orders: Outlet<Order>,
+    reports: Inlet<Report>,
+}
+
+impl Line {
+    /// Binds the ends; waits for the shard to do the same.
+    pub async fn bind(self) -> Bound {
+        Bound {
+            orders: self.orders.connect().await,
+            reports: self.reports.connect().await,
+        }
+    }
+}
+
+impl Bound {
+    /// Gives an order. False when the shard is gone.
+    pub async fn order(&self, order: Order) -> bool {
+        self.orders.send(order).await
+    }
+
+    /// Asks for the shard's counters; `None` when it is gone.
+    pub async fn report(&self) -> Option<Report> {
+        if self.orders.send(Order::Report).await {
+            self.reports.recv().await
+        } else {
+            None
+        }
+    }
+}
+
+/// What the shards of a process share when they start.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// Addresses of each provider.
+    pub addresses: Vec<Vec<SocketAddr>>,
+    /// How log lines look.
+    pub format: Format,
+    /// Where they go.
+    pub log: SyncSender<Entry>,
+    /// Where a shard says that it listens.
+    pub ready: SyncSender<Listening>,
+}
+
+/// Starts shard `index` of `shards` on `cpu`, listening at `listen`.
+///
+/// # Errors
+/// When its thread cannot be started; everything later comes over `common.ready`.
+pub fn start(
+    common: &Common,
+    (index, shards): (usize, usize),
+    cpu: Option<usize>,
+    listen: Vec<SocketAddr>,
+) -> io::Result<(Running, Line)> {
+    let (orders, order_end) = mesh::channel(ORDERS_MAX);
+    let (report_end, reports) = mesh::channel(ORDERS_MAX);
+    let Common {
+        config,
+        addresses,
+        format,
+        log,
+        ready,
+    } = common.clone();
+    let running = launch::start(&format!("shard-{index}"), cpu, move || async move {
+        let host = Uring;
+        let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let setup = Setup {
+            index,
+            shards,
+            config,
+            addresses,
+            seed,
+            log: Log::new(format, log),
+        };
+        let shard = Shard::new(host, setup);
+        let listening = listen_all(&shard, &listen);
+        let is_up = listening.is_ok();
+        if ready.send(listening).is_ok() && is_up {
+            host.spawn(obey(Rc::clone(&shard), order_end, report_end));
+            ticker(shard).await;
+        }
+    })?;
+    Ok((running, Line { orders, reports }))
+}
+
+fn listen_all(shard: &Rc<Shard<Uring>>, listen: &[SocketAddr]) -> Listening {
+    let mut addresses = Vec::new();
+    for &at in listen {
+        let failed = |error: io::Error| format!("cannot listen on {at}: {error}");
+        let listener = shard.host.listen(at).map_err(failed)?;
+        addresses.push(shard.host.local_addr(&listener).map_err(failed)?);
+        shard.host.spawn(accept_loop(Rc::clone(shard), listener));
+    }
+    Ok(addresses)
+}
+
+/// Carries out orders for as long as control lives.
+async fn obey(shard: Rc<Shard<Uring>>, orders: Receiver<Order>, reports: Sender<Report>) {
+    let orders = orders.connect().await;
+    let reports = reports.connect().await;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Drain => shard.drain(),
+            Order::Addresses(provider, addresses) => {
+                if let Some(upstream) = shard.upstreams.get(provider) {
+                    upstream.set_addresses(&addresses);
+                }
+            }
+            Order::Report => {
+                if !reports
+                    .send(report(&shard, clock::thread_cpu_nanos()))
+                    .await
+                {
+                    return;
+                }
+            }
+        }
+    }
+}
