@@ -139,11 +139,11 @@ pub struct Checked {
 pub fn check(text: &str, secrets: &dyn Secrets) -> Result<Checked, Faults> {
     let mut found = Findings::default();
     let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
+    let errors = errors.iter().map(|error| {
         let at = error.span().map_or(text.len(), |span| span.start);
-        let what = error.message().replace('\n', " ");
-        found.broken(at, format!("this is not TOML: {what}"));
-    }
+        (at, error.message().to_owned())
+    });
+    found.broken(text, errors);
     let root = Section::new(document.get_ref(), "the file", 0);
     root.refuse_unknown(&mut found, ROOT);
     let config = read(&root, &mut found, secrets);

@@ -7,8 +7,10 @@
 //! Invariants
 //! - F1 Faults come out in the order of the file.
 //! - F2 Lines and columns count from 1; a column is a character, not a byte.
-//! - F3 When the TOML itself is broken, nothing is called missing: it may stand in the part
-//!   that could not be read.
+//! - F3 When the TOML itself is broken, nothing is called missing or unknown: its table's
+//!   head may stand in the part that could not be read. Of the TOML faults of a line only the
+//!   first is told; the others follow from it.
+//! - F4 A fault is one line: control characters are escaped.
 
 use std::fmt;
 
@@ -58,10 +60,19 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// The TOML itself is wrong at `at`.
-    pub(super) fn broken(&mut self, at: usize, text: String) {
-        self.is_broken = true;
-        self.fault(at, text);
+    /// The TOML itself is wrong at these places, each given with what is wrong.
+    pub(super) fn broken(&mut self, text: &str, errors: impl Iterator<Item = (usize, String)>) {
+        let mut errors: Vec<_> = errors.collect();
+        errors.sort();
+        let mut line_end = 0;
+        for (at, what) in errors {
+            if !self.is_broken || at > line_end {
+                let rest = text.as_bytes().get(at..).unwrap_or_default();
+                line_end = at + memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                self.fault(at, format!("this is not TOML: {what}"));
+            }
+            self.is_broken = true;
+        }
     }
 
     /// What is written at `at` is wrong.
@@ -69,7 +80,7 @@ impl Findings {
         self.faults.push((at, text));
     }
 
-    /// Something should stand at `at`, or somewhere else because of `at` (F3).
+    /// Something should stand elsewhere, or `at` belongs elsewhere (F3).
     pub(super) fn missing(&mut self, at: usize, text: String) {
         if !self.is_broken {
             self.fault(at, text);
@@ -107,10 +118,21 @@ fn place(mut found: Vec<(usize, String)>, text: &str) -> Faults {
         Fault {
             line,
             column,
-            text: what,
+            text: one_line(&what),
         }
     });
     Faults(placed.collect())
+}
+
+fn one_line(text: &str) -> String {
+    let escaped = text.chars().map(|c| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    });
+    escaped.collect()
 }
 
 #[cfg(test)]
@@ -136,9 +158,26 @@ mod tests {
     /// Goal: F3.
     #[test]
     fn nothing_is_missing_from_a_broken_file() {
+        let text = "ab\ncd\n";
+        let errors = [
+            (4, "second".into()),
+            (0, "first".into()),
+            (2, "echo".into()),
+        ];
         let mut found = Findings::default();
-        found.broken(0, "broken".into());
+        found.broken(text, errors.into_iter());
         found.missing(0, "missing".into());
-        assert_eq!(found.finish("").0.to_string(), "1:1: broken\n");
+        assert_eq!(
+            found.finish(text).0.to_string(),
+            "1:1: this is not TOML: first\n2:2: this is not TOML: second\n"
+        );
+    }
+
+    /// Goal: F4.
+    #[test]
+    fn a_fault_is_one_line() {
+        let mut found = Findings::default();
+        found.fault(0, "a\nb\u{1b}[31m".into());
+        assert_eq!(found.finish("").0.to_string(), "1:1: a\\nb\\u{1b}[31m\n");
     }
 }

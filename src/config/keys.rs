@@ -193,6 +193,9 @@ fn reference(
         .filter_map(|key| section.item(key))
         .collect();
     let [one] = given.as_slice() else {
+        if given.is_empty() && !section.is_empty() {
+            return None; // what stands there is unknown, and recorded as such
+        }
         let count = if given.is_empty() {
             "no"
         } else {

@@ -1,1 +1,268 @@
+//! The config room as a whole: what is refused and in which words, what is accepted, and
+//! that printing gives the same back.
 
+use super::model::{Scheme, Strategy};
+use super::print::Printed;
+use super::{Checked, Config, FixedSecrets, check};
+use proptest::prelude::*;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const SECRETS: FixedSecrets<'_> = FixedSecrets(&[
+    ("KEY", "sk-good"),
+    ("KEY2", "sk-other"),
+    ("EMPTY", ""),
+    ("SPACED", "sk a"),
+    ("ODD", "sk:odd!"),
+]);
+
+/// Stands behind each case, so that a case shows only what it is about.
+const PROVIDER: &str = "\n[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n";
+
+fn faults(text: &str) -> Vec<String> {
+    match check(text, &SECRETS) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.0.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn good(text: &str) -> Checked {
+    check(text, &SECRETS).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
+}
+
+/// Cases with every fault that they give: the text, then a line `=> fault` for each, then
+/// `---`. A case that names no provider of its own gets [`PROVIDER`] behind it.
+const CASES: &str = include_str!("faults.txt");
+
+/// Goal: K1, K3, F1, F3: every fault of a file is told, in these words and at this place.
+#[test]
+fn each_bad_file_gives_exactly_its_faults() {
+    let mut cases = 0;
+    for case in CASES.trim_end().split("\n---\n") {
+        let (text, want) = case.split_once("\n=> ").unwrap();
+        let behind = if text.contains("[providers") {
+            ""
+        } else {
+            PROVIDER
+        };
+        let want: Vec<_> = want.split("\n=> ").collect();
+        assert_eq!(faults(&format!("{text}{behind}")), want, "{text}");
+        cases += 1;
+    }
+    assert!(cases >= 80, "{cases} cases");
+}
+
+/// Goal: an empty file is told what it lacks.
+#[test]
+fn an_empty_file_lacks_a_provider() {
+    let want = "1:1: the file has no `providers`; write [providers.NAME] with dialect and base_url";
+    assert_eq!(faults(""), [want]);
+    assert_eq!(faults("# nothing\n"), [want]);
+}
+
+/// Goal: K2. Method: a secret where a reference belongs, at every place that takes one, and
+/// one that is loaded well; none may show in faults, print or `Debug`.
+#[test]
+fn no_text_shows_a_secret() {
+    let text = "[[keys]]\nname = \"a\"\nsecret = \"hunter2\"\n[[keys]]\nname = \"b\"\nsecret = [\"hunter2\"]\n[providers.q]\ndialect = \"openai\"\nbase_url = \"http://x:hunter2@h\"\napi_key = \"hunter2\"";
+    let all = faults(text).join("\n");
+    assert_eq!(all.lines().count(), 4, "{all}");
+    assert!(!all.contains("hunter2"), "{all}");
+    let config = good(&full()).config;
+    let shown = format!("{config:?}\n{}", Printed(&config));
+    assert!(shown.contains("KEY2") && !shown.contains("sk-"), "{shown}");
+    assert_eq!(
+        config.providers[1].api_key.as_ref().unwrap().reveal(),
+        "sk-other"
+    );
+}
+
+/// A file that writes every key.
+fn full() -> String {
+    "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:0\"]\nadmin = \"off\"\nshards = 2\n\
+     [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nconnections_max = 0xffff\n\
+     [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
+     [retry]\nattempts_max = 2\n\
+     [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
+     [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
+     [providers.local]\ndialect = \"openai\"\nbase_url = \"http://LOCALHOST:8000/v1/\"\npool = { idle_max = 0, idle = \"1s\", age_max = \"2s\" }\n\
+     [providers.\"azure.eu\"]\ndialect = \"azure\"\nbase_url = \"http://[::1]:80\"\napi_key = { env = \"KEY2\" }\napi_version = \"2025-01-01-preview\"\n\
+     [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
+     timeouts = { total = \"2h\" }\n\
+     [models.small]\nstrategy = \"weighted\"\ntargets = [{ provider = \"local\", weight = 10000 }]\nfallbacks = [\"gpt-4o\"]\n\
+     [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\" }]\n"
+        .to_owned()
+}
+
+/// Goal: every key of the file arrives.
+#[test]
+fn a_full_file_arrives_whole() {
+    let Checked { config, warnings } = good(&full());
+    assert_eq!(warnings.to_string(), "");
+    let listen: Vec<SocketAddr> = vec!["0.0.0.0:8080".parse().unwrap(), "[::1]:0".parse().unwrap()];
+    assert_eq!(
+        (
+            config.server.listen,
+            config.server.admin,
+            config.server.shards
+        ),
+        (listen, None, Some(2))
+    );
+    let l = config.limits;
+    assert_eq!(
+        (l.head_max, l.target_max, l.fields_max),
+        (16 << 10, 8 << 10, 64)
+    );
+    assert_eq!(
+        (l.body_max, l.bodies_max, l.body_rate_min),
+        (1 << 20, 2 << 20, 1)
+    );
+    assert_eq!((l.streams_max, l.connections_max), (50_000, 0xffff));
+    let t = config.timeouts;
+    let ms = [
+        t.connect,
+        t.first_token,
+        t.idle,
+        t.total,
+        t.head,
+        t.body,
+        t.keep_alive,
+        t.stall,
+        t.drain,
+    ];
+    assert_eq!(
+        ms.map(|d| d.as_millis()),
+        [250, 1000, 90_000, 3_600_000, 3000, 4000, 5000, 6000, 7000]
+    );
+    assert_eq!(config.retry.attempts_max, 2);
+    assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
+    assert_eq!(config.keys[1].models, ["*"]);
+    assert_eq!(config.keys[1].digest[..3], [0x2b, 0xb8, 0x0d]);
+    let url = &config.providers[0].base_url;
+    assert_eq!(
+        (url.scheme, &*url.host, url.port, &*url.path),
+        (Scheme::Http, "localhost", 8000, "/v1")
+    );
+    assert_eq!(url.authority(), "localhost:8000");
+    assert_eq!(config.providers[0].pool.idle_max, 0);
+    assert_eq!(config.providers[1].base_url.authority(), "[::1]");
+    assert_eq!(
+        config.providers[1].api_version.as_deref(),
+        Some("2025-01-01-preview")
+    );
+    let model = &config.models[0];
+    assert_eq!(
+        (&*model.name, model.strategy),
+        ("gpt-4o", Strategy::Priority)
+    );
+    assert_eq!(
+        (model.targets[0].provider, model.targets[1].provider),
+        (1, 0)
+    );
+    assert_eq!(model.timeouts.total, Duration::from_secs(7200));
+    assert_eq!(model.timeouts.idle, Duration::from_secs(90));
+    assert_eq!(model.fallbacks[0].model, 1);
+    assert_eq!(model.fallbacks[1].forwarded, "tiny:1b");
+    assert_eq!(config.models[1].targets[0].weight, 10_000);
+}
+
+/// Goal: exact names win over `provider/model`, which wins over `*`.
+#[test]
+fn names_lead_to_their_model() {
+    let text = full() + "[models.\"local/pinned\"]\ntargets = [{ provider = \"azure.eu\" }]\n";
+    let config = good(&text).config;
+    let find = |asked| {
+        config
+            .find(asked)
+            .map(|f| (f.model.name.as_str(), f.forwarded))
+    };
+    assert_eq!(find("gpt-4o"), Some(("gpt-4o", "gpt-4o")));
+    assert_eq!(find("local/pinned"), Some(("local/pinned", "local/pinned")));
+    assert_eq!(find("local/a/b"), Some(("local/*", "a/b")));
+    assert_eq!(find("azure.eu/x"), Some(("azure.eu/*", "x")));
+    assert_eq!(find("local/"), Some(("*", "local/")));
+    assert_eq!(find("other"), Some(("*", "other")));
+    assert_eq!(find("*"), Some(("*", "*")));
+    let listed: Vec<_> = config.listed().map(|m| &*m.name).collect();
+    assert_eq!(listed, ["gpt-4o", "small", "local/pinned"]);
+    let bare = good(PROVIDER).config;
+    assert!(bare.find("other").is_none() && bare.find("p/").is_none());
+    assert_eq!(bare.find("p/x").unwrap().index, 0);
+    assert_eq!(bare.listed().count(), 0);
+}
+
+/// Goal: P1. Method: the full file, the smallest one and the book's example.
+#[test]
+fn printing_and_checking_again_gives_the_same() {
+    let book = PROVIDER.to_owned()
+        + "[models.\"a/b:c@d\"]\ntargets = [{ provider = \"p\", model = \"x\", weight = 3 }, { provider = \"p\" }]\n[timeouts]\nidle = \"1500ms\"";
+    for text in [&full(), PROVIDER, &book] {
+        let config = good(text).config;
+        let printed = Printed(&config).to_string();
+        let again: Config = good(&printed).config;
+        assert_eq!(again, config, "{printed}");
+        assert_eq!(Printed(&again).to_string(), printed);
+    }
+}
+
+/// Goal: what works but is hardly meant is said, and is no fault.
+#[test]
+fn doubtful_settings_give_warnings() {
+    let cases = [
+        (
+            "[server]\nadmin = \"0.0.0.0:1\"",
+            "2:9: `admin` (0.0.0.0:1) is not loopback and asks for no key; make sure that only operators reach it",
+        ),
+        (
+            "[timeouts]\ntotal = \"40s\"",
+            "2:9: `idle` (1m) is longer than `total` (40s) and never comes to bear; write idle < total",
+        ),
+        (
+            "[providers.q]\ndialect = \"openai\"\nbase_url = \"http://h\"\napi_key = { env = \"KEY\" }",
+            "3:12: `api_key` goes to h in clear text; make sure that the way there is private",
+        ),
+        (
+            "[[keys]]\nname = \"a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gone\"]",
+            "4:11: `models` names \"gone\", which leads to no model; add [models.\"gone\"]",
+        ),
+        (
+            "[models.m]\nstrategy = \"priority\"\ntargets = [{ provider = \"p\", weight = 2 }]",
+            "3:30: `weight` means nothing with strategy \"priority\"; remove it or write \"weighted\"",
+        ),
+    ];
+    for (text, want) in cases {
+        let warnings = good(&format!("{text}{PROVIDER}")).warnings;
+        assert_eq!(warnings.to_string(), format!("{want}\n"), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Goal: no text makes the reader panic, and a refusal always has a reason of one line.
+    #[test]
+    fn no_text_panics(text in "(?s).{0,200}") {
+        if let Err(faults) = check(&text, &SECRETS) {
+            prop_assert!(!faults.0.is_empty());
+            prop_assert!(faults.0.iter().all(|fault| !fault.text.contains('\n')));
+        }
+    }
+
+    /// Goal: the same for texts that are nearly a config. Method: the full file with a part
+    /// cut out and something put in its place.
+    #[test]
+    fn no_damaged_config_panics(
+        from in 0_usize..2200,
+        len in 0_usize..60,
+        patch in "[\\[\\]{}=\"'.,#\\\\\n a-z0-9\u{e9}\u{0}-]{0,8}",
+    ) {
+        let full = full();
+        let from = from.min(full.len());
+        let to = (from + len).min(full.len());
+        let text = format!("{}{patch}{}", &full[..from], &full[to..]);
+        if let Err(faults) = check(&text, &SECRETS) {
+            prop_assert!(!faults.0.is_empty());
+            prop_assert!(faults.0.is_sorted_by_key(|fault| (fault.line, fault.column)));
+        }
+    }
+}

@@ -175,8 +175,13 @@ impl<'a, 'i> Section<'a, 'i> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("known here: {}", known.now.join(", ")),
             };
-            found.fault(key_at, format!("unknown key `{key}` in {title}; {right}"));
+            found.missing(key_at, format!("unknown key `{key}` in {title}; {right}"));
         }
+    }
+
+    /// Whether nothing stands in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// What stands under `key`.

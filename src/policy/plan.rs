@@ -237,3 +237,167 @@ impl Plan {
         Some(at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FixedSecrets, check};
+    use proptest::prelude::*;
+    use std::fmt::Write;
+
+    /// A config with one model `m` of the given weights, backed by `f` and `g`.
+    fn config(strategy: &str, weights: &[u32], fallbacks: &str) -> Config {
+        let mut text = String::from(
+            "[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n",
+        );
+        let list = |weights: &[u32]| {
+            weights
+                .iter()
+                .enumerate()
+                .fold(String::new(), |mut list, (at, w)| {
+                    write!(
+                        list,
+                        "{{ provider = \"p\", model = \"t{at}\", weight = {w} }}, "
+                    )
+                    .unwrap();
+                    list
+                })
+        };
+        writeln!(text, "[models.m]\nstrategy = \"{strategy}\"").unwrap();
+        writeln!(
+            text,
+            "targets = [{}]\nfallbacks = [{fallbacks}]",
+            list(weights)
+        )
+        .unwrap();
+        for name in ["f", "g"] {
+            writeln!(text, "[models.{name}]\ntargets = [{}]", list(&[1, 1])).unwrap();
+        }
+        check(&text, &FixedSecrets::default()).unwrap().config
+    }
+
+    /// All steps of one plan for `m`, as model and target name.
+    fn steps(config: &Config, rotations: &mut Rotations, attempts_max: usize) -> Vec<String> {
+        let found = config.find("m").unwrap();
+        let mut plan = Plan::new(&found, attempts_max);
+        std::iter::from_fn(|| plan.next(config, rotations, &found))
+            .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
+            .collect()
+    }
+
+    /// Goal: the classic sequence of smooth weighted round robin, and that the rest of a plan
+    /// follows the credits. Method: weights 5, 1, 1 give A A B A C A A.
+    #[test]
+    fn weights_are_spread_smoothly() {
+        let config = config("weighted", &[5, 1, 1], "");
+        let mut rotations = Rotations::new(&config, 0);
+        let mut firsts = || steps(&config, &mut rotations, 1).concat();
+        let sequence: Vec<_> = (0..7).map(|_| firsts()).collect();
+        let want = ["t0", "t0", "t1", "t0", "t2", "t0", "t0"].map(|t| format!("m:{t}"));
+        assert_eq!(sequence, want);
+    }
+
+    /// Goal: round robin and priority.
+    #[test]
+    fn round_robin_turns_and_priority_stays() {
+        let robin = config("round_robin", &[1, 1, 1], "");
+        let mut rotations = Rotations::new(&robin, 0);
+        assert_eq!(steps(&robin, &mut rotations, 8), ["m:t0", "m:t1", "m:t2"]);
+        assert_eq!(steps(&robin, &mut rotations, 8), ["m:t1", "m:t2", "m:t0"]);
+        assert_eq!(steps(&robin, &mut rotations, 2), ["m:t2", "m:t0"]);
+        let mut other = Rotations::new(&robin, 4);
+        assert_eq!(
+            steps(&robin, &mut other, 1),
+            ["m:t1"],
+            "shard 4 of 3 targets"
+        );
+        let priority = config("priority", &[1, 1, 1], "");
+        let mut rotations = Rotations::new(&priority, 3);
+        for _ in 0..3 {
+            assert_eq!(
+                steps(&priority, &mut rotations, 8),
+                ["m:t0", "m:t1", "m:t2"]
+            );
+        }
+    }
+
+    /// Goal: fallbacks come after the model's own targets, within the same budget, and a
+    /// rotation moves only when its model's turn comes.
+    #[test]
+    fn fallbacks_follow_and_move_only_when_reached() {
+        let config = config("priority", &[1, 1], "\"f\", \"p/direct\", \"g\"");
+        let mut rotations = Rotations::new(&config, 0);
+        for _ in 0..3 {
+            assert_eq!(steps(&config, &mut rotations, 2), ["m:t0", "m:t1"]);
+        }
+        let all = ["m:t0", "m:t1", "f:t0", "f:t1", "p/*:direct", "g:t0", "g:t1"];
+        assert_eq!(steps(&config, &mut rotations, 8), all);
+        assert_eq!(steps(&config, &mut rotations, 3), ["m:t0", "m:t1", "f:t1"]);
+        let found = config.find("m").unwrap();
+        let mut plan = Plan::new(&found, 8);
+        let names: Vec<_> = std::iter::from_fn(|| plan.next(&config, &mut rotations, &found))
+            .map(|step| step.fallback)
+            .collect();
+        assert_eq!(names[1..3], [None, Some("f")]);
+        assert_eq!(names[4], Some("p/direct"));
+        assert_eq!(plan.left(), 1);
+    }
+
+    /// Goal: a target without a model forwards the name that was asked for.
+    #[test]
+    fn the_asked_name_is_forwarded_where_the_target_has_none() {
+        let text = "[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
+                    [models.\"*\"]\ntargets = [{ provider = \"p\" }]";
+        let config = check(text, &FixedSecrets::default()).unwrap().config;
+        let mut rotations = Rotations::new(&config, 0);
+        for (asked, upstream) in [
+            ("any", "any"),
+            ("p/some/thing", "some/thing"),
+            ("q/x", "q/x"),
+        ] {
+            let found = config.find(asked).unwrap();
+            let step = Plan::new(&found, 1)
+                .next(&config, &mut rotations, &found)
+                .unwrap();
+            assert_eq!(step.upstream_model, upstream);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Goal: R1. Method: any weights, from any shard's beginning, over one period.
+        #[test]
+        fn weights_are_honoured_exactly_over_a_period(
+            weights in proptest::collection::vec(1_u32..20, 1..8),
+            shard in 0_usize..100,
+        ) {
+            let config = config("weighted", &weights, "");
+            let mut rotations = Rotations::new(&config, shard);
+            let mut counts = vec![0; weights.len()];
+            let found = config.find("m").unwrap();
+            for _ in 0..weights.iter().sum() {
+                let step = Plan::new(&found, 1).next(&config, &mut rotations, &found).unwrap();
+                counts[step.target_index] += 1;
+            }
+            prop_assert_eq!(counts, weights);
+        }
+
+        /// Goal: R2. Method: any weights, strategy and budget.
+        #[test]
+        fn a_plan_tries_each_target_once_within_its_budget(
+            weights in proptest::collection::vec(1_u32..9, 1..12),
+            strategy in proptest::sample::select(vec!["weighted", "round_robin", "priority"]),
+            shard in 0_usize..9,
+            budget in 1_usize..=ATTEMPTS_MAX,
+        ) {
+            let config = config(strategy, &weights, "\"f\"");
+            let mut rotations = Rotations::new(&config, shard);
+            let mut made = steps(&config, &mut rotations, budget);
+            prop_assert_eq!(made.len(), budget.min(weights.len() + 2));
+            made.sort();
+            made.dedup();
+            prop_assert_eq!(made.len(), budget.min(weights.len() + 2));
+        }
+    }
+}
