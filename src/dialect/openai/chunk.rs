@@ -13,8 +13,9 @@
 //! - I3 An object deeper than [`DEPTH_MAX`](crate::wire::json::scan::DEPTH_MAX) counts as
 //!   an object of which only the part before is known.
 //!
-//! Source: OpenAI API reference, `chat.completion.chunk`; `reasoning_content` (DeepSeek,
-//! vLLM), `reasoning` and `reasoning_details` (OpenRouter), `prompt_filter_results` (Azure).
+//! Source: OpenAI API reference, `chat.completion.chunk`; `reasoning_content` (`DeepSeek`,
+//! vLLM), `reasoning` and `reasoning_details` (`OpenRouter`), `prompt_filter_results` (Azure),
+//! `x_groq.usage` (Groq, where nobody asked for usage).
 
 use super::usage::{self, Usage};
 use crate::wire::json::cursor::{Cursor, NAME_MAX, Value, ValueKind};
@@ -67,15 +68,18 @@ fn starts_object(data: &[u8]) -> bool {
 
 fn top(json: &[u8], facts: &mut ChunkFacts) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(json, 0);
+    let mut groq = None;
     cursor.object(|cursor, key| {
         match key.name(&mut [0; NAME_MAX]) {
             b"choices" => choices(cursor, facts)?,
             b"error" => facts.error = cursor.skip()?.kind != ValueKind::Null,
             b"usage" => facts.usage = usage::read(json, cursor)?,
+            b"x_groq" => groq = usage::read_within(json, cursor)?,
             _ => _ = cursor.skip()?,
         }
         Ok(())
     })?;
+    facts.usage = facts.usage.or(groq);
     cursor.end()
 }
 

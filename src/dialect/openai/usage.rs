@@ -4,7 +4,7 @@
 //! - I1 A hostile number (negative, fractional, a string, beyond [`TOKENS_MAX`]) reads as
 //!   absent; nothing ever wraps.
 //!
-//! Source: OpenAI API reference, `CompletionUsage`; DeepSeek's `prompt_cache_hit_tokens`
+//! Source: OpenAI API reference, `CompletionUsage`; `DeepSeek`'s `prompt_cache_hit_tokens`
 //! and Moonshot's `cached_tokens` say what OpenAI says in `prompt_tokens_details`.
 
 use crate::wire::json::JsonError;
@@ -60,6 +60,27 @@ pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Usage>
         cached: cached.or(cached_elsewhere).unwrap_or(0),
         reasoning: reasoning.unwrap_or(0),
     }))
+}
+
+/// Reads the `"usage"` inside the object on which the cursor stands.
+pub(super) fn read_within(
+    json: &[u8],
+    cursor: &mut Cursor<'_>,
+) -> Result<Option<Usage>, JsonError> {
+    let mut found = None;
+    if cursor.peek()? != ValueKind::Object {
+        cursor.skip()?;
+        return Ok(None);
+    }
+    cursor.object(|cursor, key| {
+        if key.name(&mut [0; NAME_MAX]) == b"usage" {
+            found = read(json, cursor)?;
+        } else {
+            cursor.skip()?;
+        }
+        Ok(())
+    })?;
+    Ok(found)
 }
 
 /// One count inside a `…_details` object.
