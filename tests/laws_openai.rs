@@ -4,7 +4,11 @@
 //! The recordings are found by the variable `SHARDGATE_SHARED`, else next to the repository;
 //! the tests that need them fail without them.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic, its helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic, its helpers included"
+)]
 
 use serde_json::Value;
 use shardgate::base::bufpool::BufPool;

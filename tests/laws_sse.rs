@@ -39,7 +39,7 @@ fn read(parts: &[&[u8]]) -> Vec<Told> {
     for part in parts {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let fed = reader.feed(part, |e| {
-            told.push((text(e.event), text(e.data), text(e.id)))
+            told.push((text(e.event), text(e.data), text(e.id)));
         });
         fed.unwrap();
     }
@@ -80,7 +80,7 @@ fn cuts(len: usize) -> Vec<(usize, usize)> {
             .flat_map(|i| (i..=len).map(move |j| (i, j)))
             .collect();
     }
-    let stride = if len <= 64 << 10 { 1 } else { len / 150 | 1 };
+    let stride = if len <= 64 << 10 { 1 } else { (len / 150) | 1 };
     let singles = (0..=len).step_by(stride).map(|i| (i, i));
     let pairs = (0..150).map(|k| {
         let (i, j) = (k * 7_919_777 % (len + 1), k * 104_729_143 % (len + 1));

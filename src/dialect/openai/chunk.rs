@@ -69,8 +69,9 @@ fn starts_object(data: &[u8]) -> bool {
 fn top(json: &[u8], facts: &mut ChunkFacts) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(json, 0);
     let mut groq = None;
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
-        match key.name(&mut [0; NAME_MAX]) {
+        match key.name(&mut room) {
             b"choices" => choices(cursor, facts)?,
             b"error" => facts.error = cursor.skip()?.kind != ValueKind::Null,
             b"usage" => facts.usage = usage::read(json, cursor)?,
@@ -95,8 +96,9 @@ fn choices(cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Result<(), JsonEr
             cursor.skip()?;
             return Ok(());
         }
+        let mut room = [0; NAME_MAX];
         cursor.object(|cursor, key| {
-            match key.name(&mut [0; NAME_MAX]) {
+            match key.name(&mut room) {
                 b"delta" | b"message" => delta(cursor, facts)?,
                 b"text" => facts.content |= says_something(&cursor.skip()?),
                 b"finish_reason" => facts.finished |= is_set(&cursor.skip()?),
@@ -112,9 +114,10 @@ fn delta(cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Result<(), JsonErro
         cursor.skip()?;
         return Ok(());
     }
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
         let value = cursor.skip()?;
-        if is_content(key.name(&mut [0; NAME_MAX])) {
+        if is_content(key.name(&mut room)) {
             facts.content |= says_something(&value);
         }
         Ok(())
