@@ -78,7 +78,8 @@ impl Held {
         {
             block.bytes_mut().copy_within(self.start..self.end, 0);
         } else {
-            let mut larger = self.pool.take((len + room).max(first));
+            // Half as much again at least: growing byte by byte must not copy byte by byte.
+            let mut larger = self.pool.take((len + room).max(size + size / 2).max(first));
             if let Some(to) = larger.bytes_mut().get_mut(..len) {
                 to.copy_from_slice(self.data());
             }

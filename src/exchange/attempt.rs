@@ -396,9 +396,8 @@ async fn send<H: Host>(
             .await;
         match flushed {
             Wait::Done(Ok(true)) => done = filled,
-            Wait::Done(Ok(false)) => return Ok(false),
-            // The other side may have answered before it closed: reading tells.
-            Wait::Done(Err(_)) => return Ok(false),
+            // It answers, or closed after an answer: reading tells.
+            Wait::Done(Ok(false) | Err(_)) => return Ok(false),
             Wait::Gone => return Err(Kind::ClientGone),
             Wait::Late => return Err(course.late(Kind::FirstTokenTimeout)),
         }

@@ -104,15 +104,17 @@ pub async fn relay<H: Host>(
     let fault = loop {
         let before = seen.events;
         seen.digest(shard, &mut answer, &mut body, &mut down.tx);
-        if let Some(fault) = seen.fault {
-            break fault;
-        }
+        // Content that came together with a fault counts as content: what a client sees must
+        // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
             is_committed = true;
             let now = shard.host.now();
             settle.receipt.first_content = Some(now.since(settle.receipt.began));
             settle.receipt.upstream = now.since(answer.sent);
             down.end_request();
+        }
+        if let Some(fault) = seen.fault {
+            break fault;
         }
         if seen.has_done || body.is_done {
             match seen.end(&answer, &mut down.tx) {

@@ -86,12 +86,11 @@ impl Splitter {
             }
             at += 1;
             self.last = match (self.last, byte) {
-                (Last::BlankCr, b'\n') => Last::Blank,
-                (Last::LineCr | Last::Bom1 | Last::Bom2, b'\n') => Last::Line,
-                (Last::Bom1 | Last::Bom2, b'\r') => Last::LineCr,
                 (Last::Nothing, 0xEF) => Last::Bom1,
                 (Last::Bom1, 0xBB) => Last::Bom2,
-                (Last::Bom2, 0xBF) => Last::Blank, // I3
+                (Last::BlankCr, b'\n') | (Last::Bom2, 0xBF) => Last::Blank, // I3
+                (Last::LineCr | Last::Bom1 | Last::Bom2, b'\n') => Last::Line,
+                (Last::Bom1 | Last::Bom2, b'\r') => Last::LineCr,
                 (_, b'\n') => {
                     on_end(at);
                     Last::Blank

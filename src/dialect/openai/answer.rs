@@ -63,8 +63,9 @@ fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
         cursor.end()?;
         return Ok(Shape::Other);
     }
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
-        match key.name(&mut [0; NAME_MAX]) {
+        match key.name(&mut room) {
             b"error" => facts.has_error = cursor.skip()?.kind != ValueKind::Null,
             b"choices" | b"data" => facts.has_result |= cursor.skip()?.kind != ValueKind::Null,
             b"usage" => facts.usage = usage::read(json, cursor)?,

@@ -257,7 +257,7 @@ impl Ask {
     /// given, which must satisfy [`write::is_plain`]) and, if `ask_usage`, with
     /// `stream_options.include_usage` true.
     pub fn pieces<'a>(
-        &'a self,
+        &self,
         body: &'a [u8],
         upstream_model: Option<&'a str>,
         ask_usage: bool,

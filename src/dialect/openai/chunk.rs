@@ -14,7 +14,8 @@
 //!   an object of which only the part before is known.
 //!
 //! Source: OpenAI API reference, `chat.completion.chunk`; `reasoning_content` (`DeepSeek`,
-//! vLLM), `reasoning` and `reasoning_details` (`OpenRouter`), `prompt_filter_results` (Azure).
+//! vLLM), `reasoning` and `reasoning_details` (`OpenRouter`), `prompt_filter_results` (Azure),
+//! `x_groq.usage` (Groq, where nobody asked for usage).
 
 use super::usage::{self, Usage};
 use crate::wire::json::cursor::{Cursor, NAME_MAX, Value, ValueKind};
@@ -67,15 +68,19 @@ fn starts_object(data: &[u8]) -> bool {
 
 fn top(json: &[u8], facts: &mut ChunkFacts) -> Result<(), JsonError> {
     let mut cursor = Cursor::new(json, 0);
+    let mut groq = None;
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
-        match key.name(&mut [0; NAME_MAX]) {
+        match key.name(&mut room) {
             b"choices" => choices(cursor, facts)?,
             b"error" => facts.error = cursor.skip()?.kind != ValueKind::Null,
             b"usage" => facts.usage = usage::read(json, cursor)?,
+            b"x_groq" => groq = usage::read_within(json, cursor)?,
             _ => _ = cursor.skip()?,
         }
         Ok(())
     })?;
+    facts.usage = facts.usage.or(groq);
     cursor.end()
 }
 
@@ -91,8 +96,9 @@ fn choices(cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Result<(), JsonEr
             cursor.skip()?;
             return Ok(());
         }
+        let mut room = [0; NAME_MAX];
         cursor.object(|cursor, key| {
-            match key.name(&mut [0; NAME_MAX]) {
+            match key.name(&mut room) {
                 b"delta" | b"message" => delta(cursor, facts)?,
                 b"text" => facts.content |= says_something(&cursor.skip()?),
                 b"finish_reason" => facts.finished |= is_set(&cursor.skip()?),
@@ -108,9 +114,10 @@ fn delta(cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Result<(), JsonErro
         cursor.skip()?;
         return Ok(());
     }
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
         let value = cursor.skip()?;
-        if is_content(key.name(&mut [0; NAME_MAX])) {
+        if is_content(key.name(&mut room)) {
             facts.content |= says_something(&value);
         }
         Ok(())

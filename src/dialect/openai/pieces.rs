@@ -1,8 +1,8 @@
 //! A body as a handful of slices: parts of the caller's own, and what is put between them.
 
-/// The most slices a body is cut into: three that pass, three for the model (quotes and
-/// name), two for `stream_options`.
-const PIECES_MAX: usize = 8;
+/// The most slices a body is cut into: three that pass, one for the model's name, two for
+/// `stream_options`.
+const PIECES_MAX: usize = 6;
 
 /// Slices whose concatenation is the upstream body.
 #[derive(Clone, Copy, Debug)]

@@ -36,8 +36,9 @@ pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Usage>
     }
     let (mut input, mut output, mut cached, mut reasoning) = (None, None, None, None);
     let mut cached_elsewhere = None;
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
-        match key.name(&mut [0; NAME_MAX]) {
+        match key.name(&mut room) {
             b"prompt_tokens" => input = count(json, cursor)?,
             b"completion_tokens" => output = count(json, cursor)?,
             b"prompt_tokens_details" => cached = detail(json, cursor, b"cached_tokens")?,
@@ -62,6 +63,28 @@ pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Usage>
     }))
 }
 
+/// Reads the `"usage"` inside the object on which the cursor stands.
+pub(super) fn read_within(
+    json: &[u8],
+    cursor: &mut Cursor<'_>,
+) -> Result<Option<Usage>, JsonError> {
+    let mut found = None;
+    if cursor.peek()? != ValueKind::Object {
+        cursor.skip()?;
+        return Ok(None);
+    }
+    let mut room = [0; NAME_MAX];
+    cursor.object(|cursor, key| {
+        if key.name(&mut room) == b"usage" {
+            found = read(json, cursor)?;
+        } else {
+            cursor.skip()?;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
 /// One count inside a `…_details` object.
 fn detail(json: &[u8], cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Option<u64>, JsonError> {
     let mut found = None;
@@ -69,8 +92,9 @@ fn detail(json: &[u8], cursor: &mut Cursor<'_>, name: &[u8]) -> Result<Option<u6
         cursor.skip()?;
         return Ok(None);
     }
+    let mut room = [0; NAME_MAX];
     cursor.object(|cursor, key| {
-        if key.name(&mut [0; NAME_MAX]) == name {
+        if key.name(&mut room) == name {
             found = count(json, cursor)?;
         } else {
             cursor.skip()?;

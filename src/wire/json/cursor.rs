@@ -20,7 +20,7 @@
 //!
 //! Source: RFC 8259, sections 2 to 7 and 9 (limits are the implementation's).
 
-use super::fault::{JsonError, JsonFault};
+use super::fault::{JsonError, JsonFault, Wanted};
 use super::lex::{byte, literal_end, number_end, skip_space, string_end};
 use super::scan::DEPTH_MAX;
 use super::text::resolve_name;
@@ -123,7 +123,7 @@ impl<'a> Cursor<'a> {
             b't' => Ok(ValueKind::True),
             b'f' => Ok(ValueKind::False),
             b'n' => Ok(ValueKind::Null),
-            _ => Err(JsonError::expected("a value", self.json, self.at)),
+            _ => Err(JsonError::expected(Wanted::Value, self.json, self.at)),
         }
     }
 
@@ -184,7 +184,11 @@ impl<'a> Cursor<'a> {
         if self.take(b'}') {
             return Ok(());
         }
-        Err(JsonError::expected("',' or '}'", self.json, self.at))
+        Err(JsonError::expected(
+            Wanted::CommaOrBrace,
+            self.json,
+            self.at,
+        ))
     }
 
     /// Goes through the array that comes next; `each` gets the cursor on each item and must
@@ -197,7 +201,7 @@ impl<'a> Cursor<'a> {
         F: FnMut(&mut Self) -> Result<(), JsonError>,
     {
         if self.peek()? != ValueKind::Array {
-            return Err(JsonError::expected("an array", self.json, self.at));
+            return Err(JsonError::expected(Wanted::Array, self.json, self.at));
         }
         self.go_in()?;
         if self.take(b']') {
@@ -214,7 +218,11 @@ impl<'a> Cursor<'a> {
         if self.take(b']') {
             return Ok(());
         }
-        Err(JsonError::expected("',' or ']'", self.json, self.at))
+        Err(JsonError::expected(
+            Wanted::CommaOrBracket,
+            self.json,
+            self.at,
+        ))
     }
 
     /// Nothing but whitespace may follow.
@@ -252,17 +260,31 @@ impl<'a> Cursor<'a> {
     fn key(&mut self) -> Result<Key<'a>, JsonError> {
         self.at = skip_space(self.json, self.at);
         if byte(self.json, self.at) != b'"' {
-            return Err(JsonError::expected("a key", self.json, self.at));
+            return Err(JsonError::expected(Wanted::Key, self.json, self.at));
         }
         let (span, escaped) = self.string()?;
         if !self.take(b':') {
-            return Err(JsonError::expected("':'", self.json, self.at));
+            return Err(JsonError::expected(Wanted::Colon, self.json, self.at));
         }
         Ok(Key {
             raw: span.bytes(self.json),
             span,
             escaped,
         })
+    }
+
+    /// Steps over a key and its colon.
+    #[inline]
+    fn skip_key(&mut self) -> Result<(), JsonError> {
+        self.at = skip_space(self.json, self.at);
+        if byte(self.json, self.at) != b'"' {
+            return Err(JsonError::expected(Wanted::Key, self.json, self.at));
+        }
+        self.at = string_end(self.json, self.at + 1)?.0 + 1;
+        if self.take(b':') {
+            return Ok(());
+        }
+        Err(JsonError::expected(Wanted::Colon, self.json, self.at))
     }
 
     /// Steps over the string whose opening quote is here; the span is the inside.
@@ -295,7 +317,7 @@ impl<'a> Cursor<'a> {
                     open.push(true, self.depth, self.at)?;
                     self.at += 1;
                     if !self.take(b'}') {
-                        self.key()?;
+                        self.skip_key()?;
                         continue;
                     }
                     open.pop();
@@ -309,7 +331,7 @@ impl<'a> Cursor<'a> {
                     open.pop();
                 }
                 ValueKind::String => {
-                    self.string()?;
+                    self.at = string_end(self.json, self.at + 1)?.0 + 1;
                 }
                 scalar => self.scalar(scalar)?,
             }
@@ -334,7 +356,7 @@ impl<'a> Cursor<'a> {
                 b',' => {
                     self.at += 1;
                     if is_object {
-                        self.key()?;
+                        self.skip_key()?;
                     }
                     return Ok(false);
                 }
@@ -343,9 +365,19 @@ impl<'a> Cursor<'a> {
                     open.pop();
                 }
                 _ if is_object => {
-                    return Err(JsonError::expected("',' or '}'", self.json, self.at));
+                    return Err(JsonError::expected(
+                        Wanted::CommaOrBrace,
+                        self.json,
+                        self.at,
+                    ));
                 }
-                _ => return Err(JsonError::expected("',' or ']'", self.json, self.at)),
+                _ => {
+                    return Err(JsonError::expected(
+                        Wanted::CommaOrBracket,
+                        self.json,
+                        self.at,
+                    ));
+                }
             }
         }
         Ok(true)

@@ -15,4 +15,4 @@ pub mod scan;
 pub mod text;
 pub mod write;
 
-pub use fault::{JsonError, JsonFault};
+pub use fault::{JsonError, JsonFault, Wanted};
