@@ -21,7 +21,7 @@ use shardgate::wire::http1::{
     put_field, put_request_line,
 };
 
-use connection::{End, Message, read};
+use connection::{End, read};
 use corpus::{BODY, corpus, find};
 
 /// Cases whose head and framing are sound, and which the exchange refuses: for the method, the
