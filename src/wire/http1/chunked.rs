@@ -353,3 +353,155 @@ fn expect(byte: u8, wanted: u8, expected: &'static str) -> Result<(), ChunkError
 fn unexpected<T>(expected: &'static str, byte: u8) -> Result<T, ChunkError> {
     Err(ChunkError::Unexpected { expected, byte })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The body and what is behind it once it is whole, or the error.
+    fn decode(wire: &[u8], mut decoder: Chunked) -> Result<(Vec<u8>, Option<Vec<u8>>), ChunkError> {
+        let mut buf = wire.to_vec();
+        let got = decoder.decode(&mut buf)?;
+        assert_eq!(decoder.is_done(), got.done);
+        let rest = got.done.then(|| buf[got.used..].to_vec());
+        Ok((buf[..got.data].to_vec(), rest))
+    }
+
+    /// Goal: bodies that the grammar allows give their data, and end where they end.
+    #[test]
+    fn a_body_gives_its_data_and_what_follows() {
+        let cases: [(&[u8], &[u8]); 10] = [
+            (b"0\r\n\r\n", b""),
+            (b"000\r\n\r\n", b""),
+            (
+                b"4\r\nWiki\r\n6\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\n\r\n",
+                b"Wikipedia in \r\n\r\nchunks.",
+            ),
+            (
+                b"a\r\n0123456789\r\n0A\r\n0123456789\r\n0\r\n\r\n",
+                b"01234567890123456789",
+            ),
+            (b"1;a\r\nx\r\n0;b=c;d\r\n\r\n", b"x"),
+            (
+                b"1 ; a = b\t;c=\"d;\\\"\\\\ \xff\" ; e\r\nx\r\n0\r\n\r\n",
+                b"x",
+            ),
+            (b"0000000000000001\r\nx\r\n0\r\n\r\n", b"x"),
+            (b"1\r\nx\r\n0\r\nA: b\r\nC:\r\n\r\n", b"x"),
+            (b"1\r\nx\r\n0\r\nContent-Length: 9\r\n\r\n", b"x"),
+            (b"1\r\nx\r\n0\r\nA:\t\xe9 \r\n\r\n", b"x"),
+        ];
+        for (wire, body) in cases {
+            let with_next = [wire, b"GET /"].concat();
+            let want = Ok((body.to_vec(), Some(b"GET /".to_vec())));
+            assert_eq!(
+                decode(&with_next, Chunked::new()),
+                want,
+                "{}",
+                wire.escape_ascii()
+            );
+            let (_, rest) = decode(&wire[..wire.len() - 1], Chunked::new()).unwrap();
+            assert_eq!(rest, None, "one byte is missing");
+        }
+    }
+
+    /// Goal: I3, I4 and the grammar. Method: all but the last byte of each case is fine so
+    /// far, the last one is refused.
+    #[test]
+    fn damage_is_refused_at_its_own_byte() {
+        let cases: [&[u8]; 39] = [
+            b"\r",
+            b"g",
+            b"+",
+            b"-",
+            b" ",
+            b";",
+            b"0x",
+            b"1_",
+            b"1\n",
+            b"1\r\r",
+            b"1\rX",
+            b"1 \r",
+            b"1\t\r",
+            b"1 2",
+            b"1;\r",
+            b"1;=",
+            b"1;a=\r",
+            b"1;a=;",
+            b"1;a \r",
+            b"1;a=b \r",
+            b"1;a=b c",
+            b"1;a=\"x\r",
+            b"1;a=\"x\\\r",
+            b"1;a=\"x\"y",
+            b"1;a\0",
+            b"1;a\n",
+            b"1;a=\xff",
+            b"1\r\nx\n",
+            b"1\r\nxy",
+            b"1\r\nx\r\r",
+            b"1\r\nx\r\nz",
+            b"0\n",
+            b"0\r\n\n",
+            b"0\r\n ",
+            b"0\r\n:",
+            b"0\r\nNo\r",
+            b"0\r\nA ",
+            b"0\r\nA: \0",
+            b"0\r\n\r\r",
+        ];
+        for wire in cases {
+            let text = wire.escape_ascii();
+            let before = decode(&wire[..wire.len() - 1], Chunked::new());
+            assert!(matches!(before, Ok((_, None))), "{text}");
+            let error = decode(wire, Chunked::new()).unwrap_err();
+            let last = *wire.last().unwrap();
+            assert!(
+                matches!(error, ChunkError::Unexpected { byte, .. } if byte == last),
+                "{text}"
+            );
+            assert_eq!(error.kind(), Kind::BadRequest);
+        }
+    }
+
+    /// Goal: every bound holds to the byte, and the error stays.
+    #[test]
+    fn bounds_hold_to_the_byte() {
+        let is =
+            |wire: String| decode(wire.as_bytes(), Chunked::new()).map(|(_, rest)| rest.is_some());
+        let digits = |n| is(format!("{}\r\n\r\n", "0".repeat(n)));
+        assert_eq!(
+            (digits(16), digits(17)),
+            (Ok(true), Err(ChunkError::SizeTooLong))
+        );
+        for size in ["100000000", "ffffffffffffffff", "8000000000000000"] {
+            assert_eq!(is(format!("{size}\r\n")), Err(ChunkError::ChunkTooLarge));
+        }
+        assert_eq!(is("ffffffff\r\n".to_owned()), Ok(false));
+        // Over two chunks together: 1 + n and 1 + 9 bytes.
+        let extension = |n| is(format!("1;{}\r\nx\r\n0;aaaaaaaaa\r\n\r\n", "a".repeat(n)));
+        assert_eq!(extension(1024 - 11), Ok(true));
+        assert_eq!(extension(1024 - 10), Err(ChunkError::ExtensionsTooLarge));
+        let trailer = |n| is(format!("0\r\nA:{}\r\n\r\n", "a".repeat(n)));
+        assert_eq!(trailer(8192 - 6), Ok(true));
+        assert_eq!(trailer(8192 - 5), Err(ChunkError::TrailersTooLarge));
+        let mut decoder = Chunked::new();
+        let error = decoder.decode(&mut b"x".to_vec()).unwrap_err();
+        assert_eq!(decoder.decode(&mut []), Err(error));
+        assert_eq!(decoder.decode(&mut b"0\r\n\r\n".to_vec()), Err(error));
+    }
+
+    /// Goal: a request that announced no trailers can have none, and the size of a chunk is
+    /// known before its bytes are there.
+    #[test]
+    fn trailers_can_be_refused_and_a_chunk_is_announced() {
+        let strict = Chunked::without_trailers();
+        assert!(decode(b"1\r\nx\r\n0\r\n\r\n", strict).unwrap().1.is_some());
+        assert!(decode(b"1\r\nx\r\n0\r\nA", strict).is_err());
+        let mut decoder = Chunked::new();
+        decoder.decode(&mut b"ff".to_vec()).unwrap();
+        assert_eq!(decoder.announced(), 0);
+        decoder.decode(&mut b"\r\nabc".to_vec()).unwrap();
+        assert_eq!(decoder.announced(), 252);
+    }
+}

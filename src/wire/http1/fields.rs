@@ -87,8 +87,7 @@ impl Known {
             (17, b't') => Self::TransferEncoding,
             _ => return None,
         };
-        name.eq_ignore_ascii_case(guess.name().as_bytes())
-            .then_some(guess)
+        is_same(name, guess.name().as_bytes()).then_some(guess)
     }
 
     /// Whether a request may carry it only once. Two credentials or two types could be read
@@ -106,6 +105,18 @@ impl Known {
                 | Self::XApiKey
         )
     }
+}
+
+/// Whether the token `name` is `known` in any case. In the known names, lower-case letters and
+/// hyphens, every byte has the bit `0x20` set, and no other token byte becomes one by it.
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    const BIT: u64 = u64::from_ne_bytes([0x20; 8]);
+    let (words, rest) = name.as_chunks::<8>();
+    let (known_words, known_rest) = known.as_chunks::<8>();
+    let mut pairs = words.iter().zip(known_words);
+    name.len() == known.len()
+        && pairs.all(|(a, b)| u64::from_ne_bytes(*a) | BIT == u64::from_ne_bytes(*b))
+        && rest.iter().zip(known_rest).all(|(a, b)| a | 0x20 == *b)
 }
 
 /// Where the first field of each known name has its value.
@@ -183,26 +194,26 @@ pub(super) fn connection_lists(fields: Fields<'_>, name: &[u8]) -> bool {
     values.any(|value| list(value).any(|option| option.eq_ignore_ascii_case(name)))
 }
 
+/// For every byte, whether it may stand in a token.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which checks the bounds"
+)]
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`')
+            || matches!(byte, b'|' | b'~');
+        byte += 1;
+    }
+    table
+};
+
 /// Whether `byte` may stand in a token: names of fields, methods; RFC 9110, 5.6.2.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    TOKEN.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Whether `bytes` is a token: at least one byte, all of them token bytes.
@@ -250,6 +261,25 @@ mod tests {
             assert_eq!(Known::of(near.as_bytes()), None, "{near}");
         }
         assert_eq!(Known::of(b""), None);
+    }
+
+    /// Goal: a token has the bytes that RFC 9110, 5.6.2 lists, and a known name with one byte
+    /// changed to another token byte is not known.
+    #[test]
+    fn tokens_have_token_bytes_and_near_names_are_not_known() {
+        for byte in 0..=u8::MAX {
+            let is_listed = b"!#$%&'*+-.^_`|~".contains(&byte) || byte.is_ascii_alphanumeric();
+            assert_eq!(is_token_byte(byte), is_listed, "{byte:#x}");
+            for known in Known::ALL {
+                let mut name = known.name().as_bytes().to_vec();
+                for at in 0..name.len() {
+                    let was = std::mem::replace(&mut name[at], byte);
+                    let is_near = is_listed && byte.to_ascii_lowercase() != was;
+                    assert!(!is_near || Known::of(&name) != Some(*known));
+                    name[at] = was;
+                }
+            }
+        }
     }
 
     /// Goal: I1 and I2 of the walk.

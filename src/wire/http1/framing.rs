@@ -149,8 +149,12 @@ mod tests {
 
     fn claims<'b>(lengths: &[&'b [u8]], codings: &[&'b [u8]]) -> Claims<'b> {
         let mut claims = Claims::default();
-        lengths.iter().for_each(|value| claims.note_length(value));
-        codings.iter().for_each(|value| claims.note_coding(value));
+        for value in lengths {
+            claims.note_length(value);
+        }
+        for value in codings {
+            claims.note_coding(value);
+        }
         claims
     }
 

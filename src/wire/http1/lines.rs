@@ -84,33 +84,46 @@ impl Lines {
     }
 }
 
-const fn is_control(byte: u8) -> bool {
-    (byte < b' ' && byte != b'\t') || byte == 0x7f
-}
-
 /// The first control character other than HTAB.
 fn control(bytes: &[u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    for (index, block) in blocks.iter().enumerate() {
-        // Without an early exit, so that the compiler looks at all 16 at once.
-        if block
-            .iter()
-            .fold(false, |any, byte| any | is_control(*byte))
-        {
-            let found = block.iter().position(|byte| is_control(*byte))?;
-            return Some(index * 16 + found);
+    let mut from = 0;
+    loop {
+        let found = from + low_or_delete(bytes.get(from..)?)?;
+        if bytes.get(found) != Some(&b'\t') {
+            return Some(found);
+        }
+        from = found + 1;
+    }
+}
+
+/// The first byte below SP, or DEL, eight at a time.
+///
+/// Subtracting a limit from every byte of a word borrows into the top bit of those below it;
+/// a borrow can only disturb bytes after the first of them, which is the one wanted.
+fn low_or_delete(bytes: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const TOP: u64 = EACH * 0x80;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let delete = word ^ (EACH * 0x7f); // DEL becomes 0
+        let low = word.wrapping_sub(EACH * 0x20) & !word;
+        let zero = delete.wrapping_sub(EACH) & !delete;
+        let hits = (low | zero) & TOP;
+        if hits != 0 {
+            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
         }
     }
-    let found = rest.iter().position(|byte| is_control(*byte))?;
-    Some(blocks.len() * 16 + found)
+    let is_hit = |byte: &u8| *byte < b' ' || *byte == 0x7f;
+    Some(words.len() * 8 + rest.iter().position(is_hit)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Goal: the block-wise search finds what a plain one does. Method: one control byte at
-    /// every place, and every byte value.
+    /// Goal: the search by words finds what a plain one does. Method: one control byte at
+    /// every place, every pair of byte values, and every value in every place of a word.
     #[test]
     fn the_first_control_byte_is_found_anywhere() {
         for at in 0..70 {
@@ -123,6 +136,11 @@ mod tests {
             let is_bad = (byte < 32 && byte != 9) || byte == 127;
             assert_eq!(control(&[b'a', byte]), is_bad.then_some(1));
             assert_eq!(control(&[byte; 16]), is_bad.then_some(0));
+            for second in 0..=u8::MAX {
+                let bytes = [b'a', byte, second, second, 0, b'a', b'\t', 0xff];
+                let plain = bytes.iter().position(|b| (*b < 32 && *b != 9) || *b == 127);
+                assert_eq!(control(&bytes), plain, "{bytes:?}");
+            }
         }
     }
 

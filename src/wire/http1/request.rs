@@ -351,3 +351,201 @@ fn version(text: &[u8]) -> Result<Version, HeadError> {
         _ => Err(HeadError::BadRequestLine),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::TargetFault;
+    use super::*;
+
+    fn read(data: &[u8]) -> Result<Option<RequestHead>, HeadError> {
+        RequestReader::new(HeadLimits::REQUEST).push(data)
+    }
+
+    /// Goal: a plain head gives what it says. Method: every public field of one head, with an
+    /// empty line before it and the next message behind it.
+    #[test]
+    fn a_head_gives_what_it_says() {
+        let data = b"\r\nPOST /v1/chat/completions?x=1 HTTP/1.1\r\nHost: gate:80\r\n\
+            Authorization:\tBearer k \r\nX-Empty:\r\nCONTENT-length: 12\r\nExpect: 100-Continue\r\n\
+            Connection: X-A, close\r\n\r\n{\"a\":\"\r\n\r\n\"}";
+        let head = read(data).unwrap().unwrap();
+        assert_eq!(&data[head.len..head.len + 2], b"{\"");
+        assert_eq!((head.method, head.version), (Method::Post, Version::Http11));
+        assert_eq!(head.target.bytes(data), b"/v1/chat/completions?x=1");
+        assert_eq!(head.path.bytes(data), b"/v1/chat/completions");
+        assert_eq!(head.query.bytes(data), b"x=1");
+        assert_eq!(head.authority.unwrap().bytes(data), b"gate:80");
+        assert_eq!(head.framing, Framing::Length(12));
+        assert!(!head.keep_alive && head.expects_continue);
+        assert_eq!(
+            head.known(Known::Authorization).unwrap().bytes(data),
+            b"Bearer k"
+        );
+        assert_eq!(head.known(Known::ContentType), None);
+        assert_eq!(head.fields(data).count(), 6);
+        assert!(head.fields(data).any(|field| field == (b"X-Empty", b"")));
+        assert!(head.connection_lists(data, b"x-a") && head.connection_lists(data, b"Close"));
+        assert!(!head.connection_lists(data, b"host"));
+    }
+
+    /// Goal: the connection is kept as RFC 9112, 9.3 says, and `Expect` counts on 1.1 only.
+    #[test]
+    fn keeping_and_expecting_depend_on_the_version() {
+        let of = |version: &str, fields: &str| {
+            let text = format!("POST / HTTP/{version}\r\nHost: a\r\n{fields}\r\n");
+            read(text.as_bytes()).map(|head| head.unwrap())
+        };
+        let keeps = |version, fields| of(version, fields).unwrap().keep_alive;
+        assert!(keeps("1.1", ""));
+        assert!(keeps("1.1", "Connection: keep-alive\r\n"));
+        assert!(!keeps("1.1", "Connection: foo\r\nConnection: ,Close ,\r\n"));
+        assert!(!keeps("1.1", "Connection: keep-alive, close\r\n"));
+        assert!(keeps("1.1", "Connection: closed\r\n"));
+        assert!(!keeps("1.0", ""));
+        assert!(keeps("1.0", "Connection: Keep-Alive\r\n"));
+        let body = "Content-Length: 1\r\nExpect: 100-continue\r\n";
+        assert!(of("1.1", body).unwrap().expects_continue);
+        assert!(!of("1.0", body).unwrap().expects_continue);
+        assert!(
+            !of("1.1", "Expect: 100-continue\r\n")
+                .unwrap()
+                .expects_continue
+        );
+        assert_eq!(of("1.1", "Expect: tea\r\n"), Err(HeadError::BadExpectation));
+        assert!(of("1.0", "Expect: tea\r\n").is_ok());
+        assert_eq!(
+            of("1.1", "Expect: 100-continue\r\nExpect: tea\r\n"),
+            Err(HeadError::BadExpectation)
+        );
+    }
+
+    /// Goal: damage is refused at the byte where it stands, not later. Method: all but the
+    /// last byte of each case is fine so far, all of it is the error.
+    #[test]
+    fn damage_is_refused_at_its_own_byte() {
+        use HeadError::{
+            BadMethod, BadRequestLine, BadTarget, BadVersion, BareCr, BareLf, Control, LeadingCrlf,
+            MethodTooLong, ObsFold,
+        };
+        let method = [b'A'; METHOD_MAX + 1];
+        let cases: [(&[u8], HeadError); 17] = [
+            (b"\x16", BadMethod { byte: 0x16 }),
+            (b"\xef", BadMethod { byte: 0xef }),
+            (b" ", BadMethod { byte: b' ' }),
+            (b"\n", BareLf { at: 0 }),
+            (b"\rP", BareCr { at: 0 }),
+            (b"\r\n\0", BadMethod { byte: 0 }),
+            (
+                b"\r\n\r\n\r\n\r\n\r\n",
+                LeadingCrlf {
+                    limit: LEADING_CRLF_MAX,
+                },
+            ),
+            (b"POST\t", BadMethod { byte: b'\t' }),
+            (&method, MethodTooLong { limit: METHOD_MAX }),
+            (b"PRI * HTTP/2.0\r\n", BadVersion { major: 2, minor: 0 }),
+            (b"GET /\r\n", BadRequestLine),
+            (b"GET / a HTTP/1.1\r\n", BadRequestLine),
+            (b"GET * HTTP/1.1\r\n", BadTarget(TargetFault::Form)),
+            (b"GET / HTTP/1.1\n", BareLf { at: 14 }),
+            (b"GET / HTTP/1.1\r\nA: b\rc", BareCr { at: 20 }),
+            (b"GET / HTTP/1.1\r\nA: b\0", Control { byte: 0, at: 20 }),
+            (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n", ObsFold),
+        ];
+        for (bytes, error) in cases {
+            let text = bytes.escape_ascii();
+            assert_eq!(read(&bytes[..bytes.len() - 1]), Ok(None), "{text}");
+            assert_eq!(read(bytes), Err(error), "{text}");
+        }
+    }
+
+    /// Goal: what only a whole head can break is refused when it is whole.
+    #[test]
+    fn a_whole_head_that_breaks_a_rule_is_refused() {
+        use HeadError::{BadField, BadHost, LengthAndCoding, NoHost, Repeated};
+        let cases = [
+            ("", NoHost),
+            ("Host:\r\n", BadHost),
+            ("Host: a/b\r\n", BadHost),
+            ("Host: a\r\nhost: a\r\n", Repeated(Known::Host)),
+            ("Host: a\r\nNoColon\r\n", BadField),
+            ("Host: a\r\nX : b\r\n", BadField),
+            ("Host: a\r\n: b\r\n", BadField),
+            ("Host: a\r\nX(: b\r\n", BadField),
+            ("Host: a\r\nX\u{e9}: b\r\n", BadField),
+            (
+                "Host: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n",
+                Repeated(Known::ContentLength),
+            ),
+            (
+                "Host: a\r\nx-api-key: 1\r\nX-Api-Key: 2\r\n",
+                Repeated(Known::XApiKey),
+            ),
+            (
+                "Host: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+                LengthAndCoding,
+            ),
+        ];
+        for (fields, error) in cases {
+            let text = format!("POST / HTTP/1.1\r\n{fields}\r\n");
+            assert_eq!(read(text.as_bytes()), Err(error), "{fields}");
+        }
+        assert!(read(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some());
+    }
+
+    /// Goal: an absolute target's authority wins over Host, which must be there all the same.
+    #[test]
+    fn the_authority_of_an_absolute_target_wins() {
+        let data = b"POST http://b:81/v1?q HTTP/1.1\r\nHost: a\r\n\r\n";
+        let head = read(data).unwrap().unwrap();
+        assert_eq!(head.authority.unwrap().bytes(data), b"b:81");
+        assert_eq!(
+            (head.path.bytes(data), head.query.bytes(data)),
+            (&b"/v1"[..], &b"q"[..])
+        );
+        assert_eq!(
+            read(b"POST http://b/ HTTP/1.1\r\n\r\n"),
+            Err(HeadError::NoHost)
+        );
+        let tunnel = read(b"CONNECT b:1 HTTP/1.1\r\nHost: b:1\r\n\r\n")
+            .unwrap()
+            .unwrap();
+        assert!(tunnel.method == Method::Connect && !tunnel.keep_alive && tunnel.path.is_empty());
+    }
+
+    /// Goal: each limit holds to the byte, and is an error before the rest comes.
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let limits = HeadLimits {
+            head_max: 200,
+            target_max: 20,
+            fields_max: 3,
+        };
+        let read = |text: &str| RequestReader::new(limits).push(text.as_bytes());
+        let target = |n| format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "t".repeat(n));
+        assert!(read(&target(19)).unwrap().is_some());
+        assert_eq!(
+            read(&target(20)),
+            Err(HeadError::TargetTooLong { limit: 20 })
+        );
+        let endless = format!("GET /{}", "t".repeat(60));
+        assert_eq!(read(&endless), Err(HeadError::TargetTooLong { limit: 20 }));
+
+        let fields = |n| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(n));
+        assert!(read(&fields(2)).unwrap().is_some());
+        assert_eq!(read(&fields(3)), Err(HeadError::TooManyFields { limit: 3 }));
+
+        let sized = |n: usize| {
+            let start = "\r\nGET / HTTP/1.1\r\nHost: a\r\nX: ";
+            format!("{start}{}\r\n\r\n", "x".repeat(n + 2 - start.len() - 4))
+        };
+        assert_eq!(read(&sized(200)).unwrap().unwrap().len, 202);
+        assert_eq!(
+            read(&sized(201)),
+            Err(HeadError::HeadTooLarge { limit: 200 })
+        );
+        let endless = &sized(900)[..202];
+        assert_eq!(read(endless), Err(HeadError::HeadTooLarge { limit: 200 }));
+        assert_eq!(read(&endless[..201]), Ok(None));
+    }
+}

@@ -192,3 +192,175 @@ fn status_line(line: &[u8], end: usize) -> Result<FirstLine, HeadError> {
         end,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(data: &[u8]) -> Result<Option<ResponseHead>, HeadError> {
+        ResponseReader::new(HeadLimits::RESPONSE, Method::Post).push(data)
+    }
+
+    /// Goal: a plain head gives what it says.
+    #[test]
+    fn a_head_gives_what_it_says() {
+        let data = b"HTTP/1.1 429 Too Many\r\nRetry-After: 2\r\nRetry-After: 9\r\n\
+            Transfer-Encoding: Chunked\r\nConnection: close, x-a\r\n\r\n0\r\n\r\n";
+        let head = read(data).unwrap().unwrap();
+        assert_eq!(&data[head.len..], b"0\r\n\r\n");
+        assert_eq!((head.status, head.version), (429, Version::Http11));
+        assert_eq!((head.framing, head.keep_alive), (Framing::Chunked, false));
+        assert_eq!(head.known(Known::RetryAfter).unwrap().bytes(data), b"2");
+        assert_eq!(head.fields(data).count(), 4);
+        assert!(head.connection_lists(data, b"X-A"));
+        assert!(
+            read(b"HTTP/1.1 103 \r\n\r\n")
+                .unwrap()
+                .unwrap()
+                .is_interim()
+        );
+    }
+
+    /// Goal: heads that providers do send are taken. Method: each with its framing and fate.
+    #[test]
+    fn what_providers_send_is_taken() {
+        let cases: [(&str, Framing, bool); 9] = [
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 200\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            ("HTTP/1.1 200 \r\n\r\n", Framing::UntilClose, false),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\n",
+                Framing::Length(5),
+                false,
+            ),
+            (
+                "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "HTTP/1.1 529 \t\u{e9}!\r\nContent-Length: 0\r\n\r\n",
+                Framing::Length(0),
+                true,
+            ),
+            ("HTTP/1.1 204 No Content\r\n\r\n", Framing::None, true),
+            (
+                "HTTP/1.1 204 No Content\r\nContent-Length: 20\r\n\r\n",
+                Framing::None,
+                false,
+            ),
+            (
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 100\r\n\r\n",
+                Framing::None,
+                true,
+            ),
+        ];
+        for (text, framing, keep_alive) in cases {
+            let head = read(text.as_bytes()).unwrap().unwrap();
+            assert_eq!(
+                (head.framing, head.keep_alive, head.len),
+                (framing, keep_alive, text.len())
+            );
+        }
+    }
+
+    /// Goal: what is no HTTP/1 is refused at its first byte that is not. Method: all but the
+    /// last byte of each case is fine so far.
+    #[test]
+    fn damage_is_refused_at_its_own_byte() {
+        use HeadError::{BadStatusLine, BareCr, BareLf, Control, ObsFold, Switched};
+        let cases: [(&[u8], HeadError); 22] = [
+            (b"{", BadStatusLine),
+            (b"\x15", BadStatusLine),
+            (b"\r", BadStatusLine),
+            (b"h", BadStatusLine),
+            (b"ICY"[..1].as_ref(), BadStatusLine),
+            (b"HTTP/2", BadStatusLine),
+            (b"HTTP/1.x 200 OK\r\n", BadStatusLine),
+            (b"HTTP/1.2 200 OK\r\n", BadStatusLine),
+            (b"HTTP/1.1 abc OK\r\n", BadStatusLine),
+            (b"HTTP/1.1 99 Low\r\n", BadStatusLine),
+            (b"HTTP/1.1 000 Zero\r\n", BadStatusLine),
+            (b"HTTP/1.1 20 OK\r\n", BadStatusLine),
+            (b"HTTP/1.1 -200 OK\r\n", BadStatusLine),
+            (b"HTTP/1.1 600 High\r\n", BadStatusLine),
+            (b"HTTP/1.1 1000 High\r\n", BadStatusLine),
+            (b"HTTP/1.1  200 OK\r\n", BadStatusLine),
+            (b"HTTP/1.1 101 Go\r\n", Switched),
+            (b"HTTP/1.1 200 OK\n", BareLf { at: 15 }),
+            (b"HTTP/1.1 200 O\0", Control { byte: 0, at: 14 }),
+            (b"HTTP/1.1 200 OK\r\nX: a\rS", BareCr { at: 21 }),
+            (b"HTTP/1.1 200 OK\r\nX: a\0", Control { byte: 0, at: 21 }),
+            (b"HTTP/1.1 200 OK\r\n X: a\r\n", ObsFold),
+        ];
+        for (bytes, error) in cases {
+            let text = bytes.escape_ascii();
+            assert_eq!(read(&bytes[..bytes.len() - 1]), Ok(None), "{text}");
+            assert_eq!(read(bytes), Err(error), "{text}");
+        }
+    }
+
+    /// Goal: a whole head with broken fields or framing is refused.
+    #[test]
+    fn a_whole_head_that_breaks_a_rule_is_refused() {
+        use HeadError::{BadCoding, BadField, BadLength, LengthAndCoding, UnknownCoding};
+        let mut cases = vec![
+            ("X-Evil : a".to_owned(), BadField),
+            ("NoColonHere".to_owned(), BadField),
+            (
+                "Content-Length: 5\r\nContent-Length: 6".to_owned(),
+                BadLength,
+            ),
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked".to_owned(),
+                LengthAndCoding,
+            ),
+            ("Transfer-Encoding: gzip".to_owned(), BadCoding),
+            ("Transfer-Encoding: gzip, chunked".to_owned(), UnknownCoding),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked".to_owned(),
+                BadCoding,
+            ),
+        ];
+        for length in "-5|+10|0x40|12abc||10, 20|10, 10|99999999999999999999999|10.0".split('|') {
+            cases.push((format!("Content-Length: {length}"), BadLength));
+        }
+        for (fields, error) in cases {
+            let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n");
+            assert_eq!(read(text.as_bytes()), Err(error), "{fields}");
+        }
+    }
+
+    /// Goal: a head is cut off at the limit, and not one byte before.
+    #[test]
+    fn the_limit_holds_to_the_byte() {
+        let limits = HeadLimits {
+            head_max: 100,
+            target_max: 0,
+            fields_max: 2,
+        };
+        let read = |text: &str| ResponseReader::new(limits, Method::Post).push(text.as_bytes());
+        let sized = |n: usize| format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(n - 24));
+        assert_eq!(read(&sized(100)).unwrap().unwrap().len, 100);
+        assert_eq!(
+            read(&sized(101)),
+            Err(HeadError::HeadTooLarge { limit: 100 })
+        );
+        assert_eq!(
+            read(&sized(500)[..100]),
+            Err(HeadError::HeadTooLarge { limit: 100 })
+        );
+        assert_eq!(read(&sized(500)[..99]), Ok(None));
+        let fields = |n| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(n));
+        assert!(read(&fields(2)).unwrap().is_some());
+        assert_eq!(read(&fields(3)), Err(HeadError::TooManyFields { limit: 2 }));
+    }
+}
