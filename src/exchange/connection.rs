@@ -177,7 +177,10 @@ async fn refuse_early<H: Host>(
     incoming: &Incoming,
     kind: Kind,
 ) -> Next {
-    let here = request::body_is_here(&incoming.head, down.rx.len());
+    // Who asks for what does not exist is not worth a connection: a scanner, or somebody
+    // who takes the gateway for an open proxy.
+    let here = request::body_is_here(&incoming.head, down.rx.len())
+        .filter(|_| kind != Kind::NoSuchRoute);
     let closes = incoming.manner.closes || here.is_none();
     let manner = Manner {
         closes,

@@ -75,7 +75,15 @@ struct Seen {
     fault: Option<Kind>,
     usage: Option<Usage>,
     events: u64,
+    form: Form,
+}
+
+/// How the client wants the stream.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// It asked for the usage event itself.
     wants_usage: bool,
+    /// It understands chunks; else the close ends the body.
     is_chunked: bool,
 }
 
@@ -168,8 +176,10 @@ fn begin<H: Host>(
         fault: None,
         usage: None,
         events: 0,
-        wants_usage: course.wanted.ask.wants_usage,
-        is_chunked,
+        form: Form {
+            wants_usage: course.wanted.ask.wants_usage,
+            is_chunked,
+        },
     }
 }
 
@@ -234,7 +244,7 @@ impl Seen {
     }
 
     fn put(&self, tx: &mut TxBuf, run: &[u8]) {
-        if self.is_chunked {
+        if self.form.is_chunked {
             put_chunk(tx, &[run]);
         } else {
             tx.put(run);
@@ -276,7 +286,7 @@ impl Seen {
         self.has_finish |= facts.finished;
         if facts.usage.is_some() {
             self.usage = facts.usage;
-            if facts.choices_empty && !self.wants_usage {
+            if facts.choices_empty && !self.form.wants_usage {
                 return Fate::Withhold; // the gateway asked for it, the client did not
             }
         }
@@ -317,7 +327,7 @@ async fn finish<H: Host>(
     let status = answer.head.status;
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
-    if seen.is_chunked {
+    if seen.form.is_chunked {
         down.tx.put(LAST_CHUNK);
     }
     let pushed = push(course.shard, down).await;
@@ -325,7 +335,7 @@ async fn finish<H: Host>(
     give_back(course.shard, answer, body);
     pushed?;
     settle.done(status);
-    Ok(if seen.is_chunked && !course.incoming.manner.closes {
+    Ok(if seen.form.is_chunked && !course.incoming.manner.closes {
         Next::KeepAlive
     } else {
         Next::Linger
@@ -377,12 +387,12 @@ async fn cut<H: Host>(
         put_error_event(&mut event, fault);
         seen.put(&mut down.tx, event.unsent());
     }
-    if seen.is_chunked {
+    if seen.form.is_chunked {
         down.tx.put(LAST_CHUNK);
     }
     settle.fail(fault, 200);
     push(course.shard, down).await?;
-    Ok(if seen.is_chunked && !course.incoming.manner.closes {
+    Ok(if seen.form.is_chunked && !course.incoming.manner.closes {
         Next::KeepAlive
     } else {
         Next::Linger

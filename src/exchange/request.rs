@@ -19,7 +19,7 @@ use crate::base::time::Instant;
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::wire::http1::{
-    ChunkError, Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader,
+    Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader,
 };
 use std::rc::Rc;
 use std::time::Duration;
@@ -151,16 +151,20 @@ async fn read_chunked<H: Host>(
     head: &RequestHead,
     since: Instant,
 ) -> Result<Body, Broken> {
-    let mut chunked = Chunked::new();
+    let mut chunked = match head.known(Known::Trailer) {
+        Some(_) => Chunked::new(),
+        None => Chunked::without_trailers(),
+    };
     let mut end = head.len;
     loop {
         let raw = down.rx.data_mut().get_mut(end..).unwrap_or_default();
         let decoded = chunked
             .decode(raw)
-            .map_err(|error| Broken::Refused(kind_of(error)))?;
+            .map_err(|error| Broken::Refused(error.kind()))?;
         let follows = end + decoded.used;
         end += decoded.data;
-        if end - head.len > shard.config.limits.body_max {
+        let announced = usize::try_from(chunked.announced()).unwrap_or(usize::MAX);
+        if (end - head.len).saturating_add(announced) > shard.config.limits.body_max {
             return Err(Broken::Refused(Kind::BodyTooLarge));
         }
         let all = down.rx.len();
@@ -175,10 +179,6 @@ async fn read_chunked<H: Host>(
         down.rx.truncate(end);
         read_some(shard, down, since, BLOCK).await?;
     }
-}
-
-fn kind_of(_: ChunkError) -> Kind {
-    Kind::BadRequest
 }
 
 /// Reads once, with at least some of `want` bytes of room.

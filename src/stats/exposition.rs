@@ -50,6 +50,29 @@ pub fn write(
     }
     requests(out, &all, names);
     targets(out, &all, connections, names);
+    streams(out, shards, &all);
+    plain(out, &all);
+    histogram(
+        out,
+        "gen_ai_server_request_duration_seconds",
+        "From the request's first byte to the end.",
+        &all.duration,
+    );
+    histogram(
+        out,
+        "gen_ai_server_time_to_first_token_seconds",
+        "From the request's first byte to the first content.",
+        &all.first_content,
+    );
+    histogram(
+        out,
+        "shardgate_overhead_seconds",
+        "Time a plain exchange spent in the gateway itself.",
+        &all.overhead,
+    );
+}
+
+fn streams(out: &mut String, shards: &[Counters], all: &Counters) {
     head(
         out,
         "shardgate_streams_open",
@@ -78,6 +101,9 @@ pub fn write(
             count,
         );
     }
+}
+
+fn plain(out: &mut String, all: &Counters) {
     let plain = [
         (
             "shardgate_exchanges_open",
@@ -138,24 +164,6 @@ pub fn write(
         head(out, name, kind, help);
         line(out, name, "", value);
     }
-    histogram(
-        out,
-        "gen_ai_server_request_duration_seconds",
-        "From the request's first byte to the end.",
-        &all.duration,
-    );
-    histogram(
-        out,
-        "gen_ai_server_time_to_first_token_seconds",
-        "From the request's first byte to the first content.",
-        &all.first_content,
-    );
-    histogram(
-        out,
-        "shardgate_overhead_seconds",
-        "Time a plain exchange spent in the gateway itself.",
-        &all.overhead,
-    );
 }
 
 fn requests(out: &mut String, all: &Counters, names: &Names<'_>) {
