@@ -276,9 +276,13 @@ impl Script {
     pub fn put_finish(&self, tx: &mut TxBuf) {
         let finish = self.finish;
         let choice = if self.is_chat {
-            format!("[{{\"index\":0,\"delta\":{{}},\"logprobs\":null,\"finish_reason\":\"{finish}\"}}]")
+            format!(
+                "[{{\"index\":0,\"delta\":{{}},\"logprobs\":null,\"finish_reason\":\"{finish}\"}}]"
+            )
         } else {
-            format!("[{{\"text\":\"\",\"index\":0,\"logprobs\":null,\"finish_reason\":\"{finish}\"}}]")
+            format!(
+                "[{{\"text\":\"\",\"index\":0,\"logprobs\":null,\"finish_reason\":\"{finish}\"}}]"
+            )
         };
         self.put_event(tx, &choice);
     }
@@ -296,7 +300,9 @@ impl Script {
         if self.chunked {
             put_chunk(tx, parts);
         } else {
-            parts.iter().for_each(|part| tx.put(part));
+            for part in parts {
+                tx.put(part);
+            }
         }
     }
 

@@ -90,7 +90,8 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
     let Some(rest) = after(b"/openai/deployments/") else {
         return Ok(Place { route, name: b"" });
     };
-    if !query.starts_with(b"api-version=") && memchr::memmem::find(query, b"&api-version=").is_none()
+    if !query.starts_with(b"api-version=")
+        && memchr::memmem::find(query, b"&api-version=").is_none()
     {
         return Err(Lost::ApiVersion);
     }
@@ -124,6 +125,16 @@ impl Text {
     }
 }
 
+/// How an embedding is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// As numbers.
+    #[default]
+    Float,
+    /// As base64 of them.
+    Base64,
+}
+
 /// What decides the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
@@ -135,8 +146,8 @@ pub struct Ask {
     pub stream: bool,
     /// `stream_options.include_usage` is `true`.
     pub wants_usage: bool,
-    /// `encoding_format` is `base64`.
-    pub base64: bool,
+    /// `encoding_format`.
+    pub coding: Coding,
     /// How many texts `input` has.
     pub inputs: u32,
     /// `dimensions`.
@@ -192,7 +203,9 @@ fn member<'b>(cursor: &mut Cursor<'b>, key: &Key<'b>, body: &'b [u8], ask: &mut 
     } else if is("user") {
         ask.user = text;
     } else if is("encoding_format") {
-        ask.base64 = text.is_some_and(|text| text.raw(body) == b"base64");
+        if text.is_some_and(|text| text.raw(body) == b"base64") {
+            ask.coding = Coding::Base64;
+        }
     } else if is("dimensions") {
         let digits = std::str::from_utf8(value.span.bytes(body)).unwrap_or_default();
         ask.dims = digits.parse().ok();
@@ -255,7 +268,10 @@ mod tests {
             assert_eq!(find(Method::Post, path, ""), Ok((want, none)), "{path}");
             assert_eq!(find(Method::Get, path, ""), Err(Lost::Method("POST")));
         }
-        assert_eq!(find(Method::Get, "/v1/models", ""), Ok((Route::Models, none)));
+        assert_eq!(
+            find(Method::Get, "/v1/models", ""),
+            Ok((Route::Models, none))
+        );
         assert_eq!(
             find(Method::Get, "/v1/models/sim/cut-5", ""),
             Ok((Route::Model, &b"sim/cut-5"[..]))
@@ -267,7 +283,10 @@ mod tests {
         );
         assert_eq!(find(Method::Post, azure, ""), Err(Lost::ApiVersion));
         assert_eq!(find(Method::Post, "/v1/responses", ""), Err(Lost::Path));
-        assert_eq!(find(Method::Get, "/__sim/stats", ""), Ok((Route::Stats, none)));
+        assert_eq!(
+            find(Method::Get, "/__sim/stats", ""),
+            Ok((Route::Stats, none))
+        );
     }
 
     /// Goal: what decides is found, escapes understood; what is no JSON object is refused.
@@ -286,11 +305,23 @@ mod tests {
             ("[1,2,3]", 1),
             ("[[1],[2,3]]", 2),
         ] {
-            let body = format!("{{\"input\":{input},\"dimensions\":8,\"encoding_format\":\"base64\"}}");
+            let body =
+                format!("{{\"input\":{input},\"dimensions\":8,\"encoding_format\":\"base64\"}}");
             let got = ask(body.as_bytes()).unwrap();
-            assert_eq!((got.inputs, got.dims, got.base64), (want, Some(8), true));
+            assert_eq!(
+                (got.inputs, got.dims, got.coding),
+                (want, Some(8), Coding::Base64)
+            );
         }
-        for broken in ["", "[]", "{", "{\"a\":}", "{} {}", "{nope}", "{\"a\":\"\u{1}\"}"] {
+        for broken in [
+            "",
+            "[]",
+            "{",
+            "{\"a\":}",
+            "{} {}",
+            "{nope}",
+            "{\"a\":\"\u{1}\"}",
+        ] {
             assert_eq!(ask(broken.as_bytes()), None, "{broken}");
         }
         assert_eq!(ask(b"{\"a\":\"\xff\"}"), None);

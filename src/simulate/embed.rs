@@ -2,6 +2,8 @@
 //!
 //! Source: OpenAI API reference, "Embeddings"; base64 holds little-endian `f32`s (RFC 4648, 4).
 
+use super::ask::Coding;
+
 /// Most texts that are answered in one request, OpenAI's own limit.
 pub const INPUTS_MAX: u32 = 2048;
 
@@ -9,7 +11,7 @@ pub const INPUTS_MAX: u32 = 2048;
 pub const BODY_MAX: usize = 64 << 20;
 
 /// One vector of `dims` numbers, as it stands in JSON.
-pub fn vector(dims: u32, base64: bool) -> Vec<u8> {
+pub fn vector(dims: u32, coding: Coding) -> Vec<u8> {
     let scale = f64::from(dims).sqrt().recip();
     let number = |k: u32| {
         let sign = if k % 3 == 1 { -1.0 } else { 1.0 };
@@ -17,7 +19,7 @@ pub fn vector(dims: u32, base64: bool) -> Vec<u8> {
         let number = (sign * scale) as f32;
         number
     };
-    if base64 {
+    if coding == Coding::Base64 {
         let bytes: Vec<u8> = (0..dims).flat_map(|k| number(k).to_le_bytes()).collect();
         let mut out = vec![b'"'];
         put_base64(&mut out, &bytes);
@@ -100,7 +102,7 @@ mod tests {
     /// Goal: bodies are JSON with a vector for each text; the vectors have length one.
     #[test]
     fn each_text_gets_a_unit_vector() {
-        let body = body(&vector(12, false), 3, b"m", 9).unwrap();
+        let body = body(&vector(12, Coding::Float), 3, b"m", 9).unwrap();
         let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let data = json["data"].as_array().unwrap();
         assert_eq!((data.len(), &data[2]["index"]), (3, &2.into()));
@@ -111,7 +113,7 @@ mod tests {
             .map(|n| n.as_f64().unwrap().powi(2))
             .sum();
         assert!((squares - 1.0).abs() < 1e-6, "{squares}");
-        assert_eq!(vector(3, true).len(), 2 + 16);
+        assert_eq!(vector(3, Coding::Base64).len(), 2 + 16);
         assert_eq!(super::body(&[0; 1 << 20], 100, b"m", 9), None);
     }
 }

@@ -147,14 +147,13 @@ impl Stats {
     pub fn json(&self) -> String {
         let mut json = String::from("{");
         self.sums().each(|name, value| {
-            json.push_str(&format!("\"{name}\":{value},"));
+            for part in ["\"", name, "\":", itoa::Buffer::new().format(value), ","] {
+                json.push_str(part);
+            }
         });
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        json.push_str(&format!(
-            "\"cpu_seconds\":{}.{:09}}}",
-            cpu.tv_sec, cpu.tv_nsec
-        ));
-        json
+        let (seconds, nanos) = (cpu.tv_sec, cpu.tv_nsec);
+        json + &format!("\"cpu_seconds\":{seconds}.{nanos:09}}}")
     }
 }
 
