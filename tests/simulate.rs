@@ -1,6 +1,10 @@
 //! The simulated provider on real sockets: each fault is what it says, byte by byte.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use shardgate::simulate::{Config, Simulation, Stats};
 use std::io::{ErrorKind, Read, Write};
@@ -234,12 +238,12 @@ fn faults_in_mid_stream_are_what_they_say() {
     let (text, _) = ask(sim(), &streamed("sim/events-4/malformed-2"));
     let stream = unchunked(&text).unwrap();
     assert_eq!(words(&stream), 4);
-    let broken = |event: &&str| {
+    let broken = |event: &str| {
         let data = event.strip_prefix("data: ").unwrap();
         serde_json::from_str::<serde_json::Value>(data).is_err()
     };
     let events: Vec<_> = stream.split_terminator("\n\n").collect();
-    assert_eq!(events.iter().position(|e| broken(&e)), Some(3));
+    assert_eq!(events.iter().position(|e| broken(e)), Some(3));
     assert_eq!(events.last(), Some(&"data: [DONE]"));
 
     let (text, _) = ask(sim(), &streamed("sim/events-9/error-event-2"));
@@ -382,92 +386,83 @@ fn counters_are_read_and_reset_over_http() {
     assert_eq!(json(&ask(&sim, get).0)["requests"], 0);
 }
 
-/// Goal: keys, unknown models and broken bodies are refused as OpenAI does; Azure's form.
-#[test]
-fn what_openai_refuses_is_refused() {
+/// A provider with a key and one model.
+fn strict() -> Sim {
     let mut config = Config::default();
     config.api_key = Some("sk-sim".to_owned());
     config.models = vec!["gpt-4o".to_owned()];
-    let sim = start(config);
-    let refused = |request: &str| {
-        let (text, _) = ask(&sim, request);
-        let status: u16 = text.split(' ').nth(1).unwrap().parse().unwrap();
+    start(config)
+}
+
+const KEY: &str = "authorization: Bearer sk-sim\r\n";
+
+/// Status and error code of an answer.
+fn verdict((answer, _): (String, Option<ErrorKind>)) -> (u16, String) {
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let code = json(&answer)["error"]["code"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    (status, code)
+}
+
+/// Goal: keys, unknown models and broken bodies are refused as OpenAI does.
+#[test]
+fn what_openai_refuses_is_refused() {
+    let sim = strict();
+    let wrong_key = "authorization: Bearer sk-si\r\n";
+    for (fields, body, status, code) in [
+        (KEY, "{\"model\":\"gpt-4o\",\"messages\":[]}", 200, ""),
+        ("", "{}", 401, "invalid_api_key"),
+        (wrong_key, "{}", 401, "invalid_api_key"),
         (
-            status,
-            json(&text)["error"]["code"]
-                .as_str()
-                .unwrap_or("")
-                .to_owned(),
-        )
-    };
-    let key = "authorization: Bearer sk-sim\r\n";
-    let good = "{\"model\":\"gpt-4o\",\"messages\":[]}";
-    let chat = "/v1/chat/completions";
-    for (path, fields, body, status, code) in [
-        (chat, key, good, 200, ""),
-        (chat, "", good, 401, "invalid_api_key"),
-        (
-            chat,
-            "authorization: Bearer sk-si\r\n",
-            good,
-            401,
-            "invalid_api_key",
-        ),
-        (
-            chat,
-            key,
+            KEY,
             "{\"model\":\"gpt-5\",\"messages\":[]}",
             404,
             "model_not_found",
         ),
-        (chat, key, "{\"model\":", 400, "invalid_json"),
+        (KEY, "{\"model\":", 400, "invalid_json"),
+        (KEY, "{\"messages\":[]}", 400, "missing_required_parameter"),
         (
-            chat,
-            key,
-            "{\"messages\":[]}",
-            400,
-            "missing_required_parameter",
-        ),
-        (
-            chat,
-            key,
+            KEY,
             "{\"model\":\"gpt-4o\"}",
             400,
             "missing_required_parameter",
         ),
         (
-            chat,
-            key,
+            KEY,
             "{\"model\":\"sim/cute\",\"messages\":[]}",
             400,
             "unknown_behaviour",
         ),
-        ("/v1/chat", key, good, 404, "unknown_url"),
-        ("/v1/models", key, good, 405, "method_not_supported"),
-        (
-            "/openai/deployments/gpt-4o/chat/completions",
-            key,
-            good,
-            404,
-            "404",
-        ),
-        (
-            "/openai/deployments/gpt-4o/chat/completions?api-version=2024-10-21",
-            "api-key: sk-sim\r\n",
-            "{\"messages\":[]}",
-            200,
-            "",
-        ),
     ] {
-        let got = refused(&request(path, fields, body));
-        assert_eq!(got, (status, code.to_owned()), "{path} {fields} {body}");
+        let got = verdict(ask(&sim, &request("/v1/chat/completions", fields, body)));
+        assert_eq!(got, (status, code.to_owned()), "{fields} {body}");
     }
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: s\r\n{key}\r\n");
-    let (models, _) = ask(&sim, &get("/v1/models"));
-    assert_eq!(json(&models)["data"][0]["id"], "gpt-4o");
-    let (model, _) = ask(&sim, &get("/v1/models/gpt-4o"));
-    assert_eq!(json(&model)["object"], "model");
-    assert_eq!(refused(&get("/v1/models/gpt-5")).0, 404);
+    let post = |path| verdict(ask(&sim, &request(path, KEY, "{}")));
+    assert_eq!(post("/v1/chat"), (404, "unknown_url".to_owned()));
+    assert_eq!(post("/v1/models"), (405, "method_not_supported".to_owned()));
+}
+
+/// Goal: models are listed and named; Azure's form takes the model from the path.
+#[test]
+fn models_and_deployments_are_found_by_their_path() {
+    let sim = strict();
+    let get = |path: &str| {
+        ask(
+            &sim,
+            &format!("GET {path} HTTP/1.1\r\nhost: s\r\n{KEY}\r\n"),
+        )
+    };
+    assert_eq!(json(&get("/v1/models").0)["data"][0]["id"], "gpt-4o");
+    assert_eq!(json(&get("/v1/models/gpt-4o").0)["object"], "model");
+    assert_eq!(verdict(get("/v1/models/gpt-5")).0, 404);
+    let azure = "/openai/deployments/gpt-4o/chat/completions";
+    let versioned = format!("{azure}?api-version=2024-10-21");
+    for (path, status) in [(azure, 404), (versioned.as_str(), 200)] {
+        let request = request(path, "api-key: sk-sim\r\n", "{\"messages\":[]}");
+        assert_eq!(verdict(ask(&sim, &request)).0, status);
+    }
 }
 
 /// Goal: header fields and the `user` field reach the keys as well; rules do, by model.

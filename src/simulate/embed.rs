@@ -114,6 +114,6 @@ mod tests {
             .sum();
         assert!((squares - 1.0).abs() < 1e-6, "{squares}");
         assert_eq!(vector(3, Coding::Base64).len(), 2 + 16);
-        assert_eq!(super::body(&[0; 1 << 20], 100, b"m", 9), None);
+        assert_eq!(super::body(&vec![0; 1 << 20], 100, b"m", 9), None);
     }
 }
