@@ -83,6 +83,12 @@ pub trait Link: fmt::Debug + 'static {
     /// Sends FIN: nothing more will be written. Reading goes on.
     fn finish(&mut self);
 
+    /// Breaks the connection: the peer is told by RST, at the latest when this is dropped.
+    /// A host without such a thing sends FIN.
+    fn reset(&mut self) {
+        self.finish();
+    }
+
     /// Who is at the other end.
     fn peer(&self) -> Option<SocketAddr>;
 }

@@ -103,6 +103,12 @@ impl Link for Tcp {
         if let Poll::Ready(Err(_gone)) = Pin::new(&mut self.0).poll_close(&mut cx) {}
     }
 
+    fn reset(&mut self) {
+        if crate::sys::linger::reset_on_close(&self.0).is_err() {
+            self.finish();
+        }
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.0.peer_addr().ok()
     }

@@ -1,3 +1,5 @@
 //! Every `unsafe` line of the program, each with its invariant and a test.
 //!
 //! Nothing outside this folder may hold `unsafe`; `tests/tidy.rs` checks it.
+
+pub mod linger;

@@ -1,0 +1,337 @@
+//! What a request asks for: its route, and the few things in its body that decide the answer.
+//!
+//! ```text
+//!   POST /any/prefix/chat/completions?…            {"model":"m","stream":true,"messages":[…]}
+//!        └ the end of the path decides              └ one checking pass, nothing copied
+//!   POST /openai/deployments/m/chat/completions?api-version=…      Azure: the model stands here
+//! ```
+//!
+//! The whole body is checked as JSON on the way, so that a gateway's splicing is put to the test.
+
+use crate::base::span::Span;
+use crate::wire::http1::Method;
+use crate::wire::json::cursor::{Cursor, Key, ValueKind};
+use crate::wire::json::scan::{key_is, unescape_into};
+use std::borrow::Cow;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/chat/completions`
+    Chat,
+    /// `/completions`
+    Completions,
+    /// `/embeddings`
+    Embeddings,
+    /// `/models`
+    Models,
+    /// `/models/{id}`
+    Model,
+    /// `/__sim/stats`
+    Stats,
+    /// `/__sim/reset`
+    Reset,
+}
+
+/// A route and the name that its path carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'p> {
+    /// The route.
+    pub route: Route,
+    /// A model's id, an Azure deployment, or nothing; as it stands in the path.
+    pub name: &'p [u8],
+}
+
+/// Why there is no route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// No such path.
+    Path,
+    /// The path takes another method: this one.
+    Method(&'static str),
+    /// Azure's form without `api-version`.
+    ApiVersion,
+}
+
+/// Finds the route of a path without its query.
+///
+/// # Errors
+/// [`Lost`]: 404, or 405 with the method that would be right.
+pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'p>, Lost> {
+    const MODELS: &[u8] = b"/models/";
+    let (route, wanted, right) = if path.ends_with(b"/chat/completions") {
+        (Route::Chat, Method::Post, "POST")
+    } else if path.ends_with(b"/completions") {
+        (Route::Completions, Method::Post, "POST")
+    } else if path.ends_with(b"/embeddings") {
+        (Route::Embeddings, Method::Post, "POST")
+    } else if path.ends_with(b"/models") {
+        (Route::Models, Method::Get, "GET")
+    } else if path == b"/__sim/stats" {
+        (Route::Stats, Method::Get, "GET")
+    } else if path == b"/__sim/reset" {
+        (Route::Reset, Method::Post, "POST")
+    } else if memchr::memmem::find(path, MODELS).is_some() {
+        (Route::Model, Method::Get, "GET")
+    } else {
+        return Err(Lost::Path);
+    };
+    if method != wanted {
+        return Err(Lost::Method(right));
+    }
+    let after = |mark: &[u8]| {
+        let at = memchr::memmem::find(path, mark)? + mark.len();
+        path.get(at..)
+    };
+    if route == Route::Model {
+        let name = after(MODELS).unwrap_or_default();
+        return Ok(Place { route, name });
+    }
+    let Some(rest) = after(b"/openai/deployments/") else {
+        return Ok(Place { route, name: b"" });
+    };
+    if !query.starts_with(b"api-version=")
+        && memchr::memmem::find(query, b"&api-version=").is_none()
+    {
+        return Err(Lost::ApiVersion);
+    }
+    let name = rest.split(|&b| b == b'/').next().unwrap_or_default();
+    Ok(Place { route, name })
+}
+
+/// A JSON string of the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Text {
+    inside: Span,
+    escaped: bool,
+}
+
+impl Text {
+    /// What stands between the quotes, escapes and all.
+    pub fn raw(self, body: &[u8]) -> &[u8] {
+        self.inside.bytes(body)
+    }
+
+    /// What it says; `None` when that is no Unicode.
+    pub fn says(self, body: &[u8]) -> Option<Cow<'_, str>> {
+        if !self.escaped {
+            return std::str::from_utf8(self.raw(body)).ok().map(Cow::Borrowed);
+        }
+        let mut out = Vec::new();
+        if !unescape_into(self.raw(body), &mut out) {
+            return None;
+        }
+        String::from_utf8(out).ok().map(Cow::Owned)
+    }
+}
+
+/// How an embedding is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// As numbers.
+    #[default]
+    Float,
+    /// As base64 of them.
+    Base64,
+}
+
+/// What decides the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// `model`, when it is a string.
+    pub model: Option<Text>,
+    /// `user`, when it is a string.
+    pub user: Option<Text>,
+    /// `stream` is `true`.
+    pub stream: bool,
+    /// `stream_options.include_usage` is `true`.
+    pub wants_usage: bool,
+    /// `encoding_format`.
+    pub coding: Coding,
+    /// How many texts `input` has.
+    pub inputs: u32,
+    /// `dimensions`.
+    pub dims: Option<u32>,
+    /// `messages`, `prompt` or `input` is there.
+    pub has_prompt: bool,
+}
+
+/// Reads a body; `None` when it is not one JSON object in UTF-8.
+pub fn ask(body: &[u8]) -> Option<Ask> {
+    simdutf8::basic::from_utf8(body).ok()?;
+    let mut ask = Ask::default();
+    let mut cursor = Cursor::new(body, 0);
+    cursor
+        .object(|cursor, key| member(cursor, key, body, &mut ask))
+        .ok()?;
+    cursor.end().ok()?;
+    Some(ask)
+}
+
+type Step = Result<(), crate::wire::json::JsonError>;
+
+fn member<'b>(cursor: &mut Cursor<'b>, key: &Key<'b>, body: &'b [u8], ask: &mut Ask) -> Step {
+    let is = |name| key_is(key.raw, key.escaped, name);
+    if is("input") {
+        ask.has_prompt = true;
+        ask.inputs = inputs(cursor)?;
+        return Ok(());
+    }
+    if is("stream_options") && cursor.peek()? == ValueKind::Object {
+        return cursor.object(|cursor, key| {
+            let value = cursor.skip()?;
+            if key_is(key.raw, key.escaped, "include_usage") {
+                ask.wants_usage = value.kind == ValueKind::True;
+            }
+            Ok(())
+        });
+    }
+    let value = cursor.skip()?;
+    let text = (value.kind == ValueKind::String).then(|| Text {
+        inside: Span {
+            start: value.span.start + 1,
+            end: value.span.end.saturating_sub(1),
+        },
+        escaped: value.escaped,
+    });
+    if is("model") {
+        ask.model = text;
+    } else if is("messages") || is("prompt") {
+        ask.has_prompt = true;
+    } else if is("stream") {
+        ask.stream = value.kind == ValueKind::True;
+    } else if is("user") {
+        ask.user = text;
+    } else if is("encoding_format") {
+        if text.is_some_and(|text| text.raw(body) == b"base64") {
+            ask.coding = Coding::Base64;
+        }
+    } else if is("dimensions") {
+        let digits = std::str::from_utf8(value.span.bytes(body)).unwrap_or_default();
+        ask.dims = digits.parse().ok();
+    }
+    Ok(())
+}
+
+/// How many texts an `input` has: a string or a list of token numbers is one text.
+fn inputs(cursor: &mut Cursor<'_>) -> Result<u32, crate::wire::json::JsonError> {
+    if cursor.peek()? != ValueKind::Array {
+        return cursor.skip().map(|_| 1);
+    }
+    let (mut texts, mut numbers) = (0_u32, false);
+    cursor.array(|cursor| {
+        match cursor.skip()?.kind {
+            ValueKind::Number => numbers = true,
+            _ => texts += 1,
+        }
+        Ok(())
+    })?;
+    Ok(texts + u32::from(numbers))
+}
+
+/// A name of the path with its percent signs resolved.
+pub fn unquoted(name: &[u8]) -> String {
+    let mut out = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = (first == b'%')
+            .then(|| tail.split_at_checked(2))
+            .flatten()
+            .and_then(|(hex, after)| {
+                let hex = std::str::from_utf8(hex).ok()?;
+                Some((u8::from_str_radix(hex, 16).ok()?, after))
+            });
+        let (byte, after) = escape.unwrap_or((first, tail));
+        out.push(byte);
+        rest = after;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the end of the path decides, whatever stands before it.
+    #[test]
+    fn the_end_of_a_path_decides() {
+        let find = |method, path: &'static str, query: &str| {
+            route(method, path.as_bytes(), query.as_bytes()).map(|p| (p.route, p.name))
+        };
+        let none: &[u8] = b"";
+        for (path, want) in [
+            ("/v1/chat/completions", Route::Chat),
+            ("/chat/completions", Route::Chat),
+            ("/openai/v1/completions", Route::Completions),
+            ("/v1/embeddings", Route::Embeddings),
+        ] {
+            assert_eq!(find(Method::Post, path, ""), Ok((want, none)), "{path}");
+            assert_eq!(find(Method::Get, path, ""), Err(Lost::Method("POST")));
+        }
+        assert_eq!(
+            find(Method::Get, "/v1/models", ""),
+            Ok((Route::Models, none))
+        );
+        assert_eq!(
+            find(Method::Get, "/v1/models/sim/cut-5", ""),
+            Ok((Route::Model, &b"sim/cut-5"[..]))
+        );
+        let azure = "/openai/deployments/gpt4o/chat/completions";
+        assert_eq!(
+            find(Method::Post, azure, "a=b&api-version=2024-10-21"),
+            Ok((Route::Chat, &b"gpt4o"[..]))
+        );
+        assert_eq!(find(Method::Post, azure, ""), Err(Lost::ApiVersion));
+        assert_eq!(find(Method::Post, "/v1/responses", ""), Err(Lost::Path));
+        assert_eq!(
+            find(Method::Get, "/__sim/stats", ""),
+            Ok((Route::Stats, none))
+        );
+    }
+
+    /// Goal: what decides is found, escapes understood; what is no JSON object is refused.
+    #[test]
+    fn what_decides_is_found_and_broken_json_refused() {
+        let body = br#"{"messages":[{"model":"no"}],"m\u006fdel":"sim\/cut-1","stream":true,
+            "stream_options":{"x":[1],"include_usage":true},"user":"u"}"#;
+        let got = ask(body).unwrap();
+        assert_eq!(got.model.unwrap().says(body).unwrap(), "sim/cut-1");
+        assert_eq!(got.model.unwrap().raw(body), br"sim\/cut-1");
+        assert_eq!(got.user.unwrap().says(body).unwrap(), "u");
+        assert!(got.stream && got.wants_usage && got.has_prompt);
+        for (input, want) in [
+            ("\"a\"", 1),
+            ("[\"a\",\"b\"]", 2),
+            ("[1,2,3]", 1),
+            ("[[1],[2,3]]", 2),
+        ] {
+            let body =
+                format!("{{\"input\":{input},\"dimensions\":8,\"encoding_format\":\"base64\"}}");
+            let got = ask(body.as_bytes()).unwrap();
+            assert_eq!(
+                (got.inputs, got.dims, got.coding),
+                (want, Some(8), Coding::Base64)
+            );
+        }
+        for broken in [
+            "",
+            "[]",
+            "{",
+            "{\"a\":}",
+            "{} {}",
+            "{nope}",
+            "{\"a\":\"\u{1}\"}",
+        ] {
+            assert_eq!(ask(broken.as_bytes()), None, "{broken}");
+        }
+        assert_eq!(ask(b"{\"a\":\"\xff\"}"), None);
+    }
+
+    /// Goal: names in paths lose their percent signs, broken ones stay as they are.
+    #[test]
+    fn percent_signs_are_resolved() {
+        assert_eq!(unquoted(b"a%2Fb%20c"), "a/b c");
+        assert_eq!(unquoted(b"a%2"), "a%2");
+        assert_eq!(unquoted(b"%zz%"), "%zz%");
+    }
+}
