@@ -39,6 +39,10 @@ pub enum Spread {
 /// scheduled time, so a stall shows in full), held streams (`--streams`: that many streams are
 /// opened, each must complete).
 #[derive(Clone, Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub struct Args {
     /// Where to send: scheme, host, port
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]

@@ -158,11 +158,11 @@ impl Reply {
             self.head.extend_from_slice(bytes);
         } else {
             self.head.extend_from_slice(bytes);
-            let head = std::mem::take(&mut self.head);
-            if let Some(len) = self.parse(&head)? {
+            let all = std::mem::take(&mut self.head);
+            if let Some(len) = self.parse(&all)? {
                 return bytes.get(len.saturating_sub(held)..).ok_or(Malformed::Head);
             }
-            self.head = head;
+            self.head = all;
         }
         if self.head.len() > HEAD_MAX {
             return Err(Malformed::Head); // I2
@@ -442,7 +442,7 @@ mod tests {
             );
         }
         assert_eq!(read(&[b"SSH-2.0-x\r\n"]).unwrap_err(), Malformed::Head);
-        assert_eq!(read(&[&[b'a'; 1 << 16]]).unwrap_err(), Malformed::Head);
+        assert_eq!(read(&[&vec![b'a'; 1 << 16]]).unwrap_err(), Malformed::Head);
         let twice = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n\r\n";
         assert_eq!(read(&[twice]).unwrap_err(), Malformed::Framing);
     }
