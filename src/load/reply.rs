@@ -348,12 +348,20 @@ fn decimal(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
-        Transfer-Encoding: chunked\r\n\r\n\
-        2b\r\ndata: {\"choices\":[{\"delta\":{\"content\":\"\"}}]\r\n\
-        5;x=y\r\n}\n\nda\r\n\
-        2B\r\nta: {\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\r\n\
-        10\r\n\n\ndata: [DONE]\n\n\r\n0\r\nt: x\r\n\r\n";
+    /// A role event, a content event, the end mark; cut into chunks at odd places, with an
+    /// extension, both cases of hex digits and a trailer.
+    fn stream() -> Vec<u8> {
+        let mut all = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+            Transfer-Encoding: chunked\r\n\r\n"
+            .to_vec();
+        let role = r#"data: {"choices":[{"delta":{"content":""}}]"#;
+        let content = r#"ta: {"choices":[{"delta":{"content":"hi"}}]}"#;
+        for data in [role, "}\n\nda", content, "\n\ndata: [DONE]\n\n"] {
+            all.extend_from_slice(format!("{:X};x=y\r\n{data}\r\n", data.len()).as_bytes());
+        }
+        all.extend_from_slice(b"0\r\nt: x\r\n\r\n");
+        all
+    }
 
     fn read(pieces: &[&[u8]]) -> Result<(Seen, Reply), Malformed> {
         let mut reply = Reply::new(Shape::Chat);
@@ -371,9 +379,10 @@ mod tests {
     /// Goal: I1. Method: a chunked stream cut at every pair of places.
     #[test]
     fn cutting_a_reply_changes_nothing() {
-        for i in 0..=STREAM.len() {
-            for j in i..=STREAM.len() {
-                let pieces = [&STREAM[..i], &STREAM[i..j], &STREAM[j..]];
+        let all = stream();
+        for i in 0..=all.len() {
+            for j in i..=all.len() {
+                let pieces = [&all[..i], &all[i..j], &all[j..]];
                 let (seen, reply) = read(&pieces).unwrap();
                 assert_eq!((seen.content, seen.other), (1, 1), "cut at {i} and {j}");
                 assert!(seen.end && !seen.error);
