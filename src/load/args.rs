@@ -32,13 +32,17 @@ pub enum Spread {
     Random,
 }
 
-/// Sends requests to a gateway and measures how it answers.
-///
-/// Three modes: closed loop (default: each connection sends its next request when the last is
-/// answered), open loop (`--rate`: requests leave on a schedule and latency counts from the
-/// scheduled time, so a stall shows in full), held streams (`--streams`: that many streams are
-/// opened, each must complete).
+/// What `--help` says below the options: it has to fit a screen, so the rarer ones stand here.
+const ALSO: &str = "Also: --path PATH (/v1/chat/completions), --key KEY, --warmup TIME (0s), \
+    --ramp TIME (2s),\n--spread even|random, --progress, --tolerate-errors, --allow-remote";
+
+// No doc comment: clap would show it in place of what the command is called.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = ALSO)]
+#[expect(
+    missing_docs,
+    reason = "clap would print it; the module says what it is"
+)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a flag of its own on the command line"
@@ -48,7 +52,12 @@ pub struct Args {
     #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
     pub url: String,
     /// What to ask for
-    #[arg(long, default_value = "/v1/chat/completions", value_name = "PATH")]
+    #[arg(
+        long,
+        hide = true,
+        default_value = "/v1/chat/completions",
+        value_name = "PATH"
+    )]
     pub path: String,
     /// Model to name in the request
     #[arg(long, default_value = "sim/ttft-0ms/events-20", value_name = "NAME")]
@@ -60,44 +69,39 @@ pub struct Args {
     #[arg(long)]
     pub stream: bool,
     /// Key to send as `Authorization: Bearer`
-    #[arg(
-        long,
-        value_name = "KEY",
-        conflicts_with = "key_env",
-        hide_env_values = true
-    )]
+    #[arg(long, hide = true, value_name = "KEY", conflicts_with = "key_env")]
     pub key: Option<String>,
-    /// Environment variable that holds the key
+    /// Environment variable with the key, sent as `Authorization: Bearer`
     #[arg(long, value_name = "VAR")]
     pub key_env: Option<String>,
-    /// Connections: closed loop keeps all busy, open loop uses at most these
+    /// Connections; an open loop uses at most these
     #[arg(long, short = 'c', default_value_t = 16, value_name = "N")]
     pub connections: u32,
-    /// How long to send (closed and open loop; at most 1h)
+    /// How long to send, at most 1h
     #[arg(long, short = 'd', default_value = "10s", value_parser = duration, value_name = "TIME")]
     pub duration: Duration,
-    /// Stop after this many requests, if that comes before the duration ends
+    /// Stop after so many requests if that comes first
     #[arg(long, short = 'n', value_name = "N")]
     pub requests: Option<u64>,
-    /// Open loop: requests a second, whatever the answers do
+    /// Open loop: requests a second; latency counts from the scheduled time
     #[arg(long, short = 'r', value_name = "N", conflicts_with = "streams")]
     pub rate: Option<f64>,
     /// Open loop: how arrivals are spread
-    #[arg(long, value_enum, default_value_t = Spread::Even)]
+    #[arg(long, hide = true, value_enum, default_value_t = Spread::Even)]
     pub spread: Spread,
-    /// Held streams: how many; each is opened once and must complete
+    /// Held streams: so many at once; each must complete
     #[arg(long, value_name = "N")]
     pub streams: Option<u32>,
     /// Held streams: open them evenly over this time
-    #[arg(long, default_value = "2s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, hide = true, default_value = "2s", value_parser = duration, value_name = "TIME")]
     pub ramp: Duration,
-    /// Time that should lie between two content events; later ones are counted as late
+    /// Time between two content events; measures how late each is against it
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub event_interval: Option<Duration>,
     /// Not measured: requests that begin this soon after the start
-    #[arg(long, default_value = "0s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, hide = true, default_value = "0s", value_parser = duration, value_name = "TIME")]
     pub warmup: Duration,
-    /// Give up on a reply after this time [default: 30s, held streams 5m]
+    /// Longest wait for a whole reply [default: 30s, held streams 5m]
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,
     /// Pin to this CPU
@@ -110,13 +114,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
     /// Print a line each second to stderr
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub progress: bool,
     /// Allow addresses other than loopback
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub allow_remote: bool,
     /// Exit 0 also when requests failed
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub tolerate_errors: bool,
 }
 
@@ -305,6 +309,24 @@ mod tests {
     fn plan(line: &[&str]) -> Result<Plan, String> {
         let line = Line::try_parse_from(["load"].iter().chain(line)).map_err(|e| e.to_string())?;
         Plan::new(&line.args)
+    }
+
+    /// Goal: `--help` fits a screen of 24 lines of 100 and names every option.
+    #[test]
+    fn the_help_fits_a_screen_and_is_complete() {
+        use clap::CommandFactory as _;
+        let mut command = Line::command().about("x").max_term_width(100);
+        let shown = command.try_get_matches_from_mut(["load", "--help"]);
+        let help = shown.unwrap_err().to_string();
+        assert!(
+            help.lines().count() <= 24,
+            "{}\n{help}",
+            help.lines().count()
+        );
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+        for arg in command.get_arguments().filter_map(clap::Arg::get_long) {
+            assert!(help.contains(&format!("--{arg}")), "{arg}");
+        }
     }
 
     /// Goal: durations are read with their unit, and nothing else passes.
