@@ -31,8 +31,18 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
+    /// Show the main job: simulated providers, a gateway, three requests
+    Demo {
+        /// End after the three requests
+        #[arg(long)]
+        once: bool,
+    },
     /// Check a config file: every fault at once, with its line and column
     Check(check::CheckArgs),
+    /// Run simulated providers on loopback
+    Simulate(crate::simulate::args::Args),
+    /// Put load on a gateway and measure it
+    Load(Box<crate::load::Args>),
     /// Write a completion script for a shell to stdout
     #[command(hide = true)]
     Completions {
@@ -49,6 +59,9 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(&args),
             Self::Check(args) => check::run(&args),
+            Self::Demo { once } => crate::control::demo::demo(once, &mut io::stdout()),
+            Self::Simulate(args) => crate::simulate::run(&args),
+            Self::Load(args) => crate::load::run(&args),
             Self::Completions { shell } => completions(shell),
             Self::Man => man(),
         }

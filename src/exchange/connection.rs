@@ -179,8 +179,8 @@ async fn refuse_early<H: Host>(
 ) -> Next {
     // Who asks for what does not exist is not worth a connection: a scanner, or somebody
     // who takes the gateway for an open proxy.
-    let here = request::body_is_here(&incoming.head, down.rx.len())
-        .filter(|_| kind != Kind::NoSuchRoute);
+    let here =
+        request::body_is_here(&incoming.head, down.rx.len()).filter(|_| kind != Kind::NoSuchRoute);
     let closes = incoming.manner.closes || here.is_none();
     let manner = Manner {
         closes,

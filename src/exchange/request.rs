@@ -18,9 +18,7 @@ use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::host::Host;
 use crate::shard::Shard;
-use crate::wire::http1::{
-    Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader,
-};
+use crate::wire::http1::{Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader};
 use std::rc::Rc;
 use std::time::Duration;
 

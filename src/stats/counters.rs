@@ -228,9 +228,9 @@ mod tests {
         for (index, receipt) in receipts.iter().enumerate() {
             one.settle(receipt);
             if index % 2 == 0 {
-                left.settle(receipt)
+                left.settle(receipt);
             } else {
-                right.settle(receipt)
+                right.settle(receipt);
             }
         }
         left.add(&right);
