@@ -481,6 +481,20 @@ fn every_layer_reaches_the_keys() {
     assert!(post("x-sim-nothing: 1\r\n", from_user).starts_with("HTTP/1.1 400"));
 }
 
+/// Goal: the dice choose who gets the fault; the others are answered.
+#[test]
+fn the_dice_choose_who_gets_the_fault() {
+    let sim = start(Config::default());
+    for _ in 0..40 {
+        ask(&sim, &chat("sim/status-503/fail-rate-50", ""));
+        ask(&sim, &chat("sim/status-503/fail-rate-0", ""));
+    }
+    let sums = || sim.stats.sums();
+    await_that(|| sums().answered + sums().failed == 80); // counted once it is sent
+    let sums = sums();
+    assert!((8..=32).contains(&sums.failed), "{}", sums.failed);
+}
+
 /// Goal: bodies come chunked, with 100-continue and in pieces; old clients get a stream that
 /// ends with the connection; what is no HTTP is refused.
 #[test]

@@ -4,8 +4,13 @@ use clap::Args as ClapArgs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Arguments of `simulate`.
+/// What `--help` says below the options: it has to fit a screen, so the rarer ones stand here.
+const ALSO: &str = "Also: --shards N (each on a CPU of its own) or --cpus LIST (0,2-3: one on each), \
+    --api-key KEY\n(asked for), and short for --set: --ttft TIME, --rate PER-SECOND, --events N";
+
+/// Run simulated providers on loopback, in OpenAI's dialect, with faults on demand.
 #[derive(ClapArgs, Clone, Debug, Default)]
+#[command(after_help = ALSO)]
 pub struct Args {
     /// The simulator's config file; without it one provider
     #[arg(long, short, value_name = "FILE")]
@@ -14,22 +19,22 @@ pub struct Args {
     #[arg(long, short, value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// CPUs to run on, one shard each, as in 0,2-3 [one, any]
-    #[arg(long, value_name = "LIST", conflicts_with = "shards")]
+    #[arg(long, hide = true, value_name = "LIST", conflicts_with = "shards")]
     pub cpus: Option<String>,
     /// Shards, each on a CPU of its own
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide = true, value_name = "N")]
     pub shards: Option<usize>,
     /// Ask for this API key
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, hide = true, value_name = "KEY")]
     pub api_key: Option<String>,
     /// Time to the first content event, e.g. 50ms
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, hide = true, value_name = "TIME")]
     pub ttft: Option<String>,
     /// Content events a second; 0 = back to back
-    #[arg(long, value_name = "PER-SECOND")]
+    #[arg(long, hide = true, value_name = "PER-SECOND")]
     pub rate: Option<String>,
     /// Content events of a stream, words of an answer
-    #[arg(long, value_name = "N")]
+    #[arg(long, hide = true, value_name = "N")]
     pub events: Option<String>,
     /// Any key of --keys, repeatable, e.g. status=503
     #[arg(long, value_name = "KEY=VALUE")]
@@ -69,8 +74,11 @@ mod tests {
     fn flags_become_keys_and_their_help_fits_a_screen() {
         let mut command = Args::augment_args(Command::new("simulate").max_term_width(100));
         command.clone().debug_assert();
-        let help = command.render_help().to_string(); // what --help shows: no text is long
+        let help = command.render_long_help().to_string();
         assert!(help.lines().count() <= 24, "{help}");
+        for key in ["ttft", "rate", "events", "shards", "cpus", "api-key"] {
+            assert!(help.contains(&format!("--{key} ")), "{key} is nowhere");
+        }
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
         let line = "simulate --set no-done --events 3 --set cut=2 --listen 127.0.0.1:0";
         let matches = command.get_matches_from(line.split(' '));
