@@ -41,12 +41,12 @@ pub fn text(report: &Report) -> Result<String, fmt::Error> {
 
 fn head(report: &Report, out: &mut String) -> fmt::Result {
     let run = &report.run;
-    let unit = if run.mode == "streams" {
-        "streams"
+    let count = run.connections;
+    if run.mode == "streams" {
+        write!(out, "{count} streams held open")?;
     } else {
-        "connections"
-    };
-    write!(out, "{} loop, {} {unit}", run.mode, run.connections)?;
+        write!(out, "{} loop, {count} connections", run.mode)?;
+    }
     if let Some(rate) = run.rate {
         write!(out, ", {rate} requests/s")?;
     }
