@@ -19,9 +19,9 @@
 use super::fault::{Faults, Findings};
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
-use super::model::{Config, Limits, Retry, Server, Timeouts};
+use super::model::{Config, Limits, Retry, Server, Sockets, Timeouts};
 use super::upstreams;
-use super::value::{self, count, duration, show_duration, size, wrong};
+use super::value::{self, choice, count, duration, show_duration, size, wrong};
 use super::walk::{Item, Known, Section};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -41,7 +41,7 @@ const ROOT: Known = Known {
     later: &["breaker", "cache", "gossip"],
 };
 const SERVER: Known = Known {
-    now: &["listen", "admin", "shards"],
+    now: &["listen", "admin", "shards", "sockets"],
     later: &["tls"],
 };
 const LIMITS: Known = Known {
@@ -198,6 +198,7 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
         listen: vec![defaults::LISTEN],
         admin: Some(defaults::ADMIN),
         shards: None,
+        sockets: Sockets::Auto,
     };
     let section = section(root, found, "server", "[server]", SERVER);
     let item = |key| section.as_ref().and_then(|s| s.item(key));
@@ -224,6 +225,11 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
                 },
             })
             .flatten();
+    }
+    if let Some(item) = item("sockets") {
+        let words = [Sockets::Auto, Sockets::Ring, Sockets::Poll].map(|s| (s.name(), s));
+        let sockets = item.read(found, |value| choice(value, &words, &[]));
+        server.sockets = sockets.unwrap_or_default();
     }
     let Some(admin) = server.admin else {
         return server;

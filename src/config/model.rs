@@ -59,7 +59,7 @@ pub mod defaults {
     /// `providers.*.pool`. 25 s: the shortest idle limit of common servers and load balancers
     /// is 30 s or more, so the gateway closes first and rarely meets a closing connection.
     pub const POOL: super::Pool = super::Pool {
-        idle_max: 64,
+        idle_max: 1024,
         idle: Duration::from_secs(25),
         age_max: Duration::from_secs(600),
     };
@@ -204,6 +204,31 @@ pub struct Server {
     pub admin: Option<SocketAddr>,
     /// Number of shards; `None` = `"auto"`: one per CPU that the process may run on.
     pub shards: Option<usize>,
+    /// How sockets are driven.
+    pub sockets: Sockets,
+}
+
+/// `server.sockets`: how sockets are driven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sockets {
+    /// The completion ring where the kernel allows it, else readiness.
+    #[default]
+    Auto,
+    /// A completion ring of the shard's own; no start without it.
+    Ring,
+    /// Readiness through glommio's ring, plain `recv` and `send`.
+    Poll,
+}
+
+impl Sockets {
+    /// As it is written in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ring => "ring",
+            Self::Poll => "poll",
+        }
+    }
 }
 
 /// `[limits]`. Sizes in bytes.

@@ -45,7 +45,8 @@ fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     match server.shards {
         Some(shards) => writeln!(f, "shards = {shards}"),
         None => writeln!(f, "shards = \"auto\""),
-    }
+    }?;
+    writeln!(f, "sockets = {}", quoted(server.sockets.name()))
 }
 
 fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {

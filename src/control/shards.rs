@@ -1,8 +1,10 @@
 //! Starts the shards and keeps the lines to them.
 
 use crate::config::Config;
+use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
 use crate::host::mesh::{self, Inlet, Outlet, Receiver, Sender};
+use crate::host::ring::Ring;
 use crate::host::uring::Uring;
 use crate::host::{Host, clock};
 use crate::shard::log::{Entry, Format, Log};
@@ -88,15 +90,60 @@ pub fn start(
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
     let (report_end, reports) = mesh::channel(ORDERS_MAX);
-    let Common {
-        config,
-        addresses,
-        format,
-        log,
-        ready,
-    } = common.clone();
+    let common = common.clone();
     let running = launch::start(&format!("shard-{index}"), cpu, move || async move {
-        let host = Uring;
+        let seat = Seat {
+            index,
+            shards,
+            listen,
+            orders: order_end,
+            reports: report_end,
+        };
+        match common.config.server.sockets {
+            Sockets::Poll => seat.run(Uring, common).await,
+            Sockets::Auto | Sockets::Ring => match Ring::start() {
+                Ok(ring) => seat.run(ring, common).await,
+                Err(_) if common.config.server.sockets == Sockets::Auto => {
+                    seat.run(Uring, common).await;
+                }
+                // When nobody listens any more, nobody needs to know.
+                Err(error) => {
+                    _ = common
+                        .ready
+                        .send(Err(format!("server.sockets = \"ring\": {error}")))
+                }
+            },
+        }
+    })?;
+    Ok((running, Line { orders, reports }))
+}
+
+/// What a shard is given at its start.
+struct Seat {
+    index: usize,
+    shards: usize,
+    listen: Vec<SocketAddr>,
+    orders: Receiver<Order>,
+    reports: Sender<Report>,
+}
+
+impl Seat {
+    /// Runs the shard on `host` for as long as the process lives.
+    async fn run<H: Host>(self, host: H, common: Common) {
+        let Self {
+            index,
+            shards,
+            listen,
+            orders,
+            reports,
+        } = self;
+        let Common {
+            config,
+            addresses,
+            format,
+            log,
+            ready,
+        } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let setup = Setup {
             index,
@@ -110,14 +157,13 @@ pub fn start(
         let listening = listen_all(&shard, &listen);
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
-            host.spawn(obey(Rc::clone(&shard), order_end, report_end));
+            shard.host.spawn(obey(Rc::clone(&shard), orders, reports));
             ticker(shard).await;
         }
-    })?;
-    Ok((running, Line { orders, reports }))
+    }
 }
 
-fn listen_all(shard: &Rc<Shard<Uring>>, listen: &[SocketAddr]) -> Listening {
+fn listen_all<H: Host>(shard: &Rc<Shard<H>>, listen: &[SocketAddr]) -> Listening {
     let mut addresses = Vec::new();
     for &at in listen {
         let failed = |error: io::Error| format!("cannot listen on {at}: {error}");
@@ -129,7 +175,7 @@ fn listen_all(shard: &Rc<Shard<Uring>>, listen: &[SocketAddr]) -> Listening {
 }
 
 /// Carries out orders for as long as control lives.
-async fn obey(shard: Rc<Shard<Uring>>, orders: Receiver<Order>, reports: Sender<Report>) {
+async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, reports: Sender<Report>) {
     let orders = orders.connect().await;
     let reports = reports.connect().await;
     while let Some(order) = orders.recv().await {
