@@ -11,6 +11,7 @@
 pub mod clock;
 pub mod launch;
 pub mod mesh;
+pub mod ring;
 pub mod uring;
 
 use crate::base::bytes::{RxBuf, TxBuf};

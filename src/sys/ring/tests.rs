@@ -1,0 +1,223 @@
+use super::*;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+const STEP: Duration = Duration::from_millis(20);
+
+/// A ring, its pool, and a connection: our end for the ring, the other end blocking.
+fn connected() -> (Ring, BufPool, Rc<OwnedFd>, TcpStream) {
+    let pool = BufPool::new();
+    let ring = Ring::new(&pool).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let ours = Rc::new(OwnedFd::from(listener.accept().unwrap().0));
+    (ring, pool, ours, theirs)
+}
+
+/// Enters and reaps until `key` has landed.
+fn outcome_of(ring: &mut Ring, key: Key) -> io::Result<Landed> {
+    for _ in 0..500 {
+        if let Poll::Ready(outcome) = ring.poll(key, Waker::noop()) {
+            return outcome;
+        }
+        turn(ring);
+    }
+    panic!("{key:?} never landed");
+}
+
+fn turn(ring: &mut Ring) -> usize {
+    ring.enter(Some(STEP)).unwrap();
+    ring.reap(&mut Vec::new())
+}
+
+/// A block filled with a pattern, larger than any socket buffer.
+fn huge(pool: &BufPool) -> Block {
+    let mut block = pool.take(32 << 20);
+    for (at, byte) in block.bytes_mut().iter_mut().enumerate() {
+        *byte = u8::try_from(at % 251).unwrap();
+    }
+    block
+}
+
+/// Goal: I1. Method: abandon a send that the socket cannot take; its block must stay lent
+/// until the completion is reaped, and what arrived must be a clean prefix of it.
+#[test]
+fn a_block_on_its_way_out_is_kept_until_its_completion() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    let stocked = pool.lent();
+    let block = huge(&pool);
+    let size = block.size();
+    let key = ring.send(&ours, block, 0, size).unwrap();
+    ring.enter(None).unwrap();
+    ring.reap(&mut Vec::new());
+    ring.abandon(key);
+    assert_eq!((pool.lent(), ring.flying()), (stocked + size, 1));
+    while ring.flying() > 0 {
+        turn(&mut ring);
+    }
+    assert_eq!(pool.lent(), stocked);
+    drop(ours);
+    let mut got = Vec::new();
+    theirs.read_to_end(&mut got).unwrap();
+    assert!(!got.is_empty() && got.len() < size);
+    assert!(
+        got.iter()
+            .enumerate()
+            .all(|(at, &byte)| usize::from(byte) == at % 251)
+    );
+}
+
+/// Goal: I1, the other way: everything that is asked to be sent goes out, though the socket
+/// takes it in many pieces.
+#[test]
+fn a_send_that_does_not_fit_goes_out_whole() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    let block = huge(&pool);
+    let size = block.size();
+    let key = ring.send(&ours, block, 3, size).unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; size - 3];
+        theirs.read_exact(&mut got).unwrap();
+        got.iter()
+            .enumerate()
+            .all(|(at, &byte)| usize::from(byte) == (at + 3) % 251)
+    });
+    let sent = outcome_of(&mut ring, key).unwrap();
+    assert!(matches!(sent, Landed::Sent(n) if n == size - 3), "{sent:?}");
+    assert!(reader.join().unwrap());
+}
+
+/// Goal: I2. Method: a key is polled after its result was given, when its slot serves
+/// another operation already; neither may disturb the other.
+#[test]
+fn a_key_that_is_used_up_is_refused() {
+    let (mut ring, _pool, ours, mut theirs) = connected();
+    theirs.write_all(b"one").unwrap();
+    let first = ring.recv(&ours, false).unwrap();
+    let got = outcome_of(&mut ring, first).unwrap();
+    assert!(matches!(got, Landed::Received { len: 3, .. }), "{got:?}");
+    let second = ring.recv(&ours, true).unwrap();
+    assert_eq!(first.index, second.index);
+    let refused = outcome_of(&mut ring, first).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::NotFound);
+    ring.abandon(first);
+    theirs.write_all(b"four").unwrap();
+    let got = outcome_of(&mut ring, second).unwrap();
+    assert!(matches!(got, Landed::Received { len: 4, .. }), "{got:?}");
+}
+
+/// Goal: I3. Method: drop our descriptor while a receive is in flight; the other side may
+/// see the end only after the receive was cancelled and its completion reaped.
+#[test]
+fn a_descriptor_stays_open_until_its_operations_ended() {
+    let (mut ring, _pool, ours, mut theirs) = connected();
+    let key = ring.recv(&ours, false).unwrap();
+    ring.enter(None).unwrap();
+    drop(ours);
+    theirs.set_nonblocking(true).unwrap();
+    let open = theirs.read(&mut [0]).unwrap_err();
+    assert_eq!(open.kind(), io::ErrorKind::WouldBlock);
+    ring.abandon(key);
+    while ring.flying() > 0 {
+        turn(&mut ring);
+    }
+    theirs.set_nonblocking(false).unwrap();
+    assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+}
+
+/// Goal: I4. Method: an accept lands and is abandoned, once before it is reaped and once
+/// after; the connection must be closed both times.
+#[test]
+fn a_connection_that_nobody_takes_is_closed() {
+    let mut ring = Ring::new(&BufPool::new()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let fd = Rc::new(listener.as_fd().try_clone_to_owned().unwrap());
+    for reap_first in [false, true] {
+        let key = ring.accept(&fd).unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        ring.enter(Some(STEP)).unwrap();
+        if reap_first {
+            while ring.reap(&mut Vec::new()) == 0 {
+                ring.enter(Some(STEP)).unwrap();
+            }
+        }
+        ring.abandon(key);
+        while ring.flying() > 0 {
+            turn(&mut ring);
+        }
+        assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+/// Goal: I5. Method: end a ring while receives, a send and an accept are in flight; all that
+/// they owned must be back, so nothing was leaked, and the descriptors closed.
+#[test]
+fn a_ring_ends_when_its_operations_have() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = Rc::new(OwnedFd::from(listener));
+    ring.accept(&accepting).unwrap();
+    ring.recv(&ours, false).unwrap();
+    let block = huge(&pool);
+    let size = block.size();
+    ring.send(&ours, block, 0, size).unwrap();
+    ring.enter(None).unwrap();
+    ring.recv(&ours, true).unwrap(); // not even submitted
+    drop(ring);
+    assert_eq!(pool.lent(), 0);
+    assert_eq!(
+        (Rc::strong_count(&ours), Rc::strong_count(&accepting)),
+        (1, 1)
+    );
+    drop(ours);
+    assert!(theirs.read_to_end(&mut Vec::new()).is_ok());
+}
+
+/// Goal: I6. Method: more receives are ready than there are blocks; those that got none are
+/// told so, and get theirs when they ask again. No byte is lost or doubled.
+#[test]
+fn receives_beyond_the_stock_ask_again() {
+    let pool = BufPool::new();
+    let mut ring = Ring::new(&pool).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let pairs: Vec<_> = (0..3 * STOCK)
+        .map(|number| {
+            let mut theirs = TcpStream::connect(at).unwrap();
+            theirs.write_all(&number.to_be_bytes()).unwrap();
+            (Rc::new(OwnedFd::from(listener.accept().unwrap().0)), theirs)
+        })
+        .collect();
+    let keys: Vec<_> = pairs
+        .iter()
+        .map(|(ours, _)| ring.recv(ours, false).unwrap())
+        .collect();
+    let mut empty_handed = 0;
+    for (number, ((ours, _), mut key)) in pairs.iter().zip(keys).enumerate() {
+        let (block, len) = loop {
+            match outcome_of(&mut ring, key) {
+                Ok(Landed::Received { block, len, .. }) => break (block, len),
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
+                    empty_handed += 1;
+                    key = ring.recv(ours, false).unwrap();
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(block.bytes()[..len], number.to_be_bytes());
+    }
+    assert!(empty_handed > 0);
+    assert_eq!((ring.flying(), pool.lent()), (0, STOCK * BLOCK));
+}
+
+/// Goal: an entry can only point into the block that it owns.
+#[test]
+fn a_range_outside_its_block_is_refused() {
+    let (mut ring, pool, ours, _theirs) = connected();
+    for (start, end) in [(0, 5000), (5000, 5001), (7, 3)] {
+        let refused = ring.send(&ours, pool.take(1), start, end).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+    assert_eq!(ring.flying(), 0);
+}
