@@ -27,7 +27,15 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OUT = HERE / "out"
 PLAIN = "sim/ttft-0ms/events-20"
-GOALS = {"cpu": 1.25, "memory": 8192, "late_ms": 50}
+# (what, scenario, key, by which other proxy it is divided, the most it may be)
+GOALS = [
+    ("CPU per request (500 B) / nginx", "a-500", "value", "nginx", 1.25),
+    ("CPU per request (32 KiB) / nginx", "a-32768", "value", "nginx", 1.25),
+    ("CPU per event (back to back) / nginx", "b-burst", "value", "nginx", 1.25),
+    ("CPU per event (paced) / nginx", "b-paced", "value", "nginx", 1.25),
+    ("RSS bytes per held stream", "de", "rss", None, 8192),
+    ("event lateness p99 ms", "de", "late_p99_ms", None, 50),
+]
 
 
 class Bench:
@@ -208,10 +216,15 @@ def pick(bench, scenario, name, key):
     return {row["rep"]: row[key] for row in rows if key in row}
 
 
+def ratios_of(bench, scenario, key, other):
+    """gateway / other, one for each repetition."""
+    ours, theirs = (pick(bench, scenario, name, key) for name in ("gateway", other))
+    return [ours[rep] / theirs[rep] for rep in ours if theirs.get(rep)]
+
+
 def ratio(bench, scenario, key, other):
     """Median, least and most of gateway / other over the repetitions."""
-    ours, theirs = (pick(bench, scenario, name, key) for name in ("gateway", other))
-    ratios = [ours[rep] / theirs[rep] for rep in ours if theirs.get(rep)]
+    ratios = ratios_of(bench, scenario, key, other)
     if not ratios:
         return "-"
     middle = statistics.median(ratios)
@@ -225,7 +238,7 @@ def line(bench, title, scenario, key, form="{:.2f}"):
         cells.append(form.format(statistics.median(values)) if values else "-")
     ratios = [ratio(bench, scenario, key, other) for other in ("nginx", "haproxy")]
     if any(cell != "-" for cell in cells):
-        say(f"{title:<38}" + "".join(f"{cell:>10}" for cell in cells) + "".join(f"{r:>22}" for r in ratios))
+        say(f"{title:<38}" + "".join(f"{cell:>10}" for cell in cells) + "".join(f"{r:>24}" for r in ratios))
 
 
 def added(bench):
@@ -237,10 +250,23 @@ def added(bench):
                 row[f"added_{key}"] = row[key] - direct[row["rep"]][key]
 
 
+def goals(bench):
+    say("\ngoals")
+    for what, scenario, key, other, most in GOALS:
+        if other:
+            values = ratios_of(bench, scenario, key, other)
+        else:
+            values = list(pick(bench, scenario, "gateway", key).values())
+        if values:
+            value = statistics.median(values)
+            verdict = "met" if value <= most else "NOT met"
+            say(f"  {what:<38}{value:>10.2f}   at most {most:<6g} {verdict}")
+
+
 def tell(bench):
     added(bench)
     heads = ["gateway", "nginx", "haproxy"]
-    say("\n" + " " * 38 + "".join(f"{h:>10}" for h in heads) + f"{'/ nginx':>22}{'/ haproxy':>22}")
+    say("\n" + " " * 38 + "".join(f"{h:>10}" for h in heads) + f"{'/ nginx':>24}{'/ haproxy':>24}")
     line(bench, "CPU µs per request, 500 B prompt", "a-500", "value")
     line(bench, "CPU µs per request, 32 KiB prompt", "a-32768", "value")
     line(bench, "CPU µs per event, back to back", "b-burst", "value", "{:.3f}")
@@ -265,6 +291,7 @@ def tell(bench):
                 f"  {scenario:<10} {name:<8} proxy {share[0]:4.0%}  simulate {share[1]:4.0%}  "
                 f"load {share[2]:4.0%}{full}"
             )
+    goals(bench)
     failed = sum(row["failed"] for row in bench.rows)
     if failed:
         say(f"\n{failed} requests failed; see bench/out/*.json")

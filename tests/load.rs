@@ -1,6 +1,10 @@
 //! The load generator against small servers of the test's own, on loopback and a free port.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 #![expect(
     clippy::disallowed_methods,
     reason = "the server's stall is what is measured, so it must take real time"

@@ -277,7 +277,8 @@ fn rows(tally: &Tally) -> Vec<RowReport> {
     let width = tally.timeline.width.as_secs_f64();
     let mut start = 0.0;
     let row = |row: &super::tally::Row| {
-        let us = |nanos: u64| (!row.times.is_empty()).then(|| float(nanos) / 1e3);
+        let most = row.times.max(); // a quantile is the top of its bucket, which may lie above
+        let us = |nanos: u64| (!row.times.is_empty()).then(|| float(nanos.min(most)) / 1e3);
         let report = RowReport {
             t_s: start,
             ok: row.ok,
@@ -285,7 +286,7 @@ fn rows(tally: &Tally) -> Vec<RowReport> {
             events: row.events,
             p50_us: us(row.times.value_at_quantile(0.5)),
             p99_us: us(row.times.value_at_quantile(0.99)),
-            max_us: us(row.times.max()),
+            max_us: us(most),
         };
         start += width;
         report
