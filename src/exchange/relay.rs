@@ -28,6 +28,7 @@ use crate::base::fault::Kind;
 use crate::dialect::openai::Usage;
 use crate::dialect::openai::chunk::look;
 use crate::dialect::openai::error::put_error_event;
+use crate::dialect::openai::template::Template;
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
@@ -76,6 +77,7 @@ struct Seen {
     usage: Option<Usage>,
     events: u64,
     form: Form,
+    template: Template,
 }
 
 /// How the client wants the stream.
@@ -180,6 +182,7 @@ fn begin<H: Host>(
             wants_usage: course.wanted.ask.wants_usage,
             is_chunked,
         },
+        template: Template::new(),
     }
 }
 
@@ -253,6 +256,10 @@ impl Seen {
 
     /// What one whole event says, and what becomes of it.
     fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
+        if self.template.fits(bytes) {
+            self.events += 1;
+            return Fate::Pass;
+        }
         let frame = frame(bytes);
         if frame.error.is_some() {
             return self.broken(Kind::UpstreamError); // llama.cpp's `error:` line
@@ -284,6 +291,9 @@ impl Seen {
         self.events += 1;
         self.has_content |= facts.content || facts.finished;
         self.has_finish |= facts.finished;
+        if facts.content && !facts.finished && facts.usage.is_none() && frame.data_lines() == 1 {
+            self.template.learn(bytes);
+        }
         if facts.usage.is_some() {
             self.usage = facts.usage;
             if facts.choices_empty && !self.form.wants_usage {

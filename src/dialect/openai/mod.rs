@@ -6,6 +6,7 @@
 //!   answer   a plain body    → facts: object? error? usage
 //!   usage    "usage":{…}     → token counts
 //!   error    Kind            → error body, error event
+//!   template one event       → whether the next one says the same, but for its text
 //!   models   names           → /v1/models
 //! ```
 
@@ -15,6 +16,7 @@ pub mod chunk;
 pub mod error;
 pub mod models;
 mod pieces;
+pub mod template;
 mod usage;
 
 pub use pieces::Pieces;
