@@ -304,7 +304,8 @@ impl World {
                 pipe.bytes.drain(rest..rest + len); // nobody is there to read it
                 pipe.writer.take().into_iter().for_each(Waker::wake);
                 if reader.closed_at.is_some() && reader.error.is_none() {
-                    self.send_event(&mut net, 1 - from, conn, Event::Reset { conn, to: from }); // I3
+                    // I3
+                    self.send_event(&mut net, 1 - from, conn, Event::Reset { conn, to: from });
                 }
             }
             Event::Fin { conn, from } => {
