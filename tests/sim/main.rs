@@ -3,13 +3,19 @@
 //! `cargo test --test sim` runs [`SEEDS`] worlds for each law; a seed that fails prints
 //! itself, and `SIM_SEED=7 cargo test --test sim` runs that one alone.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 #![expect(clippy::print_stderr, reason = "a failing seed names itself")]
 
+mod client;
+mod exchange;
+mod http;
+mod law;
 mod net;
 mod rng;
+mod script;
 mod selftest;
+mod upstream;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
