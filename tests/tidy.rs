@@ -39,6 +39,9 @@ const LINES_MAX: usize = 600;
 /// Most columns of a line, not counting what is in quotes.
 const COLUMNS_MAX: usize = 100;
 
+/// Most columns in the picture of a file's header.
+const PICTURE_MAX: usize = 110;
+
 /// What a pure floor may not say, and what to do instead.
 const IMPURE: [(&str, &str); 15] = [
     ("async", "what waits belongs to host and above"),
@@ -230,10 +233,12 @@ fn shape(file: &File) -> Vec<String> {
     }
     // what is in quotes may be long (tables of sentences), what is around it may not
     let shown = blanked(&file.text, b'\0', false);
+    let mut is_picture = false;
     for (number, (text, shown)) in file.text.lines().zip(shown.lines()).enumerate() {
         let columns = shown.chars().filter(|&c| c != '\0').count();
-        let is_free = text.contains("://") || text.trim_start().starts_with("//! |");
-        if columns > COLUMNS_MAX && !is_free {
+        is_picture ^= text.trim_start().starts_with("//! ```");
+        let max = if is_picture { PICTURE_MAX } else { COLUMNS_MAX };
+        if columns > max && !text.contains("://") {
             faults.push(format!("{}:{}: {columns} columns", file.path, number + 1));
         }
     }
@@ -422,6 +427,12 @@ fn every_rule_refuses_what_it_should() {
         &format!("//! A.\n{}", "\n".repeat(LINES_MAX)),
     );
     assert_eq!(shape(&long).len(), 1);
+    let picture = format!("//! A.\n//! ```text\n//! {}\n//! ```\n", "-".repeat(100));
+    assert!(shape(&File::new("src/wire/a.rs", &picture)).is_empty());
+    assert_eq!(
+        shape(&File::new("src/wire/a.rs", &picture.replace("--", "---"))).len(),
+        1
+    );
     for text in [
         format!("//! {}", "a".repeat(97)),
         format!("//! A.\nlet {} = 1;", "a".repeat(97)),
