@@ -33,6 +33,14 @@ pub(crate) struct Style {
 }
 
 impl Style {
+    /// One request after the other, as fast as it goes.
+    pub(crate) const PLAIN: Self = Self {
+        ahead: 1,
+        write_pause_ms: 0,
+        read_pause_ms: 0,
+        is_http10: false,
+    };
+
     /// A random style.
     pub(crate) fn random(rng: &Rng) -> Self {
         let is_http10 = rng.chance(100);

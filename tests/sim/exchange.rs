@@ -122,7 +122,7 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
 }
 
 /// How often each outcome came about.
-type Tally = RefCell<BTreeMap<Outcome, u64>>;
+pub(crate) type Tally = RefCell<BTreeMap<Outcome, u64>>;
 
 /// Plays a random scene and checks every law. Gives the trace's hash.
 fn play(seed: u64, mut faults: Faults, tally: &Tally) -> u64 {
@@ -136,14 +136,18 @@ fn play(seed: u64, mut faults: Faults, tally: &Tally) -> u64 {
     let providers = 1 + rng.index(3);
     let dead = usize::from(providers > 1 && rng.chance(200));
     let scene = scene(world.clone(), all, providers, dead);
-    let left = Rc::new(Cell::new(clients));
-    for theirs in scene.cast.all.chunks(3) {
-        let run = client(
-            world.clone(),
-            scene.gateway,
-            theirs.to_vec(),
-            Style::random(&rng),
-        );
+    let styles: Vec<_> = (0..clients).map(|_| Style::random(&rng)).collect();
+    perform(&scene, &styles, tally);
+    world.trace()
+}
+
+/// Plays a scene, one client for each style, and checks every law.
+pub(crate) fn perform(scene: &Scene, styles: &[Style], tally: &Tally) {
+    let world = &scene.world;
+    let left = Rc::new(Cell::new(styles.len()));
+    let each = scene.cast.all.len() / styles.len();
+    for (theirs, style) in scene.cast.all.chunks(each).zip(styles) {
+        let run = client(world.clone(), scene.gateway, theirs.to_vec(), *style);
         let left = Rc::clone(&left);
         world.spawn(async move {
             run.await;
@@ -159,16 +163,17 @@ fn play(seed: u64, mut faults: Faults, tally: &Tally) -> u64 {
         host.sleep(Duration::from_secs(20)).await;
     });
     assert_eq!(done, Ok(()), "something hangs: {world:?}");
-    law::receipts(&scene);
+    law::receipts(scene);
     for exchange in &scene.cast.all {
-        match law::judge(&scene, exchange) {
+        match law::judge(scene, exchange) {
             Ok(outcome) => *tally.borrow_mut().entry(outcome).or_default() += 1,
             Err(wrong) => panic!("x{}: {wrong}\n{}", exchange.id, law::show(exchange)),
         }
     }
-    law::leavers(&scene);
-    law::rest(&scene);
-    world.trace()
+    law::leavers(scene);
+    law::rest(scene);
+    world.end();
+    assert_eq!(world.tasks(), 0);
 }
 
 /// All of `outcomes` came about often enough to mean something; one seed alone need not.

@@ -15,6 +15,7 @@ mod net;
 mod rng;
 mod script;
 mod selftest;
+mod steps;
 mod upstream;
 mod world;
 

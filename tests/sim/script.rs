@@ -171,14 +171,22 @@ impl Exchange {
             is_reset: rng.chance(500),
         });
         let length = rng.pick(&[10, 200, 3000]);
+        let prompt = (0..rng.index(length)).map(|i| if i % 9 == 8 { 'é' } else { 'p' });
+        Self {
+            prompt: prompt.collect(),
+            abort,
+            ..Self::new(id, ask, acts)
+        }
+    }
+
+    /// An exchange that meets `acts`.
+    pub(crate) fn new(id: usize, ask: Ask, acts: Vec<Act>) -> Self {
         Self {
             id,
             ask,
-            prompt: (0..rng.index(length))
-                .map(|i| if i % 9 == 8 { 'é' } else { 'p' })
-                .collect(),
+            prompt: "Hi".to_owned(),
             acts,
-            abort,
+            abort: None,
             turn: Cell::new(0),
             served: RefCell::default(),
             got: RefCell::default(),
@@ -245,6 +253,7 @@ fn act(rng: &Rng, ask: Ask, id: usize, turn: usize) -> Act {
                 .to_vec();
         }
         7 if act.then == Then::Keep => act.then = rng.pick(&[Then::Late, Then::Leave]),
+        9 if act.then == Then::Keep => act.wire.extend_from_slice(b"and more than that"),
         8 => {
             let hints = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
             act.wire.splice(0..0, hints.iter().copied()).for_each(drop);
@@ -282,7 +291,8 @@ fn status(status: u16, sort: Sort, name: &str) -> Act {
     }
 }
 
-fn plain(rng: &Rng, name: &str) -> Act {
+/// A plain answer.
+pub(crate) fn plain(rng: &Rng, name: &str) -> Act {
     let length = rng.pick(&[1, 100, 4000]);
     let body = format!(
         "{{\"id\":\"{name}\",\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":\
@@ -367,7 +377,7 @@ fn framed(rng: &Rng, media: &str, body: &[u8], mark: usize) -> Framed {
 }
 
 /// A stream; sometimes one that turns into nonsense or reports an error.
-fn stream(rng: &Rng, name: &str, wants_usage: bool) -> Act {
+pub(crate) fn stream(rng: &Rng, name: &str, wants_usage: bool) -> Act {
     let chunk = |choices: &str, rest: &str| {
         let kind = "\"object\":\"chat.completion.chunk\"";
         format!("data: {{\"id\":\"{name}\",{kind},\"choices\":[{choices}]{rest}}}")
