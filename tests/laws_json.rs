@@ -396,7 +396,11 @@ fn serde_accepts(text: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Goal: the scanner and `serde_json` agree on what is JSON. Method: documents with a
     /// few random edits; `IgnoredAny` checks grammar only, as the scanner does.

@@ -259,7 +259,11 @@ fn the_reader_keeps_retry_and_its_limit() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     /// Goal: the relay's view is the client's, and cutting changes neither, on streams made
     /// of the bytes that matter.

@@ -48,7 +48,10 @@ pub enum Retry {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $blame:ident $retry:ident $text:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident = $status:literal $code:literal $blame:ident $retry:ident $text:literal;
+    )*) => {
         /// What went wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Kind {

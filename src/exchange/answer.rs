@@ -15,7 +15,7 @@
 
 use super::attempt::{Answer, Course};
 use super::down::{Down, Wait};
-use super::reply;
+use super::reply::{self, Manner};
 use super::settle::Settle;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
@@ -189,13 +189,13 @@ pub fn put_answer_head<H: Host>(
     course: &Course<'_, H>,
     settle: &Settle<H>,
     step: &Step<'_>,
-    answer: &Answer<H>,
-    data: &[u8],
+    (answer, data): (&Answer<H>, &[u8]),
+    manner: Manner,
 ) {
     let shard = course.shard;
     let head = &answer.head;
     put_status_line(tx, head.status);
-    reply::put_common(tx, shard, settle.receipt.id, course.incoming.manner);
+    reply::put_common(tx, shard, settle.receipt.id, manner);
     put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
     put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());
     put_decimal_field(

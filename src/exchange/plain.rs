@@ -134,7 +134,8 @@ fn put_whole<H: Host>(
 ) {
     let tx = &mut down.tx;
     tx.reserve(1024 + answer.rx.len());
-    put_answer_head(tx, course, settle, step, answer, head);
+    let manner = course.incoming.manner;
+    put_answer_head(tx, course, settle, step, (answer, head), manner);
     if is_substitute {
         let mut page = TxBuf::new(&course.shard.buffers);
         let status = answer.head.status;
@@ -181,7 +182,10 @@ async fn pass_through<H: Host>(
     let shard = course.shard;
     let is_http10 = course.incoming.head.version == Version::Http10;
     settle.receipt.upstream = shard.host.now().since(answer.sent);
-    put_answer_head(&mut down.tx, course, settle, step, &answer, head.unsent());
+    let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
+    let manner = course.incoming.manner.closing(is_open);
+    let tx = &mut down.tx;
+    put_answer_head(tx, course, settle, step, (&answer, head.unsent()), manner);
     put_type(&mut down.tx, &answer, head.unsent());
     drop(head);
     let is_chunked = match answer.head.framing {

@@ -74,6 +74,8 @@ struct Seen {
     has_finish: bool,
     has_done: bool,
     fault: Option<Kind>,
+    /// The fault that the provider's own error event told the client.
+    told: Option<Kind>,
     usage: Option<Usage>,
     events: u64,
     form: Form,
@@ -162,7 +164,9 @@ fn begin<H: Host>(
     let is_chunked = course.incoming.head.version == Version::Http11;
     let tx = &mut down.tx;
     tx.reserve(2048);
-    put_answer_head(tx, course, settle, step, answer, answer.rx.data());
+    let manner = course.incoming.manner.closing(!is_chunked);
+    let data = answer.rx.data();
+    put_answer_head(tx, course, settle, step, (answer, data), manner);
     tx.put(b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n");
     if is_chunked {
         tx.put(b"transfer-encoding: chunked\r\n");
@@ -176,6 +180,7 @@ fn begin<H: Host>(
         has_finish: false,
         has_done: false,
         fault: None,
+        told: None,
         usage: None,
         events: 0,
         form: Form {
@@ -286,6 +291,7 @@ impl Seen {
         }
         if facts.error {
             self.fault = Some(Kind::UpstreamError);
+            self.told = self.fault;
             return Fate::Last; // the provider's own words
         }
         self.events += 1;
@@ -392,7 +398,7 @@ async fn cut<H: Host>(
 ) -> Result<Next, Kind> {
     settle.end_attempt(AttemptEnd::Cut);
     // The provider's own error event was passed on: it needs no second one.
-    if fault != Kind::UpstreamError || down.tx.is_empty() {
+    if seen.told != Some(fault) {
         let mut event = TxBuf::new(&course.shard.buffers);
         put_error_event(&mut event, fault);
         seen.put(&mut down.tx, event.unsent());

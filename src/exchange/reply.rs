@@ -28,6 +28,17 @@ pub struct Manner {
     pub is_http10: bool,
 }
 
+impl Manner {
+    /// The same, but the connection ends with it when `is_open`: nothing else tells where
+    /// the body ends (RFC 9112, 6.3).
+    pub fn closing(self, is_open: bool) -> Self {
+        Self {
+            closes: self.closes || is_open,
+            ..self
+        }
+    }
+}
+
 /// Writes the fields that every reply has, after its status line.
 pub fn put_common<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, id: RequestId, manner: Manner) {
     shard.with_date(|date| put_field(tx, b"date", date));

@@ -273,7 +273,9 @@ mod tests {
         /// Goal: I1 against a model. Method: random armings and clock steps over a few
         /// timers; a timer has fired exactly when its last deadline has passed.
         #[test]
-        fn timers_agree_with_a_plain_list(steps in prop::collection::vec((0_usize..4, 0_u64..500, 0_u64..40), 1..200)) {
+        fn timers_agree_with_a_plain_list(
+            steps in prop::collection::vec((0_usize..4, 0_u64..500, 0_u64..40), 1..200),
+        ) {
             let all = Deadlines::new();
             let timers: Vec<_> = (0..4).map(|_| all.timer()).collect();
             let mut model = [Instant::FAR; 4];

@@ -1,4 +1,6 @@
-//! What bytes mean: HTTP/1.1, server-sent events, JSON. Bytes in, positions and verdicts out; no I/O.
+//! What bytes mean: HTTP/1.1, server-sent events, JSON.
+//!
+//! Bytes in, positions and verdicts out; no I/O.
 
 #![forbid(unsafe_code)]
 

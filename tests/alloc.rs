@@ -1,0 +1,316 @@
+//! Counts allocations: none for a relayed event, few for a plain exchange.
+//!
+//! ```text
+//!   provider ──event──► shard ──event──► client       one thread, the world of tests/sim
+//!       mark ───────── N events ───────── mark        allocations between the marks: 0
+//! ```
+//!
+//! The only `GlobalAlloc` of the project. It counts per thread, so tests beside each other
+//! do not disturb. World, provider and client allocate nothing once they are warm: what is
+//! counted between the marks is the shard's.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(unsafe_code, reason = "an allocator cannot be written without")]
+#![expect(
+    dead_code,
+    reason = "the world is made for tests/sim, which uses all of it"
+)]
+
+#[path = "sim/net.rs"]
+mod net;
+#[path = "sim/rng.rs"]
+mod rng;
+#[path = "sim/world.rs"]
+mod world;
+
+use net::SimLink;
+use shardgate::base::bufpool::BufPool;
+use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::config::{FixedSecrets, check};
+use shardgate::host::{Host, flush, read};
+use shardgate::shard::log::Log;
+use shardgate::shard::serve::{accept_loop, ticker};
+use shardgate::shard::{Setup, Shard};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use world::{Faults, World};
+
+/// Allocations for one plain exchange on warm connections, at most. Measured: 1, the model's name.
+const PLAIN_MAX: u64 = 2;
+
+/// Allocations for one stream as a whole, at most. Measured: 1, the model's name.
+const STREAM_MAX: u64 = 2;
+
+/// Events before the counting begins, and events that are counted.
+const WARM: usize = 300;
+const COUNTED: usize = 1000;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Allocations of this thread so far.
+fn count() -> u64 {
+    COUNT.with(Cell::get)
+}
+
+struct Counting;
+
+// SAFETY: every call goes to `System` with the arguments it came with; the counter is a
+// plain cell of the thread that needs no allocation and no destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: `at` came from `System` with this layout.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        // SAFETY: `at` came from `System` with this layout.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+const GATEWAY: SocketAddr = at(8080);
+const PROVIDER: SocketAddr = at(7000);
+
+const fn at(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+}
+
+const CONFIG: &str = "[providers.p]\ndialect = \"openai\"\n\
+    base_url = \"http://127.0.0.1:7000/v1\"\n\
+    [models.m]\ntargets = [{ provider = \"p\", model = \"up\" }]\n";
+
+const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+    transfer-encoding: chunked\r\n\r\n";
+
+/// Chunks of a stream: an event, an event with escapes, half an event and the other half,
+/// two at once, a comment.
+const CHUNKS: [&str; 6] = [
+    "data: {\"choices\":[{\"delta\":{\"content\":\"a b\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"\\u00e9\\n\\\"q\\\" \\\\ \"}}]}\n\n",
+    "data: {\"choices\":[",
+    "{\"delta\":{\"content\":\"a b\"}}]}\n\n",
+    "data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n\
+     data: {\"choices\":[{\"delta\":{\"content\":\"b\"}}]}\n\n",
+    ": ping\n\n",
+];
+
+const DONE: &str = "data: [DONE]\n\n";
+
+/// `data` as a chunk.
+fn chunk(data: &str) -> Vec<u8> {
+    format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
+}
+
+/// A plain answer.
+fn plain() -> Vec<u8> {
+    let body = "{\"id\":\"a\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\
+        \"content\":\"Hi\"}}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// A request of the client, a stream or not.
+fn request(stream: bool) -> Vec<u8> {
+    let body = format!(
+        "{{\"model\":\"m\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"Hi\"}}]}}"
+    );
+    let length = body.len();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: g\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+    .into_bytes()
+}
+
+/// A shard in a world, its gateway open.
+fn shard(world: &World) -> Rc<Shard<World>> {
+    let checked = check(CONFIG, &FixedSecrets(&[])).unwrap();
+    let setup = Setup {
+        index: 0,
+        shards: 1,
+        config: Arc::new(checked.config),
+        addresses: vec![vec![PROVIDER]],
+        seed: 1,
+        log: Log::default(),
+    };
+    let shard = Shard::new(world.clone(), setup);
+    world.spawn(accept_loop(
+        Rc::clone(&shard),
+        world.listen(GATEWAY).unwrap(),
+    ));
+    world.spawn(ticker(Rc::clone(&shard)));
+    shard
+}
+
+/// Reads until the bytes end with `end`, and throws them away; gives how many they were.
+async fn read_to(link: &mut SimLink, rx: &mut RxBuf, end: &[u8]) -> usize {
+    while !rx.data().ends_with(end) {
+        assert!(read(link, rx).await.unwrap() > 0, "the other side closed");
+    }
+    let len = rx.len();
+    rx.clear();
+    len
+}
+
+/// Asks `times` times on one connection; gives the allocations of the second half.
+fn exchanges(world: &World, stream: bool, times: u64, answer: Vec<u8>) -> u64 {
+    let _shard = shard(world);
+    let pool = BufPool::new();
+    let (host, lent) = (world.clone(), pool.clone());
+    let listener = world.listen(PROVIDER).unwrap();
+    let end = answer[answer.len() - 5..].to_vec();
+    world.spawn(async move {
+        let mut link = host.accept(&listener).await.unwrap();
+        let (mut rx, mut tx) = (RxBuf::new(&lent), TxBuf::new(&lent));
+        loop {
+            read_to(&mut link, &mut rx, b"}]}").await;
+            tx.put(&answer);
+            flush(&mut link, &mut tx).await.unwrap();
+        }
+    });
+    let host = world.clone();
+    let ask = request(stream);
+    let run = world.run(Duration::from_secs(60), async move {
+        let mut link = host.connect(GATEWAY).await.unwrap();
+        let (mut rx, mut tx) = (RxBuf::new(&pool), TxBuf::new(&pool));
+        let mut before = 0;
+        for turn in 0..times {
+            if turn == times / 2 {
+                before = count();
+            }
+            tx.put(&ask);
+            flush(&mut link, &mut tx).await.unwrap();
+            read_to(&mut link, &mut rx, &end).await;
+        }
+        count() - before
+    });
+    let counted = run.unwrap();
+    world.end();
+    counted
+}
+
+/// Streams events through a shard; gives allocations between the marks and bytes that came.
+fn stream(world: &World) -> (u64, usize) {
+    let _shard = shard(world);
+    let pool = BufPool::new();
+    let (host, lent) = (world.clone(), pool.clone());
+    let listener = world.listen(PROVIDER).unwrap();
+    let counted = Rc::new(Cell::new(0));
+    let counts = Rc::clone(&counted);
+    let chunks = CHUNKS.map(chunk);
+    let end = [&chunk(DONE)[..], b"0\r\n\r\n"].concat();
+    world.spawn(async move {
+        let mut link = host.accept(&listener).await.unwrap();
+        let (mut rx, mut tx) = (RxBuf::new(&lent), TxBuf::new(&lent));
+        read_to(&mut link, &mut rx, b"}]}").await;
+        tx.put(STREAM);
+        for turn in 0..WARM + COUNTED {
+            if turn == WARM {
+                counts.set(count());
+            }
+            tx.put(&chunks[turn % chunks.len()]);
+            flush(&mut link, &mut tx).await.unwrap();
+            host.sleep(Duration::from_millis(2)).await;
+        }
+        counts.set(count() - counts.get());
+        tx.put(&end);
+        flush(&mut link, &mut tx).await.unwrap();
+    });
+    let host = world.clone();
+    let ask = request(true);
+    let run = world.run(Duration::from_secs(60), async move {
+        let mut link = host.connect(GATEWAY).await.unwrap();
+        let (mut rx, mut tx) = (RxBuf::new(&pool), TxBuf::new(&pool));
+        tx.put(&ask);
+        flush(&mut link, &mut tx).await.unwrap();
+        let mut bytes = 0;
+        while !rx.data().ends_with(b"0\r\n\r\n") {
+            let seen = rx.len().saturating_sub(5); // the end may come in pieces
+            bytes += seen;
+            rx.consume(seen);
+            assert!(read(&mut link, &mut rx).await.unwrap() > 0);
+        }
+        bytes
+    });
+    let bytes = run.unwrap();
+    world.end();
+    (counted.get(), bytes)
+}
+
+/// Says it also when the test passes.
+#[expect(
+    clippy::explicit_write,
+    reason = "what eprintln! writes is only seen on failure"
+)]
+fn say(what: &str) {
+    writeln!(std::io::stderr(), "alloc: {what}").unwrap();
+}
+
+/// Goal: a relayed event costs no allocation. Method: mark, 1000 chunks of every form,
+/// mark; with whole reads and writes, and cut into random pieces.
+#[test]
+fn a_relayed_event_allocates_nothing() {
+    let cut = Faults {
+        short_io: true,
+        not_yet_permille: 100,
+        ..Faults::NONE
+    };
+    for faults in [Faults::NONE, cut] {
+        let (counted, bytes) = stream(&World::new(7, faults));
+        say(&format!(
+            "{counted} for {COUNTED} chunks of events ({bytes} bytes relayed)"
+        ));
+        assert!(bytes > (WARM + COUNTED) * 40, "everything was relayed");
+        assert_eq!(counted, 0);
+    }
+}
+
+/// Goal: the allocations of a plain exchange are known and bounded.
+#[test]
+fn a_plain_exchange_allocates_little() {
+    let counted = exchanges(&World::new(7, Faults::NONE), false, 200, plain());
+    let each = counted.div_ceil(100);
+    say(&format!(
+        "{each} for each plain exchange ({counted} for 100)"
+    ));
+    assert!(each <= PLAIN_MAX);
+}
+
+/// Goal: the allocations of a whole short stream are known and bounded.
+#[test]
+fn a_stream_allocates_little() {
+    let chunks = [chunk(CHUNKS[0]), chunk(CHUNKS[1]), chunk(DONE)].concat();
+    let answer = [STREAM, &chunks, b"0\r\n\r\n"].concat();
+    let counted = exchanges(&World::new(7, Faults::NONE), true, 200, answer);
+    let each = counted.div_ceil(100);
+    say(&format!("{each} for each short stream ({counted} for 100)"));
+    assert!(each <= STREAM_MAX);
+}
+
+/// Goal: the counter counts, so that a zero means something.
+#[test]
+fn the_counter_counts() {
+    let before = count();
+    let mut some = vec![1_u8];
+    some.reserve(100);
+    assert_eq!(count() - before, 2);
+    assert_eq!(some, [1]);
+}
