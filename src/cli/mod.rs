@@ -140,7 +140,7 @@ mod tests {
         commands.extend(cli.get_subcommands().cloned());
         assert!(commands.len() > 1);
         for mut command in commands {
-            let help = command.render_long_help().to_string();
+            let help = command.render_help().to_string();
             let lines = help.lines().count();
             assert!(lines <= SCREEN_LINES, "{lines} lines:\n{help}");
             assert!(help.lines().all(|line| line.len() <= 100), "{help}");

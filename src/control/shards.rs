@@ -108,9 +108,8 @@ pub fn start(
                 }
                 // When nobody listens any more, nobody needs to know.
                 Err(error) => {
-                    _ = common
-                        .ready
-                        .send(Err(format!("server.sockets = \"ring\": {error}")))
+                    let why = format!("server.sockets = \"ring\": {error}");
+                    drop(common.ready.send(Err(why)));
                 }
             },
         }

@@ -31,6 +31,7 @@ pub struct Manner {
 impl Manner {
     /// The same, but the connection ends with it when `is_open`: nothing else tells where
     /// the body ends (RFC 9112, 6.3).
+    #[must_use]
     pub fn closing(self, is_open: bool) -> Self {
         Self {
             closes: self.closes || is_open,
