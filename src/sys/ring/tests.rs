@@ -1,3 +1,5 @@
+//! The ring against real sockets: what it owns, what comes back, how it ends.
+
 use super::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
