@@ -4,6 +4,7 @@ use super::exchange::Scene;
 use super::http::{Message, events};
 use super::script::{Act, Ask, Exchange, Got, Sort};
 use serde_json::Value;
+use shardgate::exchange::answer::HOLD_MAX;
 use shardgate::shard::log::Entry;
 use std::collections::BTreeMap;
 
@@ -43,6 +44,7 @@ pub(crate) fn judge(scene: &Scene, exchange: &Exchange) -> Result<Outcome, Strin
     let reply = match got.as_ref() {
         Some(Got::Reply(reply)) if reply.is_whole => reply,
         Some(Got::Left(_)) => return Ok(Outcome::Left),
+        Some(Got::Reply(reply)) if is_large(exchange, reply) => return Ok(Outcome::Cut),
         // cut: fine if the client can tell, and if there was a reason
         Some(Got::Reply(_) | Got::Nothing) if has_resets => return Ok(Outcome::Cut),
         other => return Err(format!("no whole reply: {other:?}")),
@@ -79,6 +81,13 @@ pub(crate) fn judge(scene: &Scene, exchange: &Exchange) -> Result<Outcome, Strin
         Seen::Error(_) => Outcome::Error,
     };
     Ok(outcome)
+}
+
+/// Whether `reply` is the beginning of a cut answer that was too large to be held.
+fn is_large(exchange: &Exchange, reply: &Message) -> bool {
+    let act = exchange.act(exchange.served.borrow().len().max(1) - 1);
+    let is_cut = act.wire.len() < act.sure_at && act.wire.len() > HOLD_MAX;
+    is_cut && !reply.is_whole && act.body.starts_with(&reply.body)
 }
 
 /// Reads a whole reply to a chat.

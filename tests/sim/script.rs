@@ -294,11 +294,16 @@ fn status(status: u16, sort: Sort, name: &str) -> Act {
 /// A plain answer.
 pub(crate) fn plain(rng: &Rng, name: &str) -> Act {
     let length = rng.pick(&[1, 100, 4000]);
+    plain_of(rng, name, rng.index(length))
+}
+
+/// A plain answer with `length` letters of content.
+pub(crate) fn plain_of(rng: &Rng, name: &str, length: usize) -> Act {
     let body = format!(
         "{{\"id\":\"{name}\",\"object\":\"chat.completion\",\"choices\":[{{\"index\":0,\"message\":\
          {{\"role\":\"assistant\",\"content\":\"{}\"}},\"finish_reason\":\"stop\"}}],\
          \"usage\":{{\"prompt_tokens\":3,\"completion_tokens\":5,\"total_tokens\":8}}}}",
-        "a".repeat(rng.index(length))
+        "a".repeat(length)
     );
     let framed = framed(rng, "application/json", body.as_bytes(), body.len());
     let whole = framed.wire.len();

@@ -5,7 +5,7 @@ use super::client::Style;
 use super::exchange::{Tally, perform, scene};
 use super::law::Outcome;
 use super::rng::Rng;
-use super::script::{Abort, Act, Ask, Exchange, Sort, Then, plain, stream};
+use super::script::{Abort, Act, Ask, Exchange, Sort, Then, plain, plain_of, stream};
 use super::world::{Faults, World};
 use std::time::Duration;
 
@@ -145,6 +145,30 @@ fn a_pooled_connection_that_breaks_is_never_seen() {
         let conns = scene.world.net().borrow().conns.len();
         assert!(conns <= 1 + 6 + 6, "{conns} connections for 6 requests");
     }
+}
+
+/// Goal: an answer too large to be held is passed on whole, or visibly cut; one that is cut
+/// while it is still held is repaired. Method: 1.3 MB in every framing, whole and cut at
+/// places on both sides of the limit.
+#[test]
+fn a_large_answer_is_whole_or_visibly_cut() {
+    let tally = Tally::default();
+    for seed in 0..14 {
+        let whole = plain_of(&Rng::new(seed), "x0-0", 5 << 18);
+        let mut act = whole.clone();
+        if whole.then == Then::Keep && seed % 3 > 0 {
+            act.then = Then::Close;
+            act.wire
+                .truncate(whole.wire.len() / 8 * if seed % 3 == 1 { 7 } else { 5 });
+        }
+        let other = answer(PLAIN, 4, "x0-1");
+        alone(seed, Exchange::new(0, PLAIN, vec![act, other]), &tally);
+    }
+    let tally = tally.borrow();
+    assert!(
+        tally[&Outcome::Whole] > 5 && tally[&Outcome::Cut] >= 2,
+        "{tally:?}"
+    );
 }
 
 /// Goal: a provider that is silent is given up at `first_token`, and at `total` whatever
