@@ -93,9 +93,12 @@ impl<H: Host> Lease<H> {
 
     /// The exchange on it ended cleanly: it may be used again.
     pub fn give_back(mut self) {
-        let Some(link) = self.link.take() else { return };
-        if let Some(upstream) = self.shard.upstreams.get(self.provider) {
-            upstream.pool.put(link, self.opened, self.shard.host.now());
+        let Some(link) = self.link.take() else {
+            return;
+        };
+        let (shard, now) = (&self.shard, self.shard.host.now());
+        if let Some(upstream) = shard.upstreams.get(self.provider) {
+            upstream.pool.put(link, self.opened, now, &shard.buffers);
         }
     }
 }

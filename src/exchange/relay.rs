@@ -134,8 +134,11 @@ pub async fn relay<H: Host>(
                 Err(fault) => break fault,
             }
         }
-        if is_committed && !down.tx.is_empty() {
-            push(shard, down).await?;
+        if is_committed
+            && !down.tx.is_empty()
+            && let Err(gone) = push(shard, down).await
+        {
+            break gone;
         }
         if is_committed && seen.events != before {
             deadline = (shard.host.now() + idle, Kind::IdleTimeout);

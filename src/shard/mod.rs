@@ -204,9 +204,9 @@ impl<H: Host> Shard<H> {
         self.is_draining.get()
     }
 
-    /// Whether another exchange would be more than this shard's share of the limit.
+    /// Whether the exchanges under way are more than this shard's share of the limit.
     pub fn is_full(&self) -> bool {
-        self.counters.borrow().exchanges_open >= self.exchanges_max
+        self.counters.borrow().exchanges_open > self.exchanges_max
     }
 
     /// Regular work: closes stale pooled connections, hands the log over.

@@ -78,9 +78,14 @@ impl<L: Link> Pool<L> {
         }
     }
 
-    /// Puts a connection back after a clean exchange (I1); closes it when the pool is full
-    /// or it has lived long enough.
-    pub fn put(&self, link: L, opened: Instant, now: Instant) {
+    /// Puts a connection back after a clean exchange (I1); closes it when the pool is full,
+    /// it has lived long enough, or something has come over it already. It is read from now
+    /// on: a host on completions learns only of what it has asked for, and at the next lease
+    /// it would be too late to ask (I2).
+    pub fn put(&self, mut link: L, opened: Instant, now: Instant, buffers: &BufPool) {
+        if !is_silent(&mut link, buffers) {
+            return;
+        }
         let pooled = Pooled {
             link,
             opened,
