@@ -4,6 +4,7 @@ use super::admin::{self, Admin};
 use super::shards::{self, Common, Line};
 use super::{logger, resolve};
 use crate::config::Config;
+use crate::config::model::Sockets;
 use crate::host::Host;
 use crate::host::launch::{self, Running};
 use crate::host::uring::Uring;
@@ -55,6 +56,8 @@ pub struct Gateway {
     pub admin: Option<SocketAddr>,
     /// Number of shards.
     pub shards: usize,
+    /// How its sockets are driven.
+    pub sockets: Sockets,
     /// Ends it.
     pub stop: Stop,
     control: Running,
@@ -77,6 +80,11 @@ impl Gateway {
         let cpus =
             launch::allowed_cpus().map_err(|error| format!("cannot read the CPUs: {error}"))?;
         let count = config.server.shards.unwrap_or(cpus.len()).max(1);
+        let (sockets, why) = shards::choose(config.server.sockets)?;
+        if let Some(why) = why {
+            let said = format!("sockets go by readiness, which costs more CPU: {why}");
+            drop(log.try_send(logger::event(format, &said))); // see logger
+        }
         let (ready, is_ready) = sync_channel(count);
         let addresses = resolve::all(config);
         let common = Common {
@@ -84,6 +92,7 @@ impl Gateway {
             addresses,
             format,
             log: log.clone(),
+            sockets,
             ready,
         };
         let mut listen = config.server.listen.clone();
@@ -115,6 +124,7 @@ impl Gateway {
             listen,
             admin,
             shards: count,
+            sockets,
             stop,
             control,
             ended,

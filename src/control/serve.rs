@@ -74,9 +74,10 @@ pub fn serve(config: Config) -> Result<(), String> {
     let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
     let admin = gateway.admin.map_or("off".to_owned(), |at| at.to_string());
     say(&format!(
-        "listening on {}; admin on {admin}; {} shards",
+        "listening on {}; admin on {admin}; {} shards; sockets: {}",
         listen.join(", "),
-        gateway.shards
+        gateway.shards,
+        gateway.sockets.name()
     ));
     let cut = gateway.wait()?;
     say(&format!("stopped; {cut} exchanges cut off"));

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
 use crate::host::mesh::{self, Inlet, Outlet, Receiver, Sender};
-use crate::host::ring::Ring;
+use crate::host::ring::{self, Ring};
 use crate::host::uring::Uring;
 use crate::host::{Host, clock};
 use crate::shard::log::{Entry, Format, Log};
@@ -74,8 +74,24 @@ pub struct Common {
     pub format: Format,
     /// Where they go.
     pub log: SyncSender<Entry>,
+    /// How sockets are driven: `Ring` or `Poll`.
+    pub sockets: Sockets,
     /// Where a shard says that it listens.
     pub ready: SyncSender<Listening>,
+}
+
+/// How sockets are driven on this machine: what the configuration says, or what there is,
+/// with the reason when that is not the ring.
+///
+/// # Errors
+/// When the ring is demanded and cannot be had.
+pub fn choose(wanted: Sockets) -> Result<(Sockets, Option<String>), String> {
+    match (wanted, ring::available()) {
+        (Sockets::Poll, _) => Ok((Sockets::Poll, None)),
+        (_, Ok(())) => Ok((Sockets::Ring, None)),
+        (Sockets::Auto, Err(why)) => Ok((Sockets::Poll, Some(why))),
+        (Sockets::Ring, Err(why)) => Err(format!("server.sockets = \"ring\": {why}")),
+    }
 }
 
 /// Starts shard `index` of `shards` on `cpu`, listening at `listen`.
@@ -99,17 +115,13 @@ pub fn start(
             orders: order_end,
             reports: report_end,
         };
-        match common.config.server.sockets {
+        match common.sockets {
             Sockets::Poll => seat.run(Uring, common).await,
             Sockets::Auto | Sockets::Ring => match Ring::start() {
                 Ok(ring) => seat.run(ring, common).await,
-                Err(_) if common.config.server.sockets == Sockets::Auto => {
-                    seat.run(Uring, common).await;
-                }
-                // When nobody listens any more, nobody needs to know.
                 Err(error) => {
-                    let why = format!("server.sockets = \"ring\": {error}");
-                    drop(common.ready.send(Err(why)));
+                    let why = format!("no completion ring for shard {index}: {error}");
+                    drop(common.ready.send(Err(why))); // nobody listens: nobody needs it
                 }
             },
         }
@@ -141,6 +153,7 @@ impl Seat {
             addresses,
             format,
             log,
+            sockets: _,
             ready,
         } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);

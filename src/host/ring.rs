@@ -21,13 +21,14 @@
 //! - I4 The pump blocks for at most [`LINGER`], and lets glommio look at its timers, channels
 //!   and other queues each [`VISIT`]: that is how late they can be.
 
+mod pump;
+
 use super::{Host, Link, clock};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::sys::ring::{self as sys, Key, Landed};
-use glommio::io::BufferedFile;
-use glommio::timer::Timer;
+use pump::{Bell, Pump};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
 use std::cell::{Cell, RefCell};
@@ -35,8 +36,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -54,6 +54,11 @@ const SETTLE_MAX: usize = 4;
 /// shared. All queued against all direct: 1.07 at 1 link, 1.04 at 8, 0.99 at 64 and at 256
 /// (CPU, medians of 6 pairs on a busy box, so near the noise; the number 8 is not tuned).
 const CROWD: usize = 8;
+
+/// Silence after which a peer is asked whether it is there, how often, and how many times.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 6;
 
 /// Connections that the kernel keeps for a listener until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -168,14 +173,7 @@ impl Ring {
             pool,
             crowd: Cell::new(0),
         });
-        let pump = Pump {
-            shared: Rc::downgrade(&shared),
-            notices,
-            bell,
-            last: clock::now(),
-            visited: clock::now(),
-            awake: Vec::new(),
-        };
+        let pump = Pump::new(&shared, notices, bell);
         drop(glommio::spawn_local(pump.run()).detach());
         Ok(Self(shared))
     }
@@ -242,7 +240,9 @@ impl Host for Ring {
         let fd = tcp(at)?;
         sockopt::set_socket_reuseaddr(&fd, true)?;
         sockopt::set_socket_reuseport(&fd, true)?;
-        sockopt::set_tcp_nodelay(&fd, true)?; // what it accepts inherits it
+        // What it accepts inherits these.
+        sockopt::set_tcp_nodelay(&fd, true)?;
+        probe(&fd)?;
         rustix::net::bind(&fd, &at)?;
         rustix::net::listen(&fd, BACKLOG)?;
         Ok(Listener {
@@ -267,6 +267,7 @@ impl Host for Ring {
     async fn connect(&self, to: SocketAddr) -> io::Result<Socket> {
         let fd = tcp(to)?;
         sockopt::set_tcp_nodelay(&fd, true)?;
+        probe(&fd)?;
         let fd = Rc::new(fd);
         let key = self.0.ask(|ring| ring.connect(&fd, to))?;
         let guard = Connecting(&self.0, key);
@@ -443,6 +444,15 @@ impl Drop for Socket {
     }
 }
 
+/// Asks a silent peer whether it is there, after [`PROBE_AFTER`], [`PROBES`] times: a host
+/// that vanished without a word must not hold a stream for the two hours of the default.
+fn probe(fd: &OwnedFd) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(fd, true)?;
+    sockopt::set_tcp_keepidle(fd, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(fd, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(fd, PROBES)
+}
+
 /// A TCP socket of the family of `at`.
 fn tcp(at: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let family = match at {
@@ -455,146 +465,4 @@ fn tcp(at: SocketAddr) -> rustix::io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         Some(ipproto::TCP),
     )
-}
-
-/// The ring's bell, read through glommio. The read stays in flight across parkings.
-struct Bell {
-    file: Rc<BufferedFile>,
-    reading: Option<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Bell {
-    fn new(file: BufferedFile) -> Self {
-        Self {
-            file: Rc::new(file),
-            reading: None,
-        }
-    }
-
-    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let file = &self.file;
-        let reading = self.reading.get_or_insert_with(|| {
-            let file = Rc::clone(file);
-            Box::pin(async move {
-                // Whatever it says, the pump goes and looks.
-                drop(file.read_at(0, size_of::<u64>()).await);
-            })
-        });
-        std::task::ready!(reading.as_mut().poll(cx));
-        self.reading = None;
-        Poll::Ready(())
-    }
-}
-
-/// The task that enters the ring.
-struct Pump {
-    shared: Weak<Shared>,
-    notices: Rc<Notices>,
-    bell: Bell,
-    /// When the last completion came.
-    last: Instant,
-    /// When glommio last looked at its timers and channels.
-    visited: Instant,
-    awake: Vec<Waker>,
-}
-
-impl Pump {
-    async fn run(mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.ring.borrow_mut().ring_bell(false);
-        }
-        while !self.notices.over.get() {
-            self.settle().await;
-            let now = clock::now();
-            let rest = LINGER.saturating_sub(now.since(self.last));
-            if rest.is_zero() {
-                self.park().await;
-            } else if now.since(self.visited) >= VISIT {
-                self.visit().await;
-            } else {
-                let until_visit = VISIT.saturating_sub(now.since(self.visited));
-                let at_rest = self.notices.breathing.get() == 0;
-                self.enter(at_rest.then(|| rest.min(until_visit)));
-            }
-        }
-    }
-
-    /// Lets the other tasks run until they ask for nothing new.
-    async fn settle(&self) {
-        for _ in 0..SETTLE_MAX {
-            let before = self.notices.asked.get();
-            glommio::executor().yield_now().await;
-            if self.notices.asked.get() == before {
-                break;
-            }
-        }
-    }
-
-    /// Lets glommio come to the end of its queues and look at timers and channels: a timer
-    /// that is due fires when it has done so, and does not let it sleep. (A timer that is
-    /// made with no time to run is ready at once, without that look.)
-    async fn visit(&mut self) {
-        let mut timer = Timer::new(VISIT);
-        let mut asked = false;
-        poll_fn(|cx| {
-            let due = Pin::new(&mut timer).poll(cx);
-            if !asked {
-                asked = true;
-                timer.reset(Duration::ZERO);
-            }
-            due
-        })
-        .await;
-        self.visited = clock::now();
-    }
-
-    /// Submits, waits, reaps and wakes. Returns whether anything completed.
-    fn enter(&mut self, wait: Option<Duration>) -> bool {
-        let Some(shared) = self.shared.upgrade() else {
-            return false;
-        };
-        let mut ring = shared.ring.borrow_mut();
-        let entered = ring.enter(wait);
-        let count = ring.reap(&mut self.awake);
-        drop(ring);
-        shared.crowd.set(count);
-        for waker in self.awake.drain(..) {
-            waker.wake();
-        }
-        if count > 0 {
-            self.last = clock::now();
-        }
-        // A ring that cannot be entered is tried again; nothing else can be done here.
-        entered.is_ok() && count > 0
-    }
-
-    /// Sleeps in glommio until the bell rings or something is asked for (I3).
-    async fn park(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.ring.borrow_mut().ring_bell(true);
-        }
-        // What came before the bell was on did not ring it.
-        if !self.enter(None) {
-            let notices = Rc::clone(&self.notices);
-            let bell = &mut self.bell;
-            poll_fn(|cx| {
-                if notices.over.get() || notices.kicked.take() {
-                    notices.parked.set(None);
-                    return Poll::Ready(());
-                }
-                notices.parked.set(Some(cx.waker().clone()));
-                let heard = bell.poll_heard(cx);
-                if heard.is_ready() {
-                    notices.parked.set(None);
-                }
-                heard
-            })
-            .await;
-        }
-        if let Some(shared) = self.shared.upgrade() {
-            shared.ring.borrow_mut().ring_bell(false);
-        }
-        self.last = clock::now();
-        self.visited = self.last;
-    }
 }
