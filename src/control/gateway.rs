@@ -116,7 +116,8 @@ impl Gateway {
             lines.push(line);
         }
         let (resolver, resolver_end) = sync_channel(1);
-        let updates = resolve::start(config, resolver_end).map_err(|error| error.to_string())?;
+        let updates = resolve::start(config, common.addresses, resolver_end)
+            .map_err(|error| error.to_string())?;
         let stop = Stop::default();
         let (control, admin, ended) =
             start_control(config, lines, updates, &stop, (format, log.clone()))?;

@@ -9,6 +9,10 @@ use std::thread;
 /// Batches in flight; a shard whose batch finds no room drops it and counts the lines.
 const BATCHES_MAX: usize = 256;
 
+/// How long the end of the process waits for the log: a pipe that nobody reads must not keep
+/// it alive.
+const FLUSH_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The format that suits stderr: text on a terminal, JSON lines otherwise.
 pub fn format() -> Format {
     if io::stderr().is_terminal() {
@@ -46,7 +50,7 @@ pub fn flush(log: &SyncSender<Entry>) {
     let (written, is_written) = sync_channel(1);
     if log.send(Entry::Flush(written)).is_ok() {
         // An error means that the log thread ended: nothing is left to wait for.
-        _ = is_written.recv();
+        _ = is_written.recv_timeout(FLUSH_MAX);
     }
 }
 

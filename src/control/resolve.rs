@@ -47,12 +47,17 @@ fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-/// Starts the resolver's thread, if any provider has a name; it ends when `stop`'s other
+/// Starts the resolver's thread, if any provider has a name; `known` is what the shards have.
+/// The thread ends when the other end of `stop` is dropped; it ends when `stop`'s other
 /// end is dropped.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn start(config: &Arc<Config>, stop: Receiver<()>) -> io::Result<Receiver<Update>> {
+pub fn start(
+    config: &Arc<Config>,
+    known: Vec<Vec<SocketAddr>>,
+    stop: Receiver<()>,
+) -> io::Result<Receiver<Update>> {
     let (sender, receiver) = sync_channel(config.providers.len().max(1));
     let is_name = |host: &str| host.parse::<IpAddr>().is_err();
     if config
@@ -63,13 +68,17 @@ pub fn start(config: &Arc<Config>, stop: Receiver<()>) -> io::Result<Receiver<Up
         let config = Arc::clone(config);
         thread::Builder::new()
             .name("resolver".to_owned())
-            .spawn(move || refresh(&config, &sender, &stop))?;
+            .spawn(move || refresh(&config, known, &sender, &stop))?;
     }
     Ok(receiver)
 }
 
-fn refresh(config: &Config, sender: &SyncSender<Update>, stop: &Receiver<()>) {
-    let mut known = all(config);
+fn refresh(
+    config: &Config,
+    mut known: Vec<Vec<SocketAddr>>,
+    sender: &SyncSender<Update>,
+    stop: &Receiver<()>,
+) {
     loop {
         for (index, provider) in config.providers.iter().enumerate() {
             let Ok(fresh) = look_up(&provider.base_url.host, provider.base_url.port) else {

@@ -4,7 +4,7 @@ use super::gateway::{Gateway, Stop};
 use super::logger;
 use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
 use std::thread;
@@ -25,16 +25,19 @@ pub fn raise_descriptors() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// Ends `stop`'s gateway on SIGTERM; a second one, or SIGINT, hurries.
+/// Ends `stop`'s gateway on SIGTERM; a second one, or SIGINT, hurries. SIGHUP calls
+/// `on_hangup`.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn on_signals(stop: Stop) -> Result<(), String> {
+pub fn on_signals(stop: Stop, on_hangup: impl Fn() + Send + 'static) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot install signal handlers: {error}");
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let waiter = move || {
         for signal in signals.forever() {
-            if signal == SIGINT || stop.is_asked() {
+            if signal == SIGHUP {
+                on_hangup();
+            } else if signal == SIGINT || stop.is_asked() {
                 stop.hurry();
             } else {
                 stop.drain();
@@ -70,7 +73,11 @@ pub fn serve(config: Config) -> Result<(), String> {
         ));
     }
     let gateway = Gateway::start(&config, format, &log)?;
-    on_signals(gateway.stop.clone())?;
+    let hangup_log = log.clone();
+    on_signals(gateway.stop.clone(), move || {
+        let text = "SIGHUP: this version does not reload; restart it to read the file again";
+        drop(hangup_log.try_send(logger::event(format, text))); // see logger
+    })?;
     let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
     let admin = gateway.admin.map_or("off".to_owned(), |at| at.to_string());
     say(&format!(

@@ -11,8 +11,9 @@
 //! - I1 A request is sent again to the same target only when the connection was a reused one
 //!   that gave no byte of an answer: then it was closed before the request was read
 //!   (RFC 9112, 9.3.1). Once, on a fresh connection.
-//! - I2 `first_token` counts from the request sent; every wait ends at the deadline over all
-//!   attempts.
+//! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
+//!   over all attempts. A plain answer comes when the last token is made, so only that
+//!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
 
 use super::connection::{Incoming, Next, Wanted};
 use super::down::{Down, Wait};
@@ -178,6 +179,7 @@ pub async fn attempts<H: Host>(
     let mut step = following().ok_or(Kind::Internal)?;
     loop {
         settle.begin_attempt(step.model_index, step.provider_index);
+        let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         let failed = match ask_target(&course, down, &step).await {
             Ok(answer) => {
                 let refusal = refusal(answer.head.status);
@@ -187,6 +189,7 @@ pub async fn attempts<H: Host>(
                     None
                 };
                 if let Some(another) = another {
+                    settle.receipt.upstream += shard.host.now().since(began);
                     settle.end_attempt(AttemptEnd::Refused);
                     step = another;
                     continue;
@@ -202,6 +205,7 @@ pub async fn attempts<H: Host>(
             return Err(failed); // settles as cancelled
         }
         settle.end_attempt(AttemptEnd::Failed);
+        settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if failed.retry() == Retry::Never || shard.host.now() >= total {
             return Err(course.late(failed));
@@ -326,16 +330,18 @@ async fn exchange_heads<H: Host>(
     let mut rx = RxBuf::new(&shard.buffers);
     let was_sent = send(course, down, step, &mut lease, &mut rx).await?;
     let sent = shard.host.now();
-    down.timer
-        .arm((sent + step.timeouts().first_token).min(course.total)); // I2
-    let limits = HeadLimits {
-        ..HeadLimits::RESPONSE
-    };
+    down.timer.arm(first_token(course, step, sent)); // I2
+    let limits = HeadLimits::RESPONSE;
     let mut reader = ResponseReader::new(limits, Method::Post);
     let mut interim = 0;
-    let mut is_untouched = rx.is_empty();
+    let mut is_untouched = true;
     loop {
         if !rx.is_empty() {
+            if is_untouched {
+                // A provider that has begun to answer is not thinking any more.
+                let idle = shard.host.now() + step.timeouts().idle;
+                down.timer.arm(idle.min(first_token(course, step, sent)));
+            }
             is_untouched = false;
             match reader.push(rx.data()) {
                 Ok(Some(head)) if head.is_interim() => {
@@ -372,6 +378,15 @@ async fn exchange_heads<H: Host>(
     }
 }
 
+/// When an answer that was asked for at `sent` must have begun (I2).
+fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+    if course.wanted.ask.stream {
+        (sent + step.timeouts().first_token).min(course.total)
+    } else {
+        course.total
+    }
+}
+
 /// Sends head and body. A provider that answers before it has read everything (an early
 /// 4xx) ends the sending: false; the connection is then not used again.
 async fn send<H: Host>(
@@ -383,8 +398,7 @@ async fn send<H: Host>(
 ) -> Result<bool, Kind> {
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
-    down.timer
-        .arm((shard.host.now() + step.timeouts().first_token).min(course.total));
+    down.timer.arm(first_token(course, step, shard.host.now()));
     let mut done = 0;
     loop {
         let filled = fill(course, down, step, &mut tx, done);

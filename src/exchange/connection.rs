@@ -19,6 +19,9 @@ use std::time::Duration;
 /// How long the last answer of a connection is protected from being reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Exchanges of one connection before the others get their turn.
+const TURN: u32 = 16;
+
 /// What becomes of a connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -33,10 +36,13 @@ pub enum Next {
 /// Serves a connection until it ends.
 pub async fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) {
     let mut down = Down::new(&shard, link);
-    let mut is_first = true;
+    let mut served: u32 = 0;
     loop {
-        let next = exchange(&shard, &mut down, is_first).await;
-        is_first = false;
+        let next = exchange(&shard, &mut down, served == 0).await;
+        served = served.wrapping_add(1).max(1);
+        if served.is_multiple_of(TURN) {
+            shard.host.breathe().await; // who pipelines must not keep the others waiting
+        }
         match next {
             Next::KeepAlive if !shard.is_draining() => {}
             Next::KeepAlive | Next::Linger => {

@@ -13,7 +13,7 @@ use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::openai::answer::answer as look;
 use crate::dialect::openai::error::{put_error, type_of};
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
@@ -46,7 +46,7 @@ pub async fn deliver<H: Host>(
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         read_more(course, down, &mut answer, &mut body, idle).await?;
     }
-    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_substitute = judge(settle, &answer, head.unsent())?;
     put_whole(
         course,
@@ -181,7 +181,7 @@ async fn pass_through<H: Host>(
 ) -> Result<Next, Kind> {
     let shard = course.shard;
     let is_http10 = course.incoming.head.version == Version::Http10;
-    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
     let manner = course.incoming.manner.closing(is_open);
     let tx = &mut down.tx;
@@ -219,7 +219,10 @@ async fn pass_through<H: Host>(
         if let Err(kind) = read_more(course, down, &mut answer, &mut body, idle).await {
             settle.end_attempt(AttemptEnd::Cut);
             settle.fail(kind, answer.head.status);
-            return Ok(Next::Close); // in mid-body: nobody takes it for whole
+            // In mid-body, and with a reset, so that nobody takes it for whole: a client that
+            // reads up to the close would take FIN for the end.
+            down.link.reset();
+            return Ok(Next::Close);
         }
     }
     if is_chunked {

@@ -32,6 +32,7 @@ use crate::dialect::openai::template::Template;
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
+use crate::shard::serve::guarded;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{END_OF_HEAD, Known, LAST_CHUNK, Version, put_chunk};
 use crate::wire::sse::{Splitter, frame};
@@ -89,6 +90,8 @@ struct Form {
     wants_usage: bool,
     /// It understands chunks; else the close ends the body.
     is_chunked: bool,
+    /// It asked for one choice.
+    is_single: bool,
 }
 
 /// Relays `answer`.
@@ -103,7 +106,8 @@ pub async fn relay<H: Host>(
     mut answer: Answer<H>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
-    settle.receipt.upstream = shard.host.now().since(answer.sent);
+    let before = settle.receipt.upstream;
+    settle.receipt.upstream = before + shard.host.now().since(answer.sent);
     let mut seen = begin(course, down, settle, step, &mut answer);
     let mut body = Incoming::new(&answer.head);
     body.absorb(&mut answer.rx)?;
@@ -114,7 +118,7 @@ pub async fn relay<H: Host>(
         Kind::FirstTokenTimeout,
     );
     let fault = loop {
-        let before = seen.events;
+        let events = seen.events;
         seen.digest(shard, &mut answer, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
@@ -122,7 +126,7 @@ pub async fn relay<H: Host>(
             is_committed = true;
             let now = shard.host.now();
             settle.receipt.first_content = Some(now.since(settle.receipt.began));
-            settle.receipt.upstream = now.since(answer.sent);
+            settle.receipt.upstream = before + now.since(answer.sent);
             down.end_request();
         }
         if let Some(fault) = seen.fault {
@@ -140,7 +144,7 @@ pub async fn relay<H: Host>(
         {
             break gone;
         }
-        if is_committed && seen.events != before {
+        if is_committed && seen.events != events {
             deadline = (shard.host.now() + idle, Kind::IdleTimeout);
         }
         if let Err(fault) = read_more(course, down, &mut answer, &mut body, deadline).await {
@@ -189,6 +193,7 @@ fn begin<H: Host>(
         form: Form {
             wants_usage: course.wanted.ask.wants_usage,
             is_chunked,
+            is_single: course.wanted.ask.n.is_none_or(|n| n == 1),
         },
         template: Template::new(),
     }
@@ -323,11 +328,14 @@ impl Seen {
             return Ok(());
         }
         // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
-        // of the body after a finish reason is an end all the same.
+        // of the body between two events, after the finish reason of the one choice, is an
+        // end all the same. With several choices one may have finished and another not.
         let mut scratch = Vec::new();
         let tail = frame(answer.rx.data());
         let says_done = tail.data(&mut scratch).is_some_and(|data| look(data).done);
-        if self.has_content && (says_done || self.has_finish) {
+        let is_between = tail.is_empty() || tail.is_comment_only();
+        let is_finished = is_between && self.has_finish && self.form.is_single;
+        if self.has_content && (says_done || is_finished) {
             self.put(tx, DONE);
             return Ok(());
         }
@@ -372,7 +380,7 @@ fn give_back<H: Host>(shard: &Rc<Shard<H>>, mut answer: Answer<H>, mut body: Inc
     }
     let timer = shard.deadlines.timer();
     timer.arm(shard.host.now() + TAIL_WAIT);
-    shard.host.spawn(async move {
+    guarded(shard, async move {
         while !body.is_done {
             let decoded = body.decoded;
             body.passed(&mut answer.rx, decoded);

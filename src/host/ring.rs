@@ -425,6 +425,11 @@ impl Link for Socket {
         }
     }
 
+    fn reset(&mut self) {
+        // A socket that is gone already needs no reset, so its error says nothing.
+        if sockopt::set_socket_linger(&*self.fd, Some(Duration::ZERO)).is_err() {}
+    }
+
     fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }

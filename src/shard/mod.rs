@@ -29,8 +29,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often pools are swept and the log is handed over.
+/// How often the log is handed over.
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// How often pools are swept.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What a shard knows of a provider.
 #[derive(Debug)]
@@ -118,6 +121,7 @@ pub struct Shard<H: Host> {
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
+    next_sweep: Cell<Instant>,
 }
 
 impl<H: Host> Shard<H> {
@@ -163,6 +167,7 @@ impl<H: Host> Shard<H> {
             random: Cell::new(seed | 1),
             date: RefCell::default(),
             is_draining: Cell::new(false),
+            next_sweep: Cell::default(),
             config,
             host,
         })
@@ -211,8 +216,11 @@ impl<H: Host> Shard<H> {
 
     /// Regular work: closes stale pooled connections, hands the log over.
     pub fn tick(&self, now: Instant) {
-        for upstream in &self.upstreams {
-            upstream.pool.sweep(now, &self.buffers);
+        if now >= self.next_sweep.get() {
+            self.next_sweep.set(now + SWEEP);
+            for upstream in &self.upstreams {
+                upstream.pool.sweep(now, &self.buffers);
+            }
         }
         let dropped = self.log.hand_over();
         self.counters.borrow_mut().log_dropped += dropped;

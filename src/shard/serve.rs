@@ -19,8 +19,9 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
     while !shard.is_draining() {
         match shard.host.accept(&listener).await {
             Ok(link) => accepted(&shard, link),
-            // Out of descriptors or memory, or a client that left the queue: the listener
-            // lives on, but must not spin.
+            // Anything but a shortage is a client that left the queue.
+            Err(error) if !is_shortage(&error) => shard.host.breathe().await,
+            // The listener lives on, but must not spin.
             Err(_) => {
                 shard
                     .host
@@ -29,6 +30,21 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
             }
         }
     }
+}
+
+/// `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`: nothing left to accept into.
+fn is_shortage(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
+}
+
+/// Runs `task` on the shard; a panic in it is counted and goes no further.
+pub fn guarded<H: Host>(shard: &Rc<Shard<H>>, task: impl Future<Output = ()> + 'static) {
+    let mine = Rc::clone(shard);
+    shard.host.spawn(async move {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            mine.counters.borrow_mut().panics += 1;
+        }
+    });
 }
 
 /// Serves one connection in a task of its own. A panic ends this task, is counted, and
