@@ -61,7 +61,7 @@ pub struct Gateway {
     /// Ends it.
     pub stop: Stop,
     control: Running,
-    ended: Receiver<u64>,
+    ended: Receiver<Result<u64, String>>,
     /// Dropped at the end: the resolver stops.
     _resolver: SyncSender<()>,
 }
@@ -113,7 +113,7 @@ impl Gateway {
                         .unwrap_or_else(|| format!("shard {index} ended")));
                 }
             }
-            lines.push(line);
+            lines.push((line, running));
         }
         let (resolver, resolver_end) = sync_channel(1);
         let updates = resolve::start(config, common.addresses, resolver_end)
@@ -136,22 +136,22 @@ impl Gateway {
     /// Waits until it has stopped; gives the number of exchanges that were cut off.
     ///
     /// # Errors
-    /// When control died.
+    /// When control or a shard died.
     pub fn wait(self) -> Result<u64, String> {
         let cut = self
             .ended
             .recv()
-            .map_err(|_| "the control executor ended unasked".to_owned())?;
+            .map_err(|_| "the control executor ended unasked".to_owned())??;
         self.control.join()?;
         Ok(cut)
     }
 }
 
-type Control = (Running, Option<SocketAddr>, Receiver<u64>);
+type Control = (Running, Option<SocketAddr>, Receiver<Result<u64, String>>);
 
 fn start_control(
     config: &Arc<Config>,
-    lines: Vec<Line>,
+    lines: Vec<(Line, Running)>,
     updates: Receiver<resolve::Update>,
     stop: &Stop,
     (format, log): (Format, SyncSender<Entry>),
@@ -161,8 +161,10 @@ fn start_control(
     let (config, stop) = (Arc::clone(config), stop.clone());
     let running = launch::start("control", None, move || async move {
         let mut bound = Vec::with_capacity(lines.len());
-        for line in lines {
+        let mut threads = Vec::with_capacity(lines.len());
+        for (line, running) in lines {
             bound.push(line.bind().await);
+            threads.push(running);
         }
         let admin = Admin::new(Arc::clone(&config), bound);
         let listening = listen_admin(&admin);
@@ -170,8 +172,8 @@ fn start_control(
         if ready.send(listening).is_err() || !is_up {
             return;
         }
-        let cut = run(&admin, &updates, &stop, (format, &log)).await;
-        _ = ended.send(cut); // nobody waits: then nobody asks either
+        let cut = run(&admin, &threads, &updates, &stop, (format, &log)).await;
+        drop(ended.send(cut)); // nobody waits: then nobody asks either
     })
     .map_err(|error| format!("cannot start the control executor: {error}"))?;
     match is_ready.recv() {
@@ -194,14 +196,20 @@ fn listen_admin(admin: &Rc<Admin>) -> Result<Option<SocketAddr>, String> {
     Ok(Some(bound))
 }
 
-/// Control's own work until it is asked to stop; gives how many exchanges were cut off.
+/// Control's own work until it is asked to stop; gives how many exchanges were cut off. A
+/// shard that died takes the process with it: its clients would hang, and whoever started
+/// the process knows how to start it again.
 async fn run(
     admin: &Rc<Admin>,
+    threads: &[Running],
     updates: &Receiver<resolve::Update>,
     stop: &Stop,
     (format, log): (Format, &SyncSender<Entry>),
-) -> u64 {
+) -> Result<u64, String> {
     while !stop.is_asked() {
+        if let Some(shard) = threads.iter().position(Running::is_finished) {
+            return Err(format!("shard {shard} died"));
+        }
         while let Ok((provider, addresses)) = updates.try_recv() {
             for shard in &admin.shards {
                 shard
@@ -230,7 +238,7 @@ async fn run(
             Uring
                 .sleep_until(Uring.now() + crate::shard::TICK + LOOK)
                 .await;
-            return open;
+            return Ok(open);
         }
         Uring.sleep_until(Uring.now() + LOOK).await;
     }

@@ -11,14 +11,19 @@ use crate::shard::log::{Entry, Format, Log};
 use crate::shard::orders::{Order, Report, report};
 use crate::shard::serve::{accept_loop, ticker};
 use crate::shard::{Setup, Shard};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 /// Orders in flight to a shard, at most.
 const ORDERS_MAX: usize = 64;
+
+/// How often somebody who waits to ask a shard looks whether it is free.
+const TURN: Duration = Duration::from_millis(2);
 
 /// What a shard says when it listens, or why it cannot: its data addresses.
 pub type Listening = Result<Vec<SocketAddr>, String>;
@@ -35,6 +40,19 @@ pub struct Line {
 pub struct Bound {
     orders: Outlet<Order>,
     reports: Inlet<Report>,
+    /// The number of the last question.
+    asked: Cell<u64>,
+    /// Somebody waits for an answer.
+    is_asking: Cell<bool>,
+}
+
+/// The one who asks at the moment; ends also when its future is dropped.
+struct Asking<'a>(&'a Cell<bool>);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
 }
 
 impl Line {
@@ -43,6 +61,8 @@ impl Line {
         Bound {
             orders: self.orders.connect().await,
             reports: self.reports.connect().await,
+            asked: Cell::new(0),
+            is_asking: Cell::new(false),
         }
     }
 }
@@ -53,13 +73,24 @@ impl Bound {
         self.orders.send(order).await
     }
 
-    /// Asks for the shard's counters; `None` when it is gone.
+    /// Asks for the shard's counters; `None` when it is gone. One question at a time; the
+    /// answer to one that was given up is passed over.
     pub async fn report(&self) -> Option<Report> {
-        if self.orders.send(Order::Report).await {
-            self.reports.recv().await
-        } else {
-            None
+        while self.is_asking.replace(true) {
+            Uring.sleep_until(Uring.now() + TURN).await;
         }
+        let asking = Asking(&self.is_asking);
+        let number = self.asked.get() + 1;
+        self.asked.set(number);
+        let mut answer = None;
+        if self.orders.send(Order::Report(number)).await {
+            answer = self.reports.recv().await;
+            while answer.as_ref().is_some_and(|report| report.number < number) {
+                answer = self.reports.recv().await;
+            }
+        }
+        drop(asking);
+        answer
     }
 }
 
@@ -198,13 +229,9 @@ async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, reports: Se
                     upstream.set_addresses(&addresses);
                 }
             }
-            Order::Report => {
-                if !reports
-                    .send(report(&shard, clock::thread_cpu_nanos()))
-                    .await
-                {
-                    return;
-                }
+            Order::Report(number) => {
+                // Without room the questions before were given up, and their answers wait.
+                reports.try_send(report(&shard, number, clock::thread_cpu_nanos()));
             }
         }
     }

@@ -187,7 +187,8 @@ async fn read_some<H: Host>(
     want: usize,
 ) -> Result<(), Broken> {
     let room = want.min(down.rx.len().max(4 * BLOCK)); // I2
-    if shard.buffers.lent().saturating_add(room) > shard.buffers_max {
+    let held = shard.buffers.lent() + shard.host.held_bytes();
+    if held.saturating_add(room) > shard.buffers_max {
         return Err(Broken::Refused(Kind::Overloaded));
     }
     down.rx.reserve(room);

@@ -32,6 +32,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// Whether it has ended, in whatever way.
+    pub fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Waits until the executor's main future has ended.
     ///
     /// # Errors

@@ -59,6 +59,11 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// Runs `task` on this shard, detached.
     fn spawn(&self, task: impl Future<Output = ()> + 'static);
 
+    /// Bytes that have arrived and are held in the host's own blocks, not the shard's.
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// Lets other tasks run.
     fn breathe(&self) -> impl Future<Output = ()>;
 }

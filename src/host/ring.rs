@@ -280,6 +280,10 @@ impl Host for Ring {
         drop(glommio::spawn_local(task).detach());
     }
 
+    fn held_bytes(&self) -> usize {
+        self.lent()
+    }
+
     async fn breathe(&self) {
         let _breath = Breath::new(&self.0.notices);
         glommio::executor().yield_task_queue_now().await;

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 /// An order from control.
 #[derive(Debug)]
 pub enum Order {
-    /// Answer with a [`Report`].
-    Report,
+    /// Answer with a [`Report`] of this number.
+    Report(u64),
     /// New addresses of the provider at this index.
     Addresses(usize, Vec<SocketAddr>),
     /// Stop accepting; end connections with their exchanges.
@@ -19,6 +19,8 @@ pub enum Order {
 /// What a shard counts and holds.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Which of control's questions it answers.
+    pub number: u64,
     /// Which shard.
     pub shard: usize,
     /// Its counters.
@@ -32,16 +34,17 @@ pub struct Report {
 }
 
 /// The report of `shard`.
-pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
+pub fn report<H: Host>(shard: &Shard<H>, number: u64, cpu_nanos: u64) -> Report {
     let pools = shard
         .upstreams
         .iter()
         .map(|upstream| (upstream.pool.idle() as u64, upstream.pool.leased() as u64));
     Report {
+        number,
         shard: shard.index,
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
-        buffers_lent: shard.buffers.lent(),
+        buffers_lent: shard.buffers.lent() + shard.host.held_bytes(),
         cpu_nanos,
     }
 }
