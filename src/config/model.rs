@@ -234,7 +234,7 @@ impl Sockets {
 /// `[limits]`. Sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request head or an answer's head, at most.
+    /// Bytes of a request head, at most. (Of a provider's head: 64 KiB.)
     pub head_max: usize,
     /// Bytes of a request target, at most.
     pub target_max: usize,
@@ -257,9 +257,10 @@ pub struct Limits {
 pub struct Timeouts {
     /// Until the provider has accepted the connection. Also per model.
     pub connect: Duration,
-    /// From the request sent to the first content of the answer. Also per model.
+    /// Of a stream: from the request sent to the first content. Also per model.
     pub first_token: Duration,
-    /// Between two reads of an answer. Also per model.
+    /// Between two events of a stream (comments are none), or two reads of a plain answer.
+    /// Also per model.
     pub idle: Duration,
     /// Over all attempts of an exchange. Also per model.
     pub total: Duration,

@@ -147,7 +147,7 @@ pub async fn local<H: Host>(
 ) -> Next {
     let id = settle.receipt.id;
     let config = &shard.config;
-    let mut status = 200;
+    let mut fault = None;
     let tx = &mut down.tx;
     match asked {
         Local::Models(key) => put_reply(tx, shard, (200, id, manner), &[], |tx| {
@@ -165,26 +165,26 @@ pub async fn local<H: Host>(
             tx.put(b"{\"status\":\"live\"}");
         }),
         Local::Ready if shard.is_draining() => {
-            status = Kind::Draining.status();
+            fault = Some(Kind::Draining);
             put_error(tx, shard, Kind::Draining, id, manner);
         }
         Local::Ready => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             tx.put(b"{\"status\":\"ready\"}");
         }),
         Local::WrongMethod(allow) => {
-            status = 405;
-            put_reply(
-                tx,
-                shard,
-                (405, id, manner),
-                &[(b"allow", allow.as_bytes())],
-                |tx| {
-                    put_error_body(tx, Kind::BadMethod);
-                },
-            );
+            fault = Some(Kind::BadMethod);
+            let code = Kind::BadMethod.code().as_bytes();
+            let extra: [(&[u8], &[u8]); 2] =
+                [(b"allow", allow.as_bytes()), (b"x-shardgate-code", code)];
+            put_reply(tx, shard, (405, id, manner), &extra, |tx| {
+                put_error_body(tx, Kind::BadMethod);
+            });
         }
     }
-    settle.done(status);
+    match fault {
+        Some(kind) => settle.fail(kind, kind.status()),
+        None => settle.done(200),
+    }
     drop(settle);
     send(shard, down, manner).await
 }
