@@ -44,6 +44,10 @@ targets = [{{ provider = "p", model = "sim/events-8" }}]
 strategy = "priority"
 targets = [{{ provider = "p", model = "sim/status-503" }}, {{ provider = "p", model = "sim/events-4" }}]
 
+[models."all-fail"]
+strategy = "priority"
+targets = [{{ provider = "p", model = "sim/status-503" }}, {{ provider = "p", model = "sim/status-500" }}]
+
 [models.unreachable]
 targets = [{{ provider = "dead" }}]
 

@@ -126,6 +126,14 @@ def test_a_provider_that_cannot_be_used_is_502_or_504(client, model, status, cod
     assert error.response.headers["x-should-retry"] == "false"
 
 
+def test_the_last_refusal_passes_when_all_targets_refuse(client):
+    """Goal: the SDK is told not to try again what the gateway has tried."""
+    error = refused(openai.InternalServerError, client, "all-fail")
+    assert error.status_code == 500
+    assert error.response.headers["x-shardgate-attempts"] == "2"
+    assert error.response.headers["x-should-retry"] == "false"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_page_of_a_cdn_becomes_json(client, stream):
     error = refused(openai.InternalServerError, client, "p/sim/html-502", stream=stream)
