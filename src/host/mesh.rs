@@ -1,6 +1,6 @@
 //! Bounded channels between executors (glommio's shared channels).
 //!
-//! A send may wait for room ([`Sender::send`]) or give up ([`Sender::try_send`]): orders
+//! A send may wait for room ([`Outlet::send`]) or give up ([`Outlet::try_send`]): orders
 //! wait, gossip gives up.
 
 use glommio::channels::shared_channel::{

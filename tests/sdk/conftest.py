@@ -44,11 +44,15 @@ targets = [{{ provider = "p", model = "sim/events-8" }}]
 strategy = "priority"
 targets = [{{ provider = "p", model = "sim/status-503" }}, {{ provider = "p", model = "sim/events-4" }}]
 
+[models."all-fail"]
+strategy = "priority"
+targets = [{{ provider = "p", model = "sim/status-503" }}, {{ provider = "p", model = "sim/status-500" }}]
+
 [models.unreachable]
 targets = [{{ provider = "dead" }}]
 
 [models.late]
-targets = [{{ provider = "p", model = "sim/ttft-20s" }}]
+targets = [{{ provider = "p", model = "sim/ttft-1s" }}]
 timeouts = {{ first_token = "300ms" }}
 
 [models.silent]
@@ -76,11 +80,12 @@ def dead_address():
         yield "%s:%d" % bound.getsockname()
 
 
-@pytest.fixture(scope="session")
-def gateway(provider, dead_address, tmp_path_factory):
+@pytest.fixture(scope="session", params=["auto", "poll"])
+def gateway(request, provider, dead_address, tmp_path_factory):
+    """A gateway; once with the sockets that it chooses, once with those that every kernel has."""
     keys = {"TEST_KEY_ALL": KEY, "TEST_KEY_NARROW": NARROW_KEY, "TEST_KEY_PROVIDER": PROVIDER_KEY}
     config = CONFIG.format(provider=provider.address, dead=dead_address)
-    running = Gateway(tmp_path_factory.mktemp("gateway"), config, keys)
+    running = Gateway(tmp_path_factory.mktemp("gateway"), config, keys, request.param)
     yield running
     panics = running.total("panics_total")
     running.stop()

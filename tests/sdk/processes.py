@@ -103,9 +103,10 @@ class Provider(Process):
 class Gateway(Process):
     """`shardgate serve` with a config of its own; ports are the kernel's choice."""
 
-    def __init__(self, folder: pathlib.Path, config: str, environment=None):
+    def __init__(self, folder: pathlib.Path, config: str, environment=None, sockets="auto"):
         path = folder / "shardgate.toml"
-        path.write_text('[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n' + config)
+        server = f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nsockets = "{sockets}"\n'
+        path.write_text(server + config)
         super().__init__(["serve", "--config", str(path)], "stderr", environment)
         said = json.loads(self.wait_for("listening on "))["message"]
         words = said.replace(",", " ").replace(";", " ").split()

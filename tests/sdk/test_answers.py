@@ -103,7 +103,7 @@ def test_models_are_listed_as_the_key_may_see_them(client, gateway):
     from processes import NARROW_KEY
 
     listed = [m.id for m in client.models.list()]
-    assert listed == ["chat", "fallback", "unreachable", "late", "silent", "endless"]
+    assert listed == ["chat", "fallback", "all-fail", "unreachable", "late", "silent", "endless"]
     assert client.models.retrieve("chat").id == "chat"
     with OpenAI(base_url=gateway.url, api_key=NARROW_KEY, max_retries=0) as narrow:
         assert [m.id for m in narrow.models.list()] == ["chat"]
