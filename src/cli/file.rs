@@ -3,8 +3,9 @@
 //! The reading is done here, the understanding in [`crate::config`]. Everything that is read
 //! has a limit, also when the path names a device that never ends.
 
+use super::say;
 use crate::config::model::defaults::{FILE_MAX, SECRET_MAX};
-use crate::config::{Checked, Secrets, check};
+use crate::config::{Config, Secrets, check};
 use std::env::{self, VarError};
 use std::fs::File;
 use std::io::Read;
@@ -30,14 +31,22 @@ impl Secrets for System {
     }
 }
 
-/// Reads and checks the config file at `path`.
+/// Reads and checks the config file at `path`; warnings go to stderr.
 ///
 /// # Errors
 /// What to say: why it cannot be read, or all its faults as `file:line:column: text` lines.
-pub fn load(path: &Path) -> Result<Checked, String> {
+pub fn load(path: &Path) -> Result<Config, String> {
     let name = path.display().to_string();
     let text = read(path, FILE_MAX).map_err(|why| format!("{name}: cannot be read: {why}"))?;
-    check(&text, &System).map_err(|faults| faults.show(&name))
+    let checked = check(&text, &System).map_err(|faults| faults.show(&name))?;
+    for warning in &checked.warnings.0 {
+        let (line, column) = (warning.line, warning.column);
+        say(&format!(
+            "{name}:{line}:{column}: warning: {}",
+            warning.text
+        ));
+    }
+    Ok(checked.config)
 }
 
 /// The text of a file of at most `max` bytes.

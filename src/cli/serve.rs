@@ -1,6 +1,6 @@
 //! `shardgate serve`: runs the gateway.
 
-use super::{file, say};
+use super::file;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -17,13 +17,5 @@ pub struct ServeArgs {
 /// # Errors
 /// All faults of the file, or why the gateway cannot run.
 pub(super) fn run(args: &ServeArgs) -> Result<(), String> {
-    let checked = file::load(&args.config)?;
-    let name = args.config.display().to_string();
-    for warning in &checked.warnings.0 {
-        say(&format!(
-            "{name}:{}:{}: warning: {}",
-            warning.line, warning.column, warning.text
-        ));
-    }
-    crate::control::serve::serve(checked.config)
+    crate::control::serve::serve(file::load(&args.config)?)
 }
