@@ -41,7 +41,8 @@ pub enum Blame {
 pub enum Retry {
     /// Another attempt would fail the same way, or could do the work twice.
     Never,
-    /// Only when the connection was a reused one that gave no byte: once, on a fresh one.
+    /// On a reused connection that gave no byte, the same target once more on a fresh one;
+    /// after that, another target may answer.
     IfReused,
     /// Another target may answer.
     Elsewhere,

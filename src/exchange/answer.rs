@@ -51,6 +51,8 @@ pub struct Incoming {
     pub is_done: bool,
     /// Whether bytes came that do not belong to it (I1).
     pub has_surplus: bool,
+    /// The framing broke behind what is decoded: no more can be read.
+    is_broken: bool,
 }
 
 impl Incoming {
@@ -67,14 +69,16 @@ impl Incoming {
             decoded: 0,
             is_done: false,
             has_surplus: false,
+            is_broken: false,
         }
     }
 
     /// Decodes what is behind the first `decoded` bytes of `rx`; gives how many bytes of the
-    /// body are new.
+    /// body are new. What came before a break in the framing counts, however the bytes were
+    /// cut; reading on is what fails then.
     ///
     /// # Errors
-    /// [`Kind::UpstreamCut`] when the chunk framing is broken.
+    /// [`Kind::UpstreamCut`] when the chunk framing is broken and nothing is new.
     pub fn absorb(&mut self, rx: &mut RxBuf) -> Result<usize, Kind> {
         let before = self.decoded;
         let all = rx.len();
@@ -90,10 +94,18 @@ impl Incoming {
             }
             Rest::Chunked(chunked) if !self.is_done => {
                 let bytes = rx.data_mut().get_mut(before..).unwrap_or_default();
-                let decoded = chunked.decode(bytes).map_err(|_| Kind::UpstreamCut)?;
-                self.decoded += decoded.data;
-                self.is_done = decoded.done;
-                self.has_surplus |= decoded.used < raw;
+                match chunked.decode(bytes) {
+                    Ok(decoded) => {
+                        self.decoded += decoded.data;
+                        self.is_done = decoded.done;
+                        self.has_surplus |= decoded.used < raw;
+                    }
+                    Err(_) if chunked.sound() > 0 => {
+                        self.decoded += chunked.sound();
+                        self.is_broken = true;
+                    }
+                    Err(_) => return Err(Kind::UpstreamCut),
+                }
             }
             Rest::Chunked(_) => self.has_surplus |= raw > 0,
         }
@@ -133,6 +145,9 @@ pub async fn read_more<H: Host>(
     body: &mut Incoming,
     (until, late): (Instant, Kind),
 ) -> Result<usize, Kind> {
+    if body.is_broken {
+        return Err(Kind::UpstreamCut);
+    }
     down.timer.arm(until.min(course.total));
     let Answer { lease, rx, .. } = answer;
     loop {
@@ -255,6 +270,8 @@ fn put_millis(tx: &mut TxBuf, micros: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::bufpool::BufPool;
+    use crate::wire::http1::{HeadLimits, Method, ResponseReader};
 
     /// Goal: every form of Retry-After becomes whole seconds or nothing.
     #[test]
@@ -273,6 +290,28 @@ mod tests {
             ("1.2.3", None),
         ] {
             assert_eq!(retry_after(value.as_bytes(), now), want, "{value}");
+        }
+    }
+
+    /// Goal: what came before a break in the framing counts, however the bytes were cut.
+    /// Method: a broken body cut at every place; what was decoded is the same.
+    #[test]
+    fn what_came_before_a_break_counts_however_it_was_cut() {
+        let wire = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\nZZ\r\n";
+        let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
+        let head = reader.push(wire).unwrap().unwrap();
+        let raw = &wire[head.len..];
+        for cut in 0..=raw.len() {
+            let mut rx = RxBuf::new(&BufPool::new());
+            let mut body = Incoming::new(&head);
+            for piece in [&raw[..cut], &raw[cut..]] {
+                rx.put(piece);
+                if body.is_broken || body.absorb(&mut rx).is_err() {
+                    break;
+                }
+            }
+            rx.truncate(body.decoded);
+            assert_eq!(rx.data(), b"abcde", "cut at {cut}");
         }
     }
 

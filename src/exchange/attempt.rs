@@ -46,7 +46,6 @@ pub struct Lease<H: Host> {
     provider: usize,
     link: Option<H::Stream>,
     opened: Instant,
-    is_reused: bool,
 }
 
 impl<H: Host> Lease<H> {
@@ -55,7 +54,6 @@ impl<H: Host> Lease<H> {
         provider: usize,
         link: H::Stream,
         opened: Instant,
-        is_reused: bool,
     ) -> Self {
         if let Some(upstream) = shard.upstreams.get(provider) {
             upstream.pool.note_lease();
@@ -65,7 +63,6 @@ impl<H: Host> Lease<H> {
             provider,
             link: Some(link),
             opened,
-            is_reused,
         }
     }
 
@@ -271,7 +268,7 @@ async fn ask_target<H: Host>(
         .get(step.provider_index)
         .ok_or(Kind::Internal)?;
     if let Some(pooled) = upstream.pool.take(shard.host.now(), &shard.buffers) {
-        let lease = Lease::new(shard, step.provider_index, pooled.link, pooled.opened, true);
+        let lease = Lease::new(shard, step.provider_index, pooled.link, pooled.opened);
         match exchange_heads(course, down, step, lease).await {
             Err(Kind::UpstreamClosed) => shard.counters.borrow_mut().reconnects += 1,
             outcome => return outcome,
@@ -306,7 +303,7 @@ async fn connect<H: Host>(
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.prefer(index);
-                return Ok(Lease::new(shard, step.provider_index, link, began, false));
+                return Ok(Lease::new(shard, step.provider_index, link, began));
             }
             Wait::Done(Err(_)) => failed = Kind::ConnectFailed,
             Wait::Late => failed = course.late(Kind::ConnectTimeout),
@@ -369,8 +366,7 @@ async fn exchange_heads<H: Host>(
         }
         match down.wait(|cx| lease.poll_read(cx, &mut rx)).await {
             Wait::Done(Ok(1..)) => {}
-            Wait::Done(_) if is_untouched && lease.is_reused => return Err(Kind::UpstreamClosed),
-            Wait::Done(_) if is_untouched => return Err(Kind::UpstreamCut),
+            Wait::Done(_) if is_untouched => return Err(Kind::UpstreamClosed),
             Wait::Done(_) => return Err(Kind::UpstreamBadHead),
             Wait::Gone => return Err(Kind::ClientGone),
             Wait::Late => return Err(course.late(Kind::FirstTokenTimeout)),

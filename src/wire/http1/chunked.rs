@@ -145,6 +145,8 @@ pub struct Chunked {
     extensions: u16,
     trailers: u16,
     takes_trailers: bool,
+    /// Bytes of the body before the damage, in the call that met it.
+    sound: usize,
 }
 
 impl Default for Chunked {
@@ -162,6 +164,7 @@ impl Chunked {
             extensions: 0,
             trailers: 0,
             takes_trailers: true,
+            sound: 0,
         }
     }
 
@@ -172,6 +175,11 @@ impl Chunked {
             takes_trailers: false,
             ..Self::new()
         }
+    }
+
+    /// After an error: bytes at the front of the buffer that are body, before the damage.
+    pub fn sound(&self) -> usize {
+        self.sound
     }
 
     /// Whether the body is complete.
@@ -192,10 +200,11 @@ impl Chunked {
     /// Takes the framing out of `buf`, the next bytes of the body, in place.
     ///
     /// # Errors
-    /// The first byte or limit that breaks the rules; then again on every further call. The
-    /// contents of `buf` are then undefined.
+    /// The first byte or limit that breaks the rules; then again on every further call. What
+    /// came before it in this call is body all the same: [`Chunked::sound`].
     pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, ChunkError> {
         if let State::Broken(error) = self.state {
+            self.sound = 0;
             return Err(error);
         }
         let (mut at, mut data) = (0, 0);
@@ -206,7 +215,7 @@ impl Chunked {
             if self.state != State::Data {
                 at += 1;
                 self.state = self.step(byte).inspect_err(|error| {
-                    self.state = State::Broken(*error);
+                    (self.state, self.sound) = (State::Broken(*error), data);
                 })?;
                 continue;
             }
