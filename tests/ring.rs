@@ -390,8 +390,9 @@ async fn lateness(host: &Ring) -> Vec<u128> {
 }
 
 /// Goal: I4 of the host, idle and with traffic. Method: while links play ping-pong as fast
-/// as they can, timers run; half of them must be on time to 3 ms (the pump's part is 0.5 ms;
-/// the rest is for a machine that does other things too).
+/// as they can, timers run; half of them must be on time to 3 ms when idle, to 8 ms under
+/// traffic (the pump's part is 0.5 ms and a visit each 4 ms; the rest is for a machine that
+/// does other things too).
 #[test]
 fn timers_keep_their_time_under_traffic_and_idle() {
     on_ring(|host, pool| async move {
@@ -420,7 +421,7 @@ fn timers_keep_their_time_under_traffic_and_idle() {
         running.set(0);
         assert!(rounds.get() > 100, "{} rounds", rounds.get());
         assert!(idle[12] < 3_000, "idle: {idle:?}");
-        assert!(busy[12] < 3_000, "busy: {busy:?}");
+        assert!(busy[12] < 8_000, "busy: {busy:?}");
         pause(&host, 20).await;
     });
 }

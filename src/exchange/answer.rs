@@ -297,7 +297,8 @@ mod tests {
     /// Method: a broken body cut at every place; what was decoded is the same.
     #[test]
     fn what_came_before_a_break_counts_however_it_was_cut() {
-        let wire = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\nZZ\r\n";
+        let wire =
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\nZZ\r\n";
         let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
         let head = reader.push(wire).unwrap().unwrap();
         let raw = &wire[head.len..];

