@@ -11,7 +11,7 @@ use crate::config::{self, FixedSecrets};
 use crate::shard::log::Format;
 use crate::simulate::{self, Simulation};
 use std::fmt::Write as _;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -184,7 +184,11 @@ fn play(out: &mut dyn Write, at: SocketAddr, number: usize, scene: &Scene) -> Re
     let mut shown = Vec::new();
     let mut block = [0; 4096];
     while (shown.len() as u64) < ANSWER_MAX {
-        let got = socket.read(&mut block).map_err(failed)?;
+        let got = match socket.read(&mut block) {
+            // A ring of this thread that has just ended (the probe for it) may still interrupt.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.map_err(failed)?,
+        };
         let Some(fresh) = block.get(..got).filter(|fresh| !fresh.is_empty()) else {
             break;
         };
