@@ -10,6 +10,8 @@
     reason = "a test may panic, its helpers included"
 )]
 
+mod suites;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use shardgate::base::fault::Kind;
@@ -20,23 +22,10 @@ use shardgate::wire::json::scan::{BOM, DEPTH_MAX, object, validate};
 use shardgate::wire::json::{JsonFault, scan};
 use shardgate::wire::sse::frame;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use suites::shared;
 
 const MODEL: &str = "small-1";
-
-fn shared(folder: &str) -> PathBuf {
-    let root = std::env::var_os("SHARDGATE_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = root.join(folder);
-    assert!(
-        path.exists(),
-        "{} is missing: set SHARDGATE_SHARED to the folder of the corpora",
-        path.display()
-    );
-    path
-}
 
 fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

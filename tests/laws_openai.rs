@@ -10,6 +10,8 @@
     reason = "a test may panic, its helpers included"
 )]
 
+mod suites;
+
 use serde_json::Value;
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::TxBuf;
@@ -19,21 +21,7 @@ use shardgate::dialect::openai::answer::{Shape, answer};
 use shardgate::dialect::openai::chunk::{ChunkFacts, look};
 use shardgate::dialect::openai::{error, models};
 use shardgate::wire::sse::{Splitter, frame};
-use std::path::{Path, PathBuf};
-
-fn shared(folder: &str) -> PathBuf {
-    let root = std::env::var_os("SHARDGATE_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = root.join(folder);
-    assert!(
-        path.exists(),
-        "{} is missing: set SHARDGATE_SHARED to the folder of the corpora",
-        path.display()
-    );
-    path
-}
+use suites::shared;
 
 fn count(value: &Value) -> Option<u64> {
     value.as_u64().filter(|&n| n <= 1 << 40)

@@ -10,26 +10,14 @@
     reason = "a test may panic, its helpers included"
 )]
 
+mod suites;
+
 use proptest::prelude::*;
 use serde_json::Value;
 use shardgate::dialect::openai::chunk::look;
 use shardgate::wire::sse::reader::{EventTooLarge, Reader};
 use shardgate::wire::sse::{Splitter, frame};
-use std::path::{Path, PathBuf};
-
-fn shared(folder: &str) -> PathBuf {
-    let root = std::env::var_os("SHARDGATE_SHARED").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let path = root.join(folder);
-    assert!(
-        path.exists(),
-        "{} is missing: set SHARDGATE_SHARED to the folder of the corpora",
-        path.display()
-    );
-    path
-}
+use suites::shared;
 
 /// An event as the manifest writes it: type, data, id.
 type Told = (String, String, String);

@@ -127,11 +127,6 @@ impl RxBuf {
         self.0.len() == 0
     }
 
-    /// Whether a block is held right now.
-    pub fn holds_block(&self) -> bool {
-        self.0.block.is_some()
-    }
-
     /// Consumes the first `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.0.advance(n);

@@ -177,11 +177,6 @@ impl Timer {
         }
     }
 
-    /// No deadline from here on.
-    pub fn disarm(&self) {
-        self.arm(Instant::FAR);
-    }
-
     /// Ready once the deadline has passed.
     pub fn poll_fired(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.all.0.borrow_mut();

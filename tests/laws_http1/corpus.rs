@@ -3,8 +3,7 @@
 //! It lies in the shared folder: `$SHARDGATE_SHARED`, or `../shared` beside the package. A
 //! missing corpus is a failure.
 
-use std::path::PathBuf;
-
+use super::suites::shared;
 use serde_json::Value;
 
 pub(super) const BODY: &[u8] = br#"{"model":"ok","messages":[{"role":"user","content":"hi"}]}"#;
@@ -25,11 +24,7 @@ pub(super) struct Case {
 }
 
 pub(super) fn corpus() -> Vec<Case> {
-    let shared = std::env::var_os("SHARDGATE_SHARED").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared"),
-        PathBuf::from,
-    );
-    let folder = shared.join("reliability/corpus/h1");
+    let folder = shared("reliability/corpus/h1");
     let manifest = std::fs::read(folder.join("manifest.json"))
         .unwrap_or_else(|error| panic!("no corpus at {}: {error}", folder.display()));
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();

@@ -11,6 +11,8 @@
 
 mod connection;
 mod corpus;
+#[path = "../suites/mod.rs"]
+mod suites;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
