@@ -360,7 +360,7 @@ fn links_that_wait_hold_no_memory() {
         }
         pause(&host, 20).await;
         assert_eq!((pool.lent(), host.lent()), (0, 0));
-        assert_eq!(host.in_flight(), 2_000);
+        assert_eq!(host.in_flight(), 2_001);
         let mut tx = TxBuf::new(&pool);
         for (near, far, _) in &mut links {
             let _ = near;

@@ -6,24 +6,29 @@
 //!                               └──► [ pump: enter ] ─┘
 //!
 //!   pump   settle: let tasks run until none asks for anything new
-//!          enter:  submit, and wait for a first completion, at most LINGER after the last
-//!          visit:  each VISIT let glommio see to its timers, channels and other queues
-//!          park:   nothing came for LINGER: the ring's bell is read through glommio
+//!          enter:  submit, and wait for a first completion; the alarm is one
+//!          alarm:  wake sleepers that are due; nothing came since the last one? park
+//!          visit:  each VISIT, or when a message came, let glommio look at its channels
+//!          park:   the ring's bell and the next sleeper's time are awaited in glommio
 //! ```
 //!
-//! glommio keeps executor, timers, channels and blocking pool; sockets live here.
+//! glommio keeps executor, channels and blocking pool; sockets live here, and sleepers: a
+//! wait with a deadline of its own would set up and take down a kernel timer each time, so
+//! one alarm in the ring serves all.
 //!
 //! Invariants
 //! - I1 What is in flight is owned by the ring ([`sys::Ring`]); a link has keys only. So a
 //!   future may be dropped at any step, and a link too.
 //! - I2 A link that waits owns no memory: receives take a block when the bytes are there.
 //! - I3 A parked pump is woken by every new operation and by every completion.
-//! - I4 The pump blocks for at most [`LINGER`], and lets glommio look at its timers, channels
-//!   and other queues each [`VISIT`]: that is how late they can be.
+//! - I4 A sleeper is late by at most [`ALARM`]. A message of another executor is noticed at
+//!   once (its sender rings the ring's doorbell), anything else of glommio's within [`VISIT`].
+//! - I5 A pump that had nothing to do for two alarms is parked: an idle shard uses no CPU.
 
 mod pump;
+mod timers;
 
-use super::{Host, Link, clock};
+use super::{Host, Link, clock, mesh};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
@@ -39,15 +44,16 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use timers::{Sleep, Timers};
 
-/// Longest time that the pump waits in its own ring after the last completion.
-const LINGER: Duration = Duration::from_micros(500);
+/// Time between two alarms while there is traffic. Deadlines are rounded to as much anyway
+/// (`shard::deadline::GRAIN`).
+const ALARM: Duration = Duration::from_millis(4);
 
-/// Longest time between two looks of glommio at its timers and channels while the pump
-/// runs. A look costs three system calls and a memory barrier on every CPU: at 10,000 events
-/// a second on 100 streams, a look each 4 ms instead of 1 ms took the CPU per event from 1.25
-/// to 1.02 of nginx's. Deadlines are rounded to 4 ms anyway (`shard::deadline::GRAIN`).
-const VISIT: Duration = Duration::from_millis(4);
+/// Longest time between two looks of glommio at its channels and files while the pump runs.
+/// A look costs three system calls and a memory barrier on every CPU (about 36 µs measured
+/// on a busy box: each 4 ms they were 7 % of the CPU of 10,000 paced events a second).
+const VISIT: Duration = Duration::from_millis(50);
 
 /// Rounds that the pump gives other tasks to come to rest before it enters the ring.
 const SETTLE_MAX: usize = 4;
@@ -70,11 +76,13 @@ const BACKLOG: i32 = 4096;
 /// # Errors
 /// What is missing, to be logged once.
 pub fn available() -> Result<(), String> {
-    sys::Ring::new(&BufPool::new()).map(drop).map_err(|error| {
-        let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-        let setting = disabled.as_deref().map_or("absent", str::trim);
-        format!("no completion ring: {error} (kernel.io_uring_disabled: {setting})")
-    })
+    sys::Ring::new(&BufPool::new(), ALARM)
+        .map(drop)
+        .map_err(|error| {
+            let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+            let setting = disabled.as_deref().map_or("absent", str::trim);
+            format!("no completion ring: {error} (kernel.io_uring_disabled: {setting})")
+        })
 }
 
 /// A shard's ring; clones share it.
@@ -105,6 +113,8 @@ struct Notices {
     over: Cell<bool>,
     /// Why the pump was woken, when it was not the bell.
     kicked: Cell<bool>,
+    /// Who sleeps.
+    timers: Rc<Timers>,
 }
 
 impl std::fmt::Debug for Notices {
@@ -116,6 +126,11 @@ impl std::fmt::Debug for Notices {
 }
 
 impl Notices {
+    /// Some task does something.
+    fn note(&self) {
+        self.asked.set(self.asked.get().wrapping_add(1));
+    }
+
     fn kick(&self) {
         if let Some(pump) = self.parked.take() {
             self.kicked.set(true);
@@ -151,9 +166,7 @@ impl Shared {
     /// Asks the ring for something; the pump will see to it (I3).
     fn ask<T>(&self, what: impl FnOnce(&mut sys::Ring) -> T) -> T {
         let answer = what(&mut self.ring.borrow_mut());
-        self.notices
-            .asked
-            .set(self.notices.asked.get().wrapping_add(1));
+        self.notices.note();
         self.notices.kick();
         answer
     }
@@ -166,8 +179,9 @@ impl Ring {
     /// As [`sys::Ring::new`].
     pub fn start() -> io::Result<Self> {
         let pool = BufPool::new();
-        let ring = sys::Ring::new(&pool)?;
+        let ring = sys::Ring::new(&pool, ALARM)?;
         let bell = Bell::new(crate::sys::adopt::adopt(ring.bell()?));
+        mesh::set_doorbell(&ring.doorbell());
         let notices = Rc::new(Notices::default());
         let shared = Rc::new(Shared {
             ring: RefCell::new(ring),
@@ -235,7 +249,14 @@ impl Host for Ring {
     }
 
     async fn sleep_until(&self, at: Instant) {
-        glommio::timer::sleep(at.since(clock::now())).await;
+        let notices = &self.0.notices;
+        notices.note();
+        let is_first = notices.timers.next().is_none_or(|next| at < next);
+        let sleep = Sleep::until(&notices.timers, at);
+        if is_first {
+            notices.kick(); // a parked pump waits for the one that was first until now
+        }
+        sleep.await;
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<Listener> {
@@ -279,6 +300,7 @@ impl Host for Ring {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.notices.note();
         drop(glommio::spawn_local(task).detach());
     }
 
@@ -294,19 +316,18 @@ impl Host for Ring {
 
 impl Listener {
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<OwnedFd>> {
-        let key = match self.accepting.get() {
-            Some(key) => key,
-            None => self.shared.ask(|ring| ring.accept(&self.fd))?,
-        };
-        self.accepting.set(Some(key));
-        let outcome = self.shared.ask(|ring| ring.poll(key, cx.waker()));
-        if outcome.is_ready() {
-            self.accepting.set(None);
+        loop {
+            let key = match self.accepting.get() {
+                Some(key) => key,
+                None => self.shared.ask(|ring| ring.accept(&self.fd))?,
+            };
+            self.accepting.set(Some(key));
+            match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))? {
+                Landed::Accepted(fd) => return Poll::Ready(Ok(fd)),
+                Landed::Paused => self.accepting.set(None),
+                _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            }
         }
-        outcome.map(|outcome| match outcome? {
-            Landed::Accepted(fd) => Ok(fd),
-            _ => Err(io::ErrorKind::InvalidData.into()),
-        })
     }
 }
 
@@ -382,24 +403,16 @@ impl Link for Socket {
                 let key = self.shared.ask(|ring| ring.recv(fd, drained))?;
                 *self.receiving.insert(key)
             };
-            let Poll::Ready(outcome) = self.shared.ask(|ring| ring.poll(key, cx.waker())) else {
-                return Poll::Pending;
-            };
-            self.receiving = None;
-            match outcome {
-                Ok(Landed::Received { block, len, more }) => {
+            match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))? {
+                Landed::Received { block, len, more } => {
                     self.drained = !more;
                     if let Err(block) = rx.adopt(block, len) {
                         rx.put(block.bytes().get(..len).unwrap_or_default());
                     }
                     return Poll::Ready(Ok(len));
                 }
-                Ok(_) => return Poll::Ready(Ok(0)),
-                // The stock ran out in that call; it is full again by now.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => {
-                    self.drained = false;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
+                Landed::Paused => self.receiving = None,
+                _ => return Poll::Ready(Ok(0)),
             }
         }
     }

@@ -1,51 +1,63 @@
 //! A completion ring whose operations own everything that the kernel may touch.
 //!
 //! ```text
-//!   recv send accept connect ──► slot {descriptor, block, address}  ──► submission queue
-//!                                  │  Flying                                │ enter
-//!   poll(key) ◄── Landed ◄── reap ─┴──────────── completion queue ◄─────────┘
+//!   recv accept   ──► slot {descriptor, queue}          ──► submission queue
+//!   send connect  ──► slot {descriptor, block, address} ──►      │ enter
+//!                       │ in flight                              │
+//!   poll(key) ◄── Landed ◄── reap ◄──────────── completion queue ◄┘
 //!
 //!   abandon(key): cancel is submitted, the slot keeps what it owns until it has landed
 //! ```
+//!
+//! Receives and accepts are streams: submitted once, they complete for as long as somebody
+//! takes what they bring. A stream whose queue is full is cancelled and asked again later,
+//! so that a slow reader is felt by the sender.
 //!
 //! The safety argument is ownership. A caller hands blocks, addresses and descriptors over
 //! and gets a [`Key`], a plain number. Whatever it then does with the key (poll it, abandon
 //! it, lose it) the kernel's view stays valid.
 //!
 //! Invariants
-//! - I1 From before its submission until its completion is reaped, a slot owns the memory
-//!   that its entry points to, and nobody else can reach that memory.
-//! - I2 A slot is freed only after its completion; until then its key is not given again.
-//! - I3 A slot holds its descriptor open until its completion, so the number in the entry
-//!   cannot come to mean another file.
+//! - I1 From before its submission until its last completion is reaped, a slot owns the
+//!   memory that its entry points to, and nobody else can reach that memory.
+//! - I2 A slot is freed only after its last completion; until then its key is not given
+//!   again.
+//! - I3 A slot holds its descriptor open until its last completion, so the number in the
+//!   entry cannot come to mean another file.
 //! - I4 A descriptor in an accept's completion is owned from the moment it is reaped.
 //! - I5 The ring ends only when no operation is in flight; if that cannot be had in
 //!   [`END_MAX`], what the kernel may still touch is leaked.
 //! - I6 What the kernel may fill for a receive is held by `Stock` (its own invariants).
+//! - I7 The alarm's time and the doorbell live as long as the ring.
+//! - I8 At most [`land::BYTES_AHEAD`] blocks, or [`land::CONNECTIONS_AHEAD`] connections, wait in a slot,
+//!   plus what one call brought.
 //!
-//! Source: `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup(2)`.
+//! Source: `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup(2)`,
+//! `io_uring_prep_recv_multishot(3)`.
+
+mod land;
+mod probe;
+mod slot;
 
 use super::stock::{STOCK, Stock};
 use crate::base::bufpool::{BLOCK, Block, BufPool};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+use land::{Landing, land};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::net::addr::SocketAddrArg as _;
-use rustix::net::{SendFlags, SocketAddrAny};
+use slot::{Brings, Cargo, Queue, Slot, State};
+pub use slot::{Key, Landed};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// Entries of the submission queue; when it is full it is submitted.
-const ENTRIES: u32 = 512;
-
-/// Entries of the completion queue; the kernel keeps what does not fit.
-const COMPLETIONS: u32 = 4096;
 
 /// The one group of provided buffers.
 const GROUP: u16 = 0;
@@ -56,77 +68,33 @@ const END_MAX: Duration = Duration::from_secs(1);
 /// `IORING_RECVSEND_POLL_FIRST`: do not try before the socket says that there is something.
 const POLL_FIRST: u16 = 1;
 
+/// `IORING_RECV_MULTISHOT`: one submission, many completions.
+const MULTISHOT: u16 = 2;
+
 /// Completions of cancellations carry this; they say nothing that the cancelled one does not.
 const CANCEL: u64 = u64::MAX;
 
-/// Names an operation. A key that is used up is refused, never taken for another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    index: u32,
-    generation: u32,
-}
+/// The completion of the alarm carries this.
+const ALARM: u64 = u64::MAX - 1;
 
-impl Key {
-    fn packed(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
-    }
+/// The completion that says that somebody rang carries this.
+const DOORBELL: u64 = u64::MAX - 2;
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves of the word"
-    )]
-    fn unpacked(word: u64) -> Self {
-        Self {
-            index: word as u32,
-            generation: (word >> 32) as u32,
-        }
-    }
-}
+/// `MSG_WAITALL`: the kernel goes on after a short send.
+const WAIT_ALL: u32 = 0x100;
 
-/// What came of an operation.
-#[derive(Debug)]
-pub enum Landed {
-    /// The first `len` bytes of `block` arrived; `more` when the socket has more.
-    Received {
-        /// The bytes.
-        block: Block,
-        /// How many of them.
-        len: usize,
-        /// Whether the socket had more at that moment.
-        more: bool,
-    },
-    /// The other side has sent its last byte.
-    End,
-    /// This many bytes went out; fewer than asked only when the connection broke.
-    Sent(usize),
-    /// A connection.
-    Accepted(OwnedFd),
-    /// The connection stands.
-    Connected,
-}
+/// `SOCK_CLOEXEC`.
+const CLOSE_ON_EXEC: i32 = 0o2_000_000;
 
-/// What an operation owns besides its descriptor.
-enum Cargo {
-    Receive,
-    Send { _block: Block },
-    Accept,
-    Connect { _to: Box<SocketAddrAny> },
-}
-
-enum State {
-    Free,
-    Flying {
-        cargo: Cargo,
-        _fd: Rc<OwnedFd>,
-        waker: Option<Waker>,
-        abandoned: bool,
-    },
-    Landed(io::Result<Landed>),
-}
-
-struct Slot {
-    generation: u32,
-    state: State,
+/// What [`Ring::reap`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Completions of operations.
+    pub count: usize,
+    /// The alarm went off.
+    pub alarm: bool,
+    /// Somebody rang the doorbell.
+    pub rung: bool,
 }
 
 /// The ring and its slab of operations.
@@ -137,6 +105,11 @@ pub struct Ring {
     flying: usize,
     stock: Stock,
     bell: OwnedFd,
+    doorbell: Arc<OwnedFd>,
+    alarm: Box<Timespec>,
+    is_alarm_set: bool,
+    /// Streams to be cancelled after this reaping.
+    pausing: Vec<Key>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -150,23 +123,28 @@ impl std::fmt::Debug for Ring {
 
 impl Ring {
     /// A ring that receives into blocks of `pool`; `STOCK` of them are lent from now on.
-    /// It belongs to the thread that makes it.
+    /// Its alarm goes off `alarm` after it is set. It belongs to the thread that makes it.
     ///
     /// # Errors
-    /// What the kernel says: no `io_uring`, not allowed, too old (5.19 is needed; 6.1 and
-    /// later batch better), no memory.
-    pub fn new(pool: &BufPool) -> io::Result<Self> {
-        let uring = build()?;
-        check(&uring)?;
-        let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)?;
+    /// What the kernel says: no `io_uring`, not allowed, too old (6.1 is needed), no memory.
+    pub fn new(pool: &BufPool, alarm: Duration) -> io::Result<Self> {
+        let uring = probe::build()?;
+        probe::check(&uring)?;
+        let flags = rustix::event::EventfdFlags::CLOEXEC;
+        let bell = rustix::event::eventfd(0, flags)?;
+        let door = rustix::event::eventfd(0, flags | rustix::event::EventfdFlags::NONBLOCK)?;
         uring.submitter().register_eventfd(bell.as_raw_fd())?;
-        let ring = Self {
+        let mut ring = Self {
             uring,
             slots: Vec::new(),
             free: Vec::new(),
             flying: 0,
             stock: Stock::new(pool, true),
             bell,
+            doorbell: Arc::new(door),
+            alarm: Box::new(Timespec::from(alarm)),
+            is_alarm_set: false,
+            pausing: Vec::new(),
         };
         let count = u16::try_from(STOCK).unwrap_or(0);
         let (submitter, page) = (ring.uring.submitter(), ring.stock.address());
@@ -174,6 +152,8 @@ impl Ring {
         // SAFETY: I6. The page holds `count` entries and stays where it is until it is
         // unregistered in `drop`, or is leaked.
         unsafe { submitter.register_buf_ring_with_flags(page, count, GROUP, 0) }?;
+        probe::trial(&mut ring)?;
+        ring.watch_door()?;
         Ok(ring)
     }
 
@@ -183,6 +163,34 @@ impl Ring {
     /// No descriptor left.
     pub fn bell(&self) -> io::Result<OwnedFd> {
         self.bell.try_clone()
+    }
+
+    /// What other threads write a number to (eventfd(2)) to be noticed by this ring.
+    pub fn doorbell(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.doorbell)
+    }
+
+    fn watch_door(&mut self) -> io::Result<()> {
+        let readable = i16::from_ne_bytes(rustix::event::PollFlags::IN.bits().to_ne_bytes());
+        let entry = opcode::PollAdd::new(
+            Fd(self.doorbell.as_raw_fd()),
+            readable.cast_unsigned().into(),
+        );
+        self.push(&entry.build().user_data(DOORBELL))
+    }
+
+    /// Sets the alarm if it is not set; its completion ends the wait of [`Ring::enter`].
+    ///
+    /// # Errors
+    /// As [`Ring::recv`].
+    pub fn set_alarm(&mut self) -> io::Result<()> {
+        if !self.is_alarm_set {
+            let at: *const Timespec = &raw const *self.alarm; // I7
+            let entry = opcode::Timeout::new(at).build().user_data(ALARM);
+            self.push(&entry)?;
+            self.is_alarm_set = true;
+        }
+        Ok(())
     }
 
     /// Whether completions ring the bell; each one that does costs the kernel a wake-up.
@@ -199,7 +207,8 @@ impl Ring {
         }
     }
 
-    /// Operations in flight, abandoned ones included.
+    /// Operations in flight, abandoned ones included; the alarm and the doorbell are not
+    /// counted.
     pub fn flying(&self) -> usize {
         self.flying
     }
@@ -209,18 +218,31 @@ impl Ring {
         STOCK * BLOCK
     }
 
-    /// Receives at most one block. With `wait_first` the kernel waits for readiness before
-    /// it tries: right when the socket was empty a moment ago.
+    /// Receives, a block at a time, until the stream ends or pauses. With `wait_first` the
+    /// kernel waits for readiness before it tries: right when the socket was empty a moment
+    /// ago.
     ///
     /// # Errors
     /// The submission queue is full and the kernel takes nothing.
     pub fn recv(&mut self, fd: &Rc<OwnedFd>, wait_first: bool) -> io::Result<Key> {
+        let first = if wait_first { POLL_FIRST } else { 0 };
         let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(GROUP)
-            .ioprio(if wait_first { POLL_FIRST } else { 0 })
+            .ioprio(MULTISHOT | first)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.launch(fd, Cargo::Receive, entry)
+        self.launch(flow(Brings::Bytes, fd), entry)
+    }
+
+    /// Accepts connections until the stream fails or pauses.
+    ///
+    /// # Errors
+    /// As [`Ring::recv`].
+    pub fn accept(&mut self, fd: &Rc<OwnedFd>) -> io::Result<Key> {
+        let entry = opcode::AcceptMulti::new(Fd(fd.as_raw_fd()))
+            .flags(CLOSE_ON_EXEC)
+            .build();
+        self.launch(flow(Brings::Connections, fd), entry)
     }
 
     /// Sends `block[start..end]`, all of it unless the connection breaks.
@@ -243,19 +265,7 @@ impl Ring {
         let entry = opcode::Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), len)
             .flags(flags.cast_signed())
             .build();
-        self.launch(fd, Cargo::Send { _block: block }, entry)
-    }
-
-    /// Accepts one connection.
-    ///
-    /// # Errors
-    /// As [`Ring::recv`].
-    pub fn accept(&mut self, fd: &Rc<OwnedFd>) -> io::Result<Key> {
-        let (nobody, no_len) = (std::ptr::null_mut(), std::ptr::null_mut());
-        let entry = opcode::Accept::new(Fd(fd.as_raw_fd()), nobody, no_len)
-            .flags(CLOSE_ON_EXEC)
-            .build();
-        self.launch(fd, Cargo::Accept, entry)
+        self.launch(once(Cargo::Send { _block: block }, fd), entry)
     }
 
     /// Connects a socket.
@@ -266,11 +276,11 @@ impl Ring {
         let to = Box::new(to.as_any());
         let entry = opcode::Connect::new(Fd(fd.as_raw_fd()), to.as_ptr().cast(), to.addr_len());
         let entry = entry.build();
-        self.launch(fd, Cargo::Connect { _to: to }, entry)
+        self.launch(once(Cargo::Connect { _to: to }, fd), entry)
     }
 
-    /// What came of an operation; while it is pending `waker` is told. A result is given
-    /// once, and its key is used up.
+    /// What came of an operation; while it is pending `waker` is told. A single result is
+    /// given once, and uses the key up; a stream's key is used up by [`Landed::Paused`].
     ///
     /// # Errors
     /// What the kernel said to the operation; `NotFound` for a key that is used up.
@@ -279,13 +289,20 @@ impl Ring {
             return Poll::Ready(Err(io::ErrorKind::NotFound.into()));
         };
         match &mut slot.state {
-            State::Flying { waker: asleep, .. } => {
-                match asleep {
-                    Some(asleep) => asleep.clone_from(waker),
-                    None => *asleep = Some(waker.clone()),
+            State::Flying { waker: asleep, .. } => remember(asleep, waker),
+            State::Flowing {
+                queue,
+                fd,
+                waker: asleep,
+                ..
+            } => match queue.pop() {
+                Some(outcome) => Poll::Ready(outcome),
+                None if fd.is_some() => remember(asleep, waker),
+                None => {
+                    self.release(key.index);
+                    Poll::Ready(Ok(Landed::Paused))
                 }
-                Poll::Pending
-            }
+            },
             state => match std::mem::replace(state, State::Free) {
                 State::Landed(outcome) => {
                     self.release(key.index);
@@ -300,13 +317,17 @@ impl Ring {
     /// ended (I1, I3), then dropped.
     pub fn abandon(&mut self, key: Key) {
         if self.disown(key) {
-            let entry = opcode::AsyncCancel::new(key.packed())
-                .build()
-                .flags(squeue::Flags::SKIP_SUCCESS)
-                .user_data(CANCEL);
-            // When the kernel takes no more, the operation just runs to its own end.
-            if self.push(&entry).is_err() {}
+            self.cancel(key);
         }
+    }
+
+    /// When the kernel takes no more, the operation just runs to its own end.
+    fn cancel(&mut self, key: Key) {
+        let entry = opcode::AsyncCancel::new(key.packed())
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(CANCEL);
+        if self.push(&entry).is_err() {}
     }
 
     /// Lets an operation run to its own end without anybody waiting for it. Returns whether
@@ -323,8 +344,18 @@ impl Ring {
                 *abandoned = true;
                 true
             }
-            State::Landed(_) => {
-                slot.state = State::Free;
+            State::Flowing {
+                queue,
+                fd: Some(_),
+                waker,
+                abandoned,
+                ..
+            } => {
+                (*queue, *waker) = (Queue::default(), None);
+                *abandoned = true;
+                true
+            }
+            State::Landed(_) | State::Flowing { fd: None, .. } => {
                 self.release(key.index);
                 false
             }
@@ -332,69 +363,77 @@ impl Ring {
         }
     }
 
-    /// Submits what is new and, with `wait`, waits that long for a first completion.
+    /// Submits what is new and, with `wait`, waits for a first completion.
     ///
     /// # Errors
-    /// What the kernel says; being interrupted, busy or out of time is no error.
-    pub fn enter(&mut self, wait: Option<Duration>) -> io::Result<()> {
-        let entered = match wait {
-            Some(wait) => {
-                let until = Timespec::from(wait);
-                let args = SubmitArgs::new().timespec(&until);
-                self.uring.submitter().submit_with_args(1, &args)
-            }
-            None => self.uring.submit(),
-        };
-        match entered {
-            Ok(_) => Ok(()),
-            Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
-                _ => Err(error),
-            },
-        }
+    /// What the kernel says; being interrupted or busy is no error.
+    pub fn enter(&mut self, wait: bool) -> io::Result<()> {
+        forgive(self.uring.submit_and_wait(usize::from(wait)))
+    }
+
+    /// Submits what is new and waits for a first completion, but not longer than `wait`.
+    ///
+    /// # Errors
+    /// As [`Ring::enter`]; being out of time is no error.
+    pub fn enter_for(&mut self, wait: Duration) -> io::Result<()> {
+        let until = Timespec::from(wait);
+        let args = SubmitArgs::new().timespec(&until);
+        forgive(self.uring.submitter().submit_with_args(1, &args))
     }
 
     /// Takes all completions that are there and puts the wakers of those who wait for them
-    /// into `awake`. Returns how many completions there were.
-    pub fn reap(&mut self, awake: &mut Vec<Waker>) -> usize {
-        let mut count = 0;
+    /// into `awake`.
+    pub fn reap(&mut self, awake: &mut Vec<Waker>) -> Reaped {
+        let mut reaped = Reaped::default();
         for completion in self.uring.completion() {
-            count += 1;
-            if completion.user_data() == CANCEL {
-                continue;
+            match completion.user_data() {
+                CANCEL => continue,
+                ALARM => {
+                    (self.is_alarm_set, reaped.alarm) = (false, true);
+                    continue;
+                }
+                DOORBELL => {
+                    reaped.rung = true;
+                    continue;
+                }
+                _ => reaped.count += 1,
             }
             let key = Key::unpacked(completion.user_data());
-            let Some(slot) = self
-                .slots
-                .get_mut(key.index as usize)
-                .filter(|slot| slot.generation == key.generation)
-            else {
+            let slot = self.slots.get_mut(key.index as usize);
+            let Some(slot) = slot.filter(|slot| slot.generation == key.generation) else {
                 debug_assert!(false, "a completion for a slot that is free"); // I2
                 continue;
             };
-            let State::Flying {
-                cargo,
-                waker,
-                abandoned,
-                _fd: fd,
-            } = std::mem::replace(&mut slot.state, State::Free)
-            else {
-                debug_assert!(false, "a second completion for an operation"); // I2
-                continue;
-            };
-            self.flying -= 1;
-            let outcome = outcome(&mut self.stock, &cargo, &completion);
-            drop((cargo, fd)); // the kernel is done with them: I1, I3
-            if abandoned {
-                drop(outcome);
-                slot.generation = slot.generation.wrapping_add(1);
-                self.free.push(key.index);
-            } else {
-                slot.state = State::Landed(outcome);
-                awake.extend(waker);
+            let is_over = !cqueue::more(completion.flags());
+            let landing = land(slot, &mut self.stock, &completion, is_over);
+            self.flying -= usize::from(is_over);
+            match landing {
+                Landing::Wakes(waker) => awake.extend(waker),
+                Landing::Pauses(waker) => {
+                    awake.extend(waker);
+                    self.pausing.push(key);
+                }
+                Landing::Abandoned if is_over => {
+                    slot.generation = slot.generation.wrapping_add(1);
+                    self.free.push(key.index);
+                }
+                Landing::Abandoned => {}
             }
         }
-        count
+        while let Some(key) = self.pausing.pop() {
+            self.cancel(key);
+        }
+        if reaped.rung {
+            self.answer_door();
+        }
+        reaped
+    }
+
+    /// Takes what was rung and waits for the next one: in this order, so that none is lost.
+    fn answer_door(&mut self) {
+        // An empty counter is as good as a read one; a ring that takes nothing is dead anyway.
+        rustix::io::read(&*self.doorbell, &mut [0; 8]).ok();
+        if self.watch_door().is_err() {}
     }
 
     fn slot(&mut self, key: Key) -> Option<&mut Slot> {
@@ -403,16 +442,17 @@ impl Ring {
             .filter(|slot| slot.generation == key.generation)
     }
 
-    /// Makes a slot that is `Free` available to the next operation (I2).
+    /// Makes a slot that is not in flight available to the next operation (I2).
     fn release(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.state = State::Free;
             slot.generation = slot.generation.wrapping_add(1);
             self.free.push(index);
         }
     }
 
-    /// Gives `cargo` to a slot, then the entry to the kernel: in this order (I1).
-    fn launch(&mut self, fd: &Rc<OwnedFd>, cargo: Cargo, entry: squeue::Entry) -> io::Result<Key> {
+    /// Gives `state` to a slot, then the entry to the kernel: in this order (I1).
+    fn launch(&mut self, state: State, entry: squeue::Entry) -> io::Result<Key> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
                 generation: 0,
@@ -424,24 +464,14 @@ impl Ring {
             .slots
             .get_mut(index as usize)
             .ok_or(io::ErrorKind::OutOfMemory)?;
-        slot.state = State::Flying {
-            cargo,
-            _fd: Rc::clone(fd),
-            waker: None,
-            abandoned: false,
-        };
-        let key = Key {
-            index,
-            generation: slot.generation,
-        };
+        slot.state = state;
+        let generation = slot.generation;
+        let key = Key { index, generation };
         self.flying += 1;
         let pushed = self.push(&entry.user_data(key.packed()));
         if let Err(error) = pushed {
             // The kernel never saw it.
             self.flying -= 1;
-            if let Some(slot) = self.slot(key) {
-                slot.state = State::Free;
-            }
             self.release(index);
             return Err(error);
         }
@@ -453,13 +483,14 @@ impl Ring {
             let mut queue = self.uring.submission();
             #[expect(unsafe_code, reason = "the kernel is told where memory is")]
             // SAFETY: I1, I3: the slot named in the entry owns what the entry points to, and
-            // keeps it until the completion. A cancellation points to nothing.
+            // keeps it until the last completion; I7 for the alarm and the doorbell. A
+            // cancellation points to nothing.
             let pushed = unsafe { queue.push(entry) };
             drop(queue);
             if pushed.is_ok() {
                 return Ok(());
             }
-            self.enter(None)?;
+            self.enter(false)?;
         }
         Err(io::ErrorKind::ResourceBusy.into())
     }
@@ -475,7 +506,7 @@ impl Drop for Ring {
                 break;
             }
             let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-            if self.push(&all.user_data(CANCEL)).is_err() || self.enter(Some(step)).is_err() {
+            if self.push(&all.user_data(CANCEL)).is_err() || self.enter_for(step).is_err() {
                 break;
             }
             self.reap(&mut awake);
@@ -490,83 +521,43 @@ impl Drop for Ring {
     }
 }
 
-/// `MSG_WAITALL`: the kernel goes on after a short send.
-const WAIT_ALL: u32 = 0x100;
-
-/// `SOCK_CLOEXEC`.
-const CLOSE_ON_EXEC: i32 = 0o2_000_000;
-
-/// The best ring that this kernel has: completions are worked off in our own calls (6.1),
-/// else without interrupting us (5.19).
-fn build() -> io::Result<IoUring> {
-    let mut best = IoUring::builder();
-    best.dontfork().setup_cqsize(COMPLETIONS);
-    let mut plain = best.clone();
-    best.setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_taskrun_flag();
-    plain.setup_coop_taskrun().setup_taskrun_flag();
-    best.build(ENTRIES).or_else(|error| {
-        if Errno::from_io_error(&error) == Some(Errno::INVAL) {
-            plain.build(ENTRIES)
-        } else {
-            Err(error)
-        }
-    })
-}
-
-/// Whether the kernel can do all that is asked of it here.
-fn check(uring: &IoUring) -> io::Result<()> {
-    let missing = |what: &str| io::Error::new(io::ErrorKind::Unsupported, what.to_owned());
-    if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
-        return Err(missing("io_uring without EXT_ARG or NODROP"));
-    }
-    let mut probe = Probe::new();
-    uring.submitter().register_probe(&mut probe)?;
-    let needed = [
-        (opcode::Recv::CODE, "io_uring without recv"),
-        (opcode::Send::CODE, "io_uring without send"),
-        (opcode::Accept::CODE, "io_uring without accept"),
-        (opcode::Connect::CODE, "io_uring without connect"),
-        (opcode::AsyncCancel::CODE, "io_uring without cancel"),
-    ];
-    match needed.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, what)) => Err(missing(what)),
-        None => Ok(()),
+/// A stream that has just been asked for.
+fn flow(brings: Brings, fd: &Rc<OwnedFd>) -> State {
+    State::Flowing {
+        brings,
+        queue: Queue::default(),
+        fd: Some(Rc::clone(fd)),
+        waker: None,
+        abandoned: false,
+        pausing: false,
     }
 }
 
-/// Reads a completion. Blocks that the kernel picked leave the stock here.
-fn outcome(stock: &mut Stock, cargo: &Cargo, of: &cqueue::Entry) -> io::Result<Landed> {
-    let bid = cqueue::buffer_select(of.flags());
-    let Ok(count) = usize::try_from(of.result()) else {
-        if let Some(bid) = bid {
-            stock.put_back(bid);
-        }
-        return Err(io::Error::from_raw_os_error(of.result().wrapping_neg()));
-    };
-    match cargo {
-        Cargo::Receive => match bid {
-            Some(bid) if count > 0 => {
-                let block = stock.take(bid).ok_or(io::ErrorKind::InvalidData)?;
-                let len = count.min(block.size());
-                let more = cqueue::sock_nonempty(of.flags());
-                Ok(Landed::Received { block, len, more })
-            }
-            Some(bid) => {
-                stock.put_back(bid);
-                Ok(Landed::End)
-            }
-            None => Ok(Landed::End),
+/// A single operation that has just been asked for.
+fn once(cargo: Cargo, fd: &Rc<OwnedFd>) -> State {
+    State::Flying {
+        cargo,
+        _fd: Rc::clone(fd),
+        waker: None,
+        abandoned: false,
+    }
+}
+
+fn remember<T>(asleep: &mut Option<Waker>, waker: &Waker) -> Poll<T> {
+    match asleep {
+        Some(asleep) => asleep.clone_from(waker),
+        None => *asleep = Some(waker.clone()),
+    }
+    Poll::Pending
+}
+
+fn forgive(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::TIME | Errno::INTR | Errno::BUSY | Errno::AGAIN) => Ok(()),
+            _ => Err(error),
         },
-        Cargo::Send { .. } => Ok(Landed::Sent(count)),
-        Cargo::Accept => {
-            #[expect(unsafe_code, reason = "a descriptor comes as a number")]
-            // SAFETY: I4: the kernel made this descriptor for us and named it once.
-            let fd = unsafe { OwnedFd::from_raw_fd(of.result()) };
-            Ok(Landed::Accepted(fd))
-        }
-        Cargo::Connect { .. } => Ok(Landed::Connected),
     }
 }
 

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Blocks in the ring: how many receives one call into the kernel can complete. When they
 /// run out the rest is told so and asks again.
-pub(super) const STOCK: usize = 64;
+pub(super) const STOCK: usize = 128;
 
 const _: () = assert!(STOCK.is_power_of_two() && STOCK <= 256);
 const _: () = assert!(cfg!(target_endian = "little"), "entries are packed by hand");

@@ -2,9 +2,10 @@
 //!
 //! The picture and the invariants stand in the parent module.
 
-use super::{LINGER, Notices, SETTLE_MAX, Shared, VISIT};
+use super::{Notices, SETTLE_MAX, Shared, VISIT};
 use crate::base::time::Instant;
 use crate::host::clock;
+use crate::sys::ring::Reaped;
 use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 use std::future::{Future, poll_fn};
@@ -47,9 +48,11 @@ pub(super) struct Pump {
     shared: Weak<Shared>,
     notices: Rc<Notices>,
     bell: Bell,
-    /// When the last completion came.
-    last: Instant,
-    /// When glommio last looked at its timers and channels.
+    /// Nothing came since the alarm before the last one.
+    is_idle: bool,
+    /// Something came since the last alarm.
+    is_busy: bool,
+    /// When glommio last looked at its channels.
     visited: Instant,
     awake: Vec<Waker>,
 }
@@ -61,7 +64,8 @@ impl Pump {
             shared: Rc::downgrade(shared),
             notices,
             bell,
-            last: clock::now(),
+            is_idle: false,
+            is_busy: false,
             visited: clock::now(),
             awake: Vec::new(),
         }
@@ -73,21 +77,30 @@ impl Pump {
         }
         while !self.notices.over.get() {
             self.settle().await;
-            let now = clock::now();
-            let rest = LINGER.saturating_sub(now.since(self.last));
-            if rest.is_zero() {
+            if self.is_idle {
                 self.park().await;
-            } else if now.since(self.visited) >= VISIT {
+                continue;
+            }
+            let at_rest = self.notices.breathing.get() == 0;
+            let reaped = self.enter(at_rest);
+            self.is_busy |= reaped.count > 0;
+            let is_due = reaped.alarm && self.look_at_the_clock();
+            if reaped.rung || is_due {
                 self.visit().await;
-            } else {
-                let until_visit = VISIT.saturating_sub(now.since(self.visited));
-                let at_rest = self.notices.breathing.get() == 0;
-                self.enter(at_rest.then(|| rest.min(until_visit)));
             }
         }
     }
 
-    /// Lets the other tasks run until they ask for nothing new.
+    /// Wakes the sleepers that are due, and sees whether there is still traffic. Returns
+    /// whether a visit is due.
+    fn look_at_the_clock(&mut self) -> bool {
+        let now = clock::now();
+        self.notices.timers.fire(now);
+        self.is_idle = !std::mem::take(&mut self.is_busy);
+        now.since(self.visited) >= VISIT
+    }
+
+    /// Lets the other tasks run until they do nothing new.
     async fn settle(&self) {
         for _ in 0..SETTLE_MAX {
             let before = self.notices.asked.get();
@@ -98,9 +111,9 @@ impl Pump {
         }
     }
 
-    /// Lets glommio come to the end of its queues and look at timers and channels: a timer
-    /// that is due fires when it has done so, and does not let it sleep. (A timer that is
-    /// made with no time to run is ready at once, without that look.)
+    /// Lets glommio come to the end of its queues and look at its channels and files: a
+    /// timer that is due fires when it has done so, and does not let it sleep. (A timer that
+    /// is made with no time to run is ready at once, without that look.)
     async fn visit(&mut self) {
         let mut timer = Timer::new(VISIT);
         let mut asked = false;
@@ -116,53 +129,61 @@ impl Pump {
         self.visited = clock::now();
     }
 
-    /// Submits, waits, reaps and wakes. Returns whether anything completed.
-    fn enter(&mut self, wait: Option<Duration>) -> bool {
+    /// Submits, waits for a completion if `wait` says so, reaps and wakes.
+    fn enter(&mut self, wait: bool) -> Reaped {
         let Some(shared) = self.shared.upgrade() else {
-            return false;
+            return Reaped::default();
         };
         let mut ring = shared.ring.borrow_mut();
-        let entered = ring.enter(wait);
-        let count = ring.reap(&mut self.awake);
+        // Without an alarm there must be no wait: sleepers would be forgotten.
+        let wait = wait && ring.set_alarm().is_ok();
+        // A ring that cannot be entered is tried again; nothing else can be done here.
+        drop(ring.enter(wait));
+        let reaped = ring.reap(&mut self.awake);
         drop(ring);
-        shared.crowd.set(count);
+        shared.crowd.set(reaped.count);
         for waker in self.awake.drain(..) {
             waker.wake();
         }
-        if count > 0 {
-            self.last = clock::now();
-        }
-        // A ring that cannot be entered is tried again; nothing else can be done here.
-        entered.is_ok() && count > 0
+        reaped
     }
 
-    /// Sleeps in glommio until the bell rings or something is asked for (I3).
+    /// Sleeps in glommio until the bell rings, a sleeper is due, or something is asked for
+    /// (I3).
     async fn park(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.ring.borrow_mut().ring_bell(true);
         }
         // What came before the bell was on did not ring it.
-        if !self.enter(None) {
-            let notices = Rc::clone(&self.notices);
-            let bell = &mut self.bell;
-            poll_fn(|cx| {
-                if notices.over.get() || notices.kicked.take() {
-                    notices.parked.set(None);
-                    return Poll::Ready(());
-                }
-                notices.parked.set(Some(cx.waker().clone()));
-                let heard = bell.poll_heard(cx);
-                if heard.is_ready() {
-                    notices.parked.set(None);
-                }
-                heard
-            })
-            .await;
-        }
+        let came = self.enter(false);
+        let came_any = came != Reaped::default() || self.sleep().await;
         if let Some(shared) = self.shared.upgrade() {
             shared.ring.borrow_mut().ring_bell(false);
         }
-        self.last = clock::now();
-        self.visited = self.last;
+        (self.is_idle, self.is_busy) = (!came_any, came.count > 0);
+        self.visited = clock::now();
+        self.notices.timers.fire(self.visited);
+        if came.rung {
+            self.visit().await;
+        }
+    }
+
+    /// Sleeps; returns whether it was the bell that ended it.
+    async fn sleep(&mut self) -> bool {
+        let (notices, bell) = (&self.notices, &mut self.bell);
+        let next = notices.timers.next();
+        let mut due = next.map(|next| Timer::new(next.since(clock::now())));
+        let heard = poll_fn(|cx| {
+            let due = due.as_mut().map(|due| Pin::new(due).poll(cx));
+            if notices.over.get() || notices.kicked.take() || due.is_some_and(|due| due.is_ready())
+            {
+                return Poll::Ready(false);
+            }
+            notices.parked.set(Some(cx.waker().clone()));
+            bell.poll_heard(cx).map(|()| true)
+        })
+        .await;
+        notices.parked.set(None);
+        heard
     }
 }
