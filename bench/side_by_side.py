@@ -19,8 +19,8 @@ second, then four seconds count.
              priority, take their shares of the near CPU; the third that is left is less than what
              the load asks for, and requests queue (in larger batches, as under any overload). That
              it was so is checked: `wants` is the share of the time in which the proxy's thread ran
-             or stood in the run queue, 100 % = it never slept; below 95 % the line says "not
-             saturated". The spinners have next to no memory, so the caches stay the proxy's.
+             or stood in the run queue, 100 % = it never slept; below 95 % the verdict is VOID.
+             The spinners have next to no memory, so the caches stay the proxy's.
   3 sse      CPU per event (with and without content): streams back to back, and 100 streams with 100
              events a second each.
   4 low      open loop, 500 requests a second, latency from the scheduled time: p50 less the p50 of
@@ -197,7 +197,7 @@ def arguments():
     parser.add_argument("--reps", type=int, help="repetitions (3)")
     parser.add_argument("--proxies", default=",".join(PROXIES), help="which, comma separated: %(default)s")
     parser.add_argument("--binary", help="a built shardgate (default: builds the release)")
-    parser.add_argument("--baseline", metavar="FILE", help="another build, measured beside, or an earlier run's JSON")
+    parser.add_argument("--baseline", metavar="FILE", help="another build, to be beside; or an earlier JSON")
     parser.add_argument("--json", default=str(OUT / "summary.json"), metavar="FILE", help="where the figures go")
     parser.add_argument("--near-cpu", type=int, default=cpus[0], help="CPU of the proxies")
     parser.add_argument("--far-cpu", type=int, default=cpus[-1], help="CPU of load and provider")
@@ -250,7 +250,8 @@ def run(bench, todo):
 
 
 def commit():
-    asked = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=10"], cwd=ROOT, capture_output=True, text=True)
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return asked.stdout.strip() or "unknown"
 
 
