@@ -1,12 +1,15 @@
 """Starts and ends what is measured: gateway, nginx, HAProxy, and the simulated provider.
 
 Each is one child of this process, pinned with taskset. Only these children are ever ended, by
-their own process id.
+their own process id. All of them are of this session, so that the scheduler gives each thread the
+same weight (sched_autogroup counts by session).
 """
 
+import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,14 +17,19 @@ import machine
 
 HERE = Path(__file__).resolve().parent
 START_S = 15
+SPIN_S = 60  # most CPU seconds of a spinning process
+# One client key: the gateway looks it up, the other two pass it on; the provider takes any.
+KEY_ENV = "SHARDGATE_BENCH_KEY"
+KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 
 
 class Running:
-    """A child that listens on `ports` (by use: plain, stream, held)."""
+    """A child on the CPUs `cpu` that listens on `ports` (by use: plain, stream, held)."""
 
     def __init__(self, name, command, cpu, ports, folder):
         self.name, self.ports = name, ports
         pinned = ["taskset", "-c", str(cpu), *command]
+        os.environ[KEY_ENV] = KEY
         self.log = open(folder / f"{name}.log", "ab")
         self.child = subprocess.Popen(pinned, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         self.wait_until_open()
@@ -69,15 +77,28 @@ def simulate(binary, cpu, folder):
     return Running("simulate", command, cpu, {"plain": port, "stream": port, "held": port}, folder)
 
 
-def gateway(binary, cpu, upstream, folder):
+def gateway(binary, cpu, upstream, folder, name="gateway", shards=1):
+    """The gateway with its defaults; `cpu` as taskset reads it, a shard on each."""
     port, admin = machine.free_ports(2)
     config = filled(
-        "gateway.toml.in", folder, PLAIN=port, ADMIN=admin, SIMULATE=upstream.ports["plain"]
+        "gateway.toml.in",
+        folder,
+        PLAIN=port,
+        ADMIN=admin,
+        SHARDS=shards,
+        KEY=KEY_ENV,
+        SIMULATE=upstream.ports["plain"],
     )
     ports = {"plain": port, "stream": port, "held": port}
-    # Its log goes to a file on the way to /dev/null: nginx and HAProxy write none.
+    # Its access log is formatted and written in full, but to /dev/null: the others write none.
     command = ["sh", "-c", 'exec "$0" serve --config "$1" 2>/dev/null', binary, str(config)]
-    return Running("gateway", command, cpu, ports, folder)
+    return Running(name, command, cpu, ports, folder)
+
+
+def spinner(cpu, folder):
+    """A process that takes all of the CPU that it gets; it ends by itself after SPIN_S."""
+    code = f"import resource\nresource.setrlimit(resource.RLIMIT_CPU, ({SPIN_S}, {SPIN_S}))\nwhile True: pass"
+    return Running("spinner", [sys.executable, "-c", code], cpu, {}, folder)
 
 
 def nginx(cpu, upstream, folder):
@@ -114,8 +135,6 @@ def haproxy(cpu, upstream, folder):
 
 
 def is_root():
-    import os
-
     return os.geteuid() == 0
 
 
@@ -124,6 +143,17 @@ def found(name):
     if not path:
         raise SystemExit(f"{name} is not installed")
     return path
+
+
+def versions(names):
+    """What each of the other proxies says it is."""
+    asks = {"nginx": "-v", "haproxy": "-v"}
+    said = {}
+    for name in names:
+        if name in asks:
+            asked = subprocess.run([found(name), asks[name]], capture_output=True, text=True)
+            said[name] = (asked.stdout + asked.stderr).splitlines()[0]
+    return said
 
 
 def install():
