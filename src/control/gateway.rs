@@ -6,10 +6,13 @@ use super::{logger, resolve};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
+use crate::host::bell::Ringer;
 use crate::host::launch::{self, Running};
 use crate::host::uring::Uring;
 use crate::shard::log::{Entry, Format};
 use crate::shard::orders::Order;
+use futures_lite::FutureExt as _;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -18,8 +21,11 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// How often control looks for signals and new addresses.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often control looks whether a shard died and for new addresses; a signal rings.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How often control looks whether the last exchange has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// Run on; drain; drain without patience.
 const RUN: u8 = 0;
@@ -27,18 +33,25 @@ const DRAIN: u8 = 1;
 const HURRY: u8 = 2;
 
 /// Asks a gateway to stop. Clones ask the same one.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicU8>);
+#[derive(Clone, Debug)]
+pub struct Stop(Arc<AtomicU8>, Ringer);
 
 impl Stop {
+    /// Nobody has asked yet.
+    fn new() -> io::Result<Self> {
+        Ok(Self(Arc::default(), Ringer::new()?))
+    }
+
     /// Lets running exchanges end, within `timeouts.drain`.
     pub fn drain(&self) {
         self.0.fetch_max(DRAIN, Ordering::Relaxed);
+        self.1.ring();
     }
 
     /// Ends at once.
     pub fn hurry(&self) {
         self.0.store(HURRY, Ordering::Relaxed);
+        self.1.ring();
     }
 
     /// Whether it was asked to stop.
@@ -118,7 +131,7 @@ impl Gateway {
         let (resolver, resolver_end) = sync_channel(1);
         let updates = resolve::start(config, common.addresses, resolver_end)
             .map_err(|error| error.to_string())?;
-        let stop = Stop::default();
+        let stop = Stop::new().map_err(|error| error.to_string())?;
         let (control, admin, ended) =
             start_control(config, lines, updates, &stop, (format, log.clone()))?;
         Ok(Self {
@@ -206,6 +219,7 @@ async fn run(
     stop: &Stop,
     (format, log): (Format, &SyncSender<Entry>),
 ) -> Result<u64, String> {
+    let mut bell = stop.1.bell().map_err(|error| error.to_string())?;
     while !stop.is_asked() {
         if let Some(shard) = threads.iter().position(Running::is_finished) {
             return Err(format!("shard {shard} died"));
@@ -217,7 +231,8 @@ async fn run(
                     .await;
             }
         }
-        Uring.sleep_until(Uring.now() + LOOK).await;
+        let heard = poll_fn(|cx| bell.poll_heard(cx));
+        heard.or(Uring.sleep_until(Uring.now() + LOOK)).await;
     }
     admin.is_draining.set(true);
     for shard in &admin.shards {
@@ -236,10 +251,10 @@ async fn run(
         if open == 0 || Uring.now() >= until || stop.0.load(Ordering::Relaxed) == HURRY {
             // One more tick of every shard, so that the last log lines are handed over.
             Uring
-                .sleep_until(Uring.now() + crate::shard::TICK + LOOK)
+                .sleep_until(Uring.now() + crate::shard::TICK + DRAIN_LOOK)
                 .await;
             return Ok(open);
         }
-        Uring.sleep_until(Uring.now() + LOOK).await;
+        Uring.sleep_until(Uring.now() + DRAIN_LOOK).await;
     }
 }

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bell;
 pub mod clock;
 pub mod launch;
 pub mod mesh;

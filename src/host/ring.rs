@@ -28,12 +28,13 @@
 mod pump;
 mod timers;
 
+use super::bell::Bell;
 use super::{Host, Link, clock, mesh};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::sys::ring::{self as sys, Key, Landed};
-use pump::{Bell, Pump};
+use pump::Pump;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
 use std::cell::{Cell, RefCell};
@@ -180,7 +181,7 @@ impl Ring {
     pub fn start() -> io::Result<Self> {
         let pool = BufPool::new();
         let ring = sys::Ring::new(&pool, ALARM)?;
-        let bell = Bell::new(crate::sys::adopt::adopt(ring.bell()?));
+        let bell = Bell::new(ring.bell()?);
         mesh::set_doorbell(&ring.doorbell());
         let notices = Rc::new(Notices::default());
         let shared = Rc::new(Shared {

@@ -1,47 +1,18 @@
-//! The task that enters a shard's ring, and the bell that wakes it.
+//! The task that enters a shard's ring.
 //!
 //! The picture and the invariants stand in the parent module.
 
 use super::{Notices, SETTLE_MAX, Shared, VISIT};
 use crate::base::time::Instant;
+use crate::host::bell::Bell;
 use crate::host::clock;
 use crate::sys::ring::Reaped;
-use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// The ring's bell, read through glommio. The read stays in flight across parkings.
-pub(super) struct Bell {
-    file: Rc<BufferedFile>,
-    reading: Option<Pin<Box<dyn Future<Output = ()>>>>,
-}
-
-impl Bell {
-    pub(super) fn new(file: BufferedFile) -> Self {
-        Self {
-            file: Rc::new(file),
-            reading: None,
-        }
-    }
-
-    fn poll_heard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let file = &self.file;
-        let reading = self.reading.get_or_insert_with(|| {
-            let file = Rc::clone(file);
-            Box::pin(async move {
-                // Whatever it says, the pump goes and looks.
-                drop(file.read_at(0, size_of::<u64>()).await);
-            })
-        });
-        std::task::ready!(reading.as_mut().poll(cx));
-        self.reading = None;
-        Poll::Ready(())
-    }
-}
 
 /// The task that enters the ring.
 pub(super) struct Pump {
