@@ -220,38 +220,46 @@ impl Seen {
         body: &mut Incoming,
         tx: &mut TxBuf,
     ) {
-        let mut splitter = self.splitter.clone();
-        let data = answer.rx.data();
-        let already = self.split;
-        let fresh = data.get(already..body.decoded).unwrap_or_default();
+        let data = answer.rx.data().get(..body.decoded).unwrap_or_default();
         // Events that pass form runs; a run is one chunk.
-        let (mut run, mut event) = (0, 0);
+        let (mut run, mut event, mut at) = (0, 0, self.split);
         let mut is_over = self.has_done;
-        let mut scratch = shard.scratch.borrow_mut();
-        splitter.feed(fresh, |end| {
-            let end = already + end;
+        while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
+            // An event like the one before need not be split off first.
+            if at == event
+                && !is_over
+                && self.splitter.is_blank()
+                && let Some(len) = self.template.next(fresh)
+            {
+                self.events += 1;
+                at += len;
+                event = at;
+                continue;
+            }
+            let Some(len) = self.splitter.next_end(fresh) else {
+                break;
+            };
+            at += len;
             if !is_over {
-                let bytes = data.get(event..end).unwrap_or_default();
-                let fate = self.judge(bytes, &mut scratch);
+                let bytes = data.get(event..at).unwrap_or_default();
+                let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
                 let pass = match fate {
                     Fate::Pass => None,
                     Fate::Withhold | Fate::Broken(_) => Some(event),
-                    Fate::Last => Some(end),
+                    Fate::Last => Some(at),
                 };
                 if let Some(until) = pass {
                     self.put(tx, data.get(run..until).unwrap_or_default());
-                    run = end;
+                    run = at;
                 }
                 is_over = matches!(fate, Fate::Last | Fate::Broken(_));
             }
-            event = end;
-        });
+            event = at;
+        }
         if is_over {
             run = event;
         }
         self.put(tx, data.get(run..event).unwrap_or_default());
-        drop(scratch);
-        self.splitter = splitter;
         body.passed(&mut answer.rx, event);
         self.split = body.decoded;
         if body.decoded > EVENT_MAX {
