@@ -113,7 +113,9 @@ pub fn put_chunk(tx: &mut TxBuf, parts: &[&[u8]]) {
         return;
     }
     tx.reserve(len + 2 * size_of::<usize>() + b"\r\n\r\n".len());
-    let mut size = [0_u8; 2 * size_of::<usize>()];
+    let mut line = [0_u8; 2 * size_of::<usize>() + b"\r\n".len()];
+    let (size, end) = line.split_at_mut(2 * size_of::<usize>());
+    end.copy_from_slice(b"\r\n");
     let (mut rest, mut used) = (len, 0);
     for slot in size.iter_mut().rev() {
         *slot = DIGITS.get(rest & 15).copied().unwrap_or_default();
@@ -122,8 +124,8 @@ pub fn put_chunk(tx: &mut TxBuf, parts: &[&[u8]]) {
             break;
         }
     }
-    tx.put(size.get(size.len() - used..).unwrap_or_default());
-    tx.put(b"\r\n");
+    let unused = size.len() - used;
+    tx.put(line.get(unused..).unwrap_or_default());
     for part in parts {
         tx.put(part);
     }
