@@ -29,7 +29,7 @@ use crate::dialect::openai::Usage;
 use crate::dialect::openai::chunk::look;
 use crate::dialect::openai::error::put_error_event;
 use crate::dialect::openai::template::Template;
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
@@ -140,7 +140,7 @@ pub async fn relay<H: Host>(
         }
         if is_committed
             && !down.tx.is_empty()
-            && let Err(gone) = push(shard, down).await
+            && let Err(gone) = push_now(shard, down).await
         {
             break gone;
         }
@@ -158,6 +158,17 @@ pub async fn relay<H: Host>(
         return Err(fault);
     }
     cut(course, down, settle, &seen, fault).await
+}
+
+/// Sends what is in `down.tx`. A client that takes it at once, as nearly all do, costs neither
+/// a look at the clock nor a timer; another, or one that is gone, is waited for by [`push`].
+async fn push_now<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
+    let Down { link, tx, .. } = &mut *down;
+    let flushed = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await;
+    match flushed {
+        Poll::Ready(Ok(())) => Ok(()),
+        _ => push(shard, down).await,
+    }
 }
 
 /// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
@@ -220,38 +231,46 @@ impl Seen {
         body: &mut Incoming,
         tx: &mut TxBuf,
     ) {
-        let mut splitter = self.splitter.clone();
-        let data = answer.rx.data();
-        let already = self.split;
-        let fresh = data.get(already..body.decoded).unwrap_or_default();
+        let data = answer.rx.data().get(..body.decoded).unwrap_or_default();
         // Events that pass form runs; a run is one chunk.
-        let (mut run, mut event) = (0, 0);
+        let (mut run, mut event, mut at) = (0, 0, self.split);
         let mut is_over = self.has_done;
-        let mut scratch = shard.scratch.borrow_mut();
-        splitter.feed(fresh, |end| {
-            let end = already + end;
+        while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
+            // An event like the one before need not be split off first.
+            if at == event
+                && !is_over
+                && self.splitter.is_blank()
+                && let Some(len) = self.template.next(fresh)
+            {
+                self.events += 1;
+                at += len;
+                event = at;
+                continue;
+            }
+            let Some(len) = self.splitter.next_end(fresh) else {
+                break;
+            };
+            at += len;
             if !is_over {
-                let bytes = data.get(event..end).unwrap_or_default();
-                let fate = self.judge(bytes, &mut scratch);
+                let bytes = data.get(event..at).unwrap_or_default();
+                let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
                 let pass = match fate {
                     Fate::Pass => None,
                     Fate::Withhold | Fate::Broken(_) => Some(event),
-                    Fate::Last => Some(end),
+                    Fate::Last => Some(at),
                 };
                 if let Some(until) = pass {
                     self.put(tx, data.get(run..until).unwrap_or_default());
-                    run = end;
+                    run = at;
                 }
                 is_over = matches!(fate, Fate::Last | Fate::Broken(_));
             }
-            event = end;
-        });
+            event = at;
+        }
         if is_over {
             run = event;
         }
         self.put(tx, data.get(run..event).unwrap_or_default());
-        drop(scratch);
-        self.splitter = splitter;
         body.passed(&mut answer.rx, event);
         self.split = body.decoded;
         if body.decoded > EVENT_MAX {

@@ -10,8 +10,8 @@ use super::Shard;
 use crate::host::Host;
 use crate::stats::receipt::Receipt;
 use std::cell::{Cell, RefCell};
-use std::fmt::Write;
 use std::sync::mpsc::SyncSender;
+use std::time::Duration;
 
 /// Bytes that are collected before they are handed over early.
 const BATCH: usize = 32 << 10;
@@ -63,9 +63,7 @@ impl Log {
             return;
         }
         let mut lines = self.lines.borrow_mut();
-        if write_line(&mut lines, self.format, shard, receipt).is_err() {
-            debug_assert!(false, "a String takes everything");
-        }
+        write_line(&mut lines, self.format, shard, receipt);
         self.count.set(self.count.get() + 1);
         if lines.len() >= BATCH {
             drop(lines);
@@ -96,52 +94,104 @@ impl Log {
     }
 }
 
-/// The columns of a line. Names come from the configuration, which restricts their letters,
-/// so nothing needs escaping.
-fn write_line<H: Host>(
-    out: &mut String,
-    format: Format,
-    shard: &Shard<H>,
-    receipt: &Receipt,
-) -> std::fmt::Result {
+/// What stands before each value of a line, and behind the last one.
+type Columns = [&'static str; 18];
+
+const JSON: Columns = [
+    "{\"time_us\":",
+    ",\"id\":\"",
+    "\",\"key\":\"",
+    "\",\"front\":\"openai\",\"route\":\"",
+    "\",\"model\":\"",
+    "\",\"target\":\"",
+    "\",\"attempts\":",
+    ",\"status\":",
+    ",\"end\":\"",
+    "\",\"fault\":\"",
+    "\",\"bytes_in\":",
+    ",\"events\":",
+    ",\"tokens_in\":",
+    ",\"tokens_out\":",
+    ",\"ttft_us\":",
+    ",\"duration_us\":",
+    ",\"overhead_us\":",
+    "}\n",
+];
+
+const TEXT: Columns = [
+    "time_us=",
+    " id=",
+    " key=",
+    " front=openai route=",
+    " model=",
+    " target=",
+    " attempts=",
+    " status=",
+    " end=",
+    " fault=",
+    " bytes_in=",
+    " events=",
+    " tokens_in=",
+    " tokens_out=",
+    " ttft_us=",
+    " duration_us=",
+    " overhead_us=",
+    "\n",
+];
+
+/// A value of a line.
+#[derive(Clone, Copy)]
+enum Value<'a> {
+    Word(&'a str),
+    Number(u64),
+}
+
+/// Writes a line. Names come from the configuration, which restricts their letters, so
+/// nothing needs escaping.
+fn write_line<H: Host>(out: &mut String, format: Format, shard: &Shard<H>, receipt: &Receipt) {
+    use Value::{Number, Word};
     let config = &shard.config;
-    let key = receipt
-        .key
-        .and_then(|i| config.keys.get(i))
-        .map_or("-", |key| &key.name);
-    let model = receipt
-        .model
-        .and_then(|i| config.models.get(i))
-        .map_or("-", |model| &model.name);
-    let target = receipt
-        .provider
-        .and_then(|i| config.providers.get(i))
-        .map_or("-", |p| &p.name);
+    let key = receipt.key.and_then(|i| config.keys.get(i));
+    let model = receipt.model.and_then(|i| config.models.get(i));
+    let target = receipt.provider.and_then(|i| config.providers.get(i));
     let route = receipt.route.map_or("-", crate::exchange::route::name);
     let fault = receipt.fault.map_or("-", crate::base::fault::Kind::code);
     let took = receipt.ended.since(receipt.began);
-    let overhead = took.saturating_sub(receipt.upstream).as_micros();
-    let (tokens_in, tokens_out) = receipt.usage.map_or((0, 0), |u| (u.input, u.output));
-    let ttft = receipt.first_content.map_or(0, |t| t.as_micros());
-    let micros = shard.host.wall_nanos() / 1000;
-    let id = std::str::from_utf8(receipt.id.bytes()).unwrap_or("-");
-    let (status, end, attempts) = (receipt.status, receipt.end.name(), receipt.attempts);
-    let (took, events, bytes) = (took.as_micros(), receipt.events, receipt.bytes_in);
-    match format {
-        Format::Json => writeln!(
-            out,
-            "{{\"time_us\":{micros},\"id\":\"{id}\",\"key\":\"{key}\",\"front\":\"openai\",\"route\":\"{route}\",\
-             \"model\":\"{model}\",\"target\":\"{target}\",\"attempts\":{attempts},\"status\":{status},\
-             \"end\":\"{end}\",\"fault\":\"{fault}\",\"bytes_in\":{bytes},\"events\":{events},\
-             \"tokens_in\":{tokens_in},\"tokens_out\":{tokens_out},\"ttft_us\":{ttft},\
-             \"duration_us\":{took},\"overhead_us\":{overhead}}}"
-        ),
-        _ => writeln!(
-            out,
-            "time_us={micros} id={id} key={key} front=openai route={route} model={model} target={target} \
-             attempts={attempts} status={status} end={end} fault={fault} bytes_in={bytes} events={events} \
-             tokens_in={tokens_in} tokens_out={tokens_out} ttft_us={ttft} duration_us={took} \
-             overhead_us={overhead}"
-        ),
+    let tokens = receipt.usage.map_or((0, 0), |u| (u.input, u.output));
+    let values = [
+        Number(shard.host.wall_nanos() / 1000),
+        Word(std::str::from_utf8(receipt.id.bytes()).unwrap_or("-")),
+        Word(key.map_or("-", |key| &key.name)),
+        Word(route),
+        Word(model.map_or("-", |model| &model.name)),
+        Word(target.map_or("-", |target| &target.name)),
+        Number(receipt.attempts.into()),
+        Number(receipt.status.into()),
+        Word(receipt.end.name()),
+        Word(fault),
+        Number(receipt.bytes_in),
+        Number(receipt.events),
+        Number(tokens.0),
+        Number(tokens.1),
+        Number(receipt.first_content.map_or(0, micros)),
+        Number(micros(took)),
+        Number(micros(took.saturating_sub(receipt.upstream))),
+    ];
+    let columns = if format == Format::Json { &JSON } else { &TEXT };
+    let (end, names) = columns.split_last().unwrap_or((&"\n", &[]));
+    for (name, value) in names.iter().zip(values) {
+        out.push_str(name);
+        match value {
+            Word(word) => out.push_str(word),
+            Number(number) => out.push_str(itoa::Buffer::new().format(number)),
+        }
     }
+    out.push_str(end);
+}
+
+/// Whole microseconds.
+fn micros(time: Duration) -> u64 {
+    time.as_secs()
+        .saturating_mul(1_000_000)
+        .saturating_add(u64::from(time.subsec_micros()))
 }

@@ -84,13 +84,10 @@ impl RequestId {
     /// The id made of two random words.
     pub fn new(high: u64, low: u64) -> Self {
         let mut text = [b'0'; 32];
-        for (index, place) in text.iter_mut().enumerate() {
-            let word = if index < 16 { high } else { low };
-            let digit = (word >> (60 - 4 * (index % 16))) & 15;
-            *place = b"0123456789abcdef"
-                .get(usize::try_from(digit).unwrap_or(0))
-                .copied()
-                .unwrap_or(b'0');
+        let words = [high >> 32, high, low >> 32, low];
+        let (places, _) = text.as_chunks_mut::<8>();
+        for (place, word) in places.iter_mut().zip(words) {
+            *place = hex(word);
         }
         Self(text)
     }
@@ -99,6 +96,17 @@ impl RequestId {
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// The low 32 bits of `word` in eight digits, all at once: a byte each, first half by half.
+fn hex(word: u64) -> [u8; 8] {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let word = word & 0xffff_ffff;
+    let word = (word | word << 16) & 0x0000_ffff_0000_ffff;
+    let word = (word | word << 8) & 0x00ff_00ff_00ff_00ff;
+    let digits = (word | word << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let is_letter = (digits + EACH * 6) >> 4 & EACH; // 10 and more reach the next half
+    (digits + EACH * u64::from(b'0') + is_letter * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
 /// What is known of an exchange when it ends. Indices point into the exchange's own

@@ -72,13 +72,22 @@ impl Splitter {
     /// past the last byte) of each end of an event: behind the first byte of its blank line's
     /// line end. Blank lines in a row end an empty event each.
     pub fn feed(&mut self, bytes: &[u8], mut on_end: impl FnMut(usize)) {
+        let mut from = 0;
+        while let Some(end) = self.next_end(bytes.get(from..).unwrap_or_default()) {
+            from += end;
+            on_end(from);
+        }
+    }
+
+    /// Looks at the next `bytes` of the stream up to the first end of an event: its position,
+    /// one past the last byte that was looked at; what lies behind is to be given again.
+    /// `None`: all was looked at, and no event ended.
+    pub fn next_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if self.last == Last::Byte {
                 let rest = bytes.get(at..).unwrap_or_default();
-                let Some(found) = memchr2(b'\n', b'\r', rest) else {
-                    return;
-                };
+                let found = memchr2(b'\n', b'\r', rest)?;
                 let is_cr = rest.get(found) == Some(&b'\r');
                 self.last = if is_cr { Last::LineCr } else { Last::Line };
                 at += found + 1;
@@ -92,16 +101,23 @@ impl Splitter {
                 (Last::LineCr | Last::Bom1 | Last::Bom2, b'\n') => Last::Line,
                 (Last::Bom1 | Last::Bom2, b'\r') => Last::LineCr,
                 (_, b'\n') => {
-                    on_end(at);
-                    Last::Blank
+                    self.last = Last::Blank;
+                    return Some(at);
                 }
                 (_, b'\r') => {
-                    on_end(at);
-                    Last::BlankCr
+                    self.last = Last::BlankCr;
+                    return Some(at);
                 }
                 _ => Last::Byte,
             };
         }
+        None
+    }
+
+    /// Whether the last byte was the LF that ended an event. An event that is known to end
+    /// with such an LF may then be left out: nothing here would change.
+    pub fn is_blank(&self) -> bool {
+        self.last == Last::Blank
     }
 
     /// Whether the stream so far ends where an event ended (or where none has begun): a

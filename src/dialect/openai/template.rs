@@ -14,7 +14,10 @@
 //! - I1 An event that fits is valid where the learned one was: the holes are whole string
 //!   values, and what stands in them is free of quotes, backslashes and control characters.
 //! - I2 One allocation per stream at the most that learns, none per event.
+//! - I3 What fits at the front of a stream between two events is one whole event, and ends
+//!   with an LF: it has the learned one's line ends and no others.
 
+use crate::wire::json::plain_run;
 use memchr::memchr2;
 use memchr::memmem;
 
@@ -39,6 +42,8 @@ pub struct Template {
     /// Where the literal parts end and begin again: a hole each.
     holes: [(usize, usize); 2],
     used: usize,
+    /// It begins with a letter and ends with LF, so nothing before it tells how it is split.
+    is_plain: bool,
 }
 
 impl Template {
@@ -48,13 +53,14 @@ impl Template {
             event: Vec::new(),
             holes: [(0, 0); 2],
             used: 0,
+            is_plain: false,
         }
     }
 
     /// Learns `event`, the bytes of a whole event whose data is one line of valid JSON that
     /// carries content and neither an end, nor usage, nor an error.
     pub fn learn(&mut self, event: &[u8]) {
-        self.used = 0;
+        (self.used, self.is_plain) = (0, false);
         if event.len() > LEARNED_MAX {
             return;
         }
@@ -71,30 +77,46 @@ impl Template {
             };
             self.used = 2;
         }
+        self.is_plain =
+            event.first().is_some_and(u8::is_ascii_alphabetic) && event.last() == Some(&b'\n');
         self.event.clear();
         self.event.extend_from_slice(event);
     }
 
     /// Whether `event` is the learned one with other strings in its holes (I1).
     pub fn fits(&self, event: &[u8]) -> bool {
-        let mut rest = event;
-        let mut from = 0;
-        for &(start, end) in self.holes.iter().take(self.used) {
-            let literal = self.event.get(from..start).unwrap_or_default();
-            let Some(after) = rest.strip_prefix(literal) else {
-                return false;
-            };
-            let Some(filled) = memchr2(b'"', b'\\', after) else {
-                return false;
-            };
-            let (text, after) = after.split_at_checked(filled).unwrap_or_default();
-            if text.iter().any(|&byte| byte < 0x20) {
-                return false;
+        self.front(event) == Some(event.len())
+    }
+
+    /// How long the event is that begins with `bytes`, in the middle of a stream behind the LF
+    /// of an event's end; `None` when it does not fit, or not in a way that says where it
+    /// ends, or is not here as a whole (I3).
+    #[inline]
+    pub fn next(&self, bytes: &[u8]) -> Option<usize> {
+        if self.is_plain {
+            self.front(bytes)
+        } else {
+            None
+        }
+    }
+
+    /// How many bytes at the front of `bytes` are the learned event with other strings in its
+    /// holes.
+    #[inline]
+    fn front(&self, bytes: &[u8]) -> Option<usize> {
+        let (mut at, mut from) = (0, 0);
+        for &(start, end) in self.holes.get(..self.used)? {
+            let literal = self.event.get(from..start)?;
+            if bytes.get(at..at + literal.len())? != literal {
+                return None;
             }
-            rest = after; // begins with the quote, or with a backslash that fits nowhere
+            // At a quote; at anything else the next literal does not fit.
+            at = plain_run(bytes, at + literal.len());
             from = end;
         }
-        self.used > 0 && rest == self.event.get(from..).unwrap_or_default()
+        let literal = self.event.get(from..)?;
+        let is_same = self.used > 0 && bytes.get(at..at + literal.len())? == literal;
+        is_same.then_some(at + literal.len())
     }
 }
 
@@ -165,6 +187,27 @@ mod tests {
         assert!(!template.fits(EVENT.as_bytes()));
         template.learn(&[b'x'; LEARNED_MAX + 1]);
         assert!(!template.fits(&[b'x'; LEARNED_MAX + 1]));
+    }
+
+    /// Goal: I3. Method: whatever follows an event, and wherever it is cut, the front is the
+    /// event as the splitter sees it, or nothing.
+    #[test]
+    fn the_front_is_a_whole_event_or_nothing() {
+        let template = learned(EVENT);
+        let other = EVENT.replace("Hel", "lo");
+        for behind in ["", "\n", "\r\n", "data: [DONE]\n\n", EVENT] {
+            let stream = other.clone() + behind;
+            for cut in 0..=stream.len() {
+                let want = (cut >= other.len()).then_some(other.len());
+                assert_eq!(template.next(&stream.as_bytes()[..cut]), want, "{cut}");
+            }
+        }
+        // Whether a CR ends the event before the LF is told by the splitter alone.
+        let cr = EVENT.replace("\n\n", "\r\n\r");
+        assert_eq!(learned(&cr).next(cr.as_bytes()), None);
+        assert!(learned(&cr).fits(cr.as_bytes()));
+        let lf_first = format!("\n{EVENT}");
+        assert_eq!(learned(&lf_first).next(lf_first.as_bytes()), None);
     }
 
     proptest! {

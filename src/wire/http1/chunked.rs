@@ -35,6 +35,9 @@ pub const EXTENSIONS_MAX: u16 = 1 << 10;
 /// Most bytes of the trailer section.
 pub const TRAILERS_MAX: u16 = 8 << 10;
 
+/// Digits of a size that is read at once; they cannot go over [`CHUNK_MAX`].
+const PLAIN_DIGITS: usize = 6;
+
 /// Why a chunked body is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkError {
@@ -136,6 +139,37 @@ enum State {
     Broken(ChunkError),
 }
 
+/// Takes the framing off chunks that are here as a whole and have nothing special, as nearly
+/// all do: a size of few digits that is not zero, no extension. `at` is where the first one
+/// begins, `data` where its bytes go; gives both behind the last one. The rest is left to the
+/// states, which would have come to the same.
+fn whole_chunks(buf: &mut [u8], (mut at, mut data): (usize, usize)) -> (usize, usize) {
+    while let Some((size, used)) = buf.get(at..).and_then(plain_size) {
+        let (from, to) = (at + used, at + used + size);
+        if buf.get(to..to + 2) != Some(b"\r\n") {
+            break;
+        }
+        buf.copy_within(from..to, data);
+        (at, data) = (to + 2, data + size);
+    }
+    (at, data)
+}
+
+/// A size line of up to [`PLAIN_DIGITS`] digits: the size, not zero, and the bytes it took.
+#[inline]
+fn plain_size(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (mut size, mut used) = (0, 0);
+    for &byte in bytes.iter().take(PLAIN_DIGITS + 1) {
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            break;
+        };
+        size = size << 4 | digit as usize;
+        used += 1;
+    }
+    let is_line = used <= PLAIN_DIGITS && bytes.get(used..used + 2)? == b"\r\n";
+    (is_line && size > 0).then_some((size, used + 2))
+}
+
 /// Decodes one chunked body.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunked {
@@ -213,6 +247,13 @@ impl Chunked {
                 break;
             };
             if self.state != State::Data {
+                if matches!(self.state, State::Size { digits: 0 }) {
+                    let whole = whole_chunks(buf, (at, data));
+                    if whole.0 > at {
+                        (at, data) = whole;
+                        continue;
+                    }
+                }
                 at += 1;
                 self.state = self.step(byte).inspect_err(|error| {
                     (self.state, self.sound) = (State::Broken(*error), data);

@@ -7,7 +7,8 @@
 //!
 //! Source: RFC 9112, sections 4, 5 and 7.1; reasons from RFC 9110, section 15, RFC 6585.
 
-use super::fields::{is_token, is_value_byte};
+use super::fields::is_token;
+use super::lines::control;
 use crate::base::bytes::TxBuf;
 
 /// The empty line that ends a head.
@@ -84,7 +85,7 @@ pub fn put_request_line(tx: &mut TxBuf, method: &str, target: &[u8]) -> bool {
 /// Writes the field `name: value`, unless name or value has a byte that may not stand there
 /// (I1); says whether it did.
 pub fn put_field(tx: &mut TxBuf, name: &[u8], value: &[u8]) -> bool {
-    let is_sound = is_token(name) && value.iter().all(|byte| is_value_byte(*byte));
+    let is_sound = is_token(name) && control(value).is_none();
     if is_sound {
         tx.reserve(name.len() + value.len() + b": \r\n".len());
         tx.put(name);
@@ -112,7 +113,9 @@ pub fn put_chunk(tx: &mut TxBuf, parts: &[&[u8]]) {
         return;
     }
     tx.reserve(len + 2 * size_of::<usize>() + b"\r\n\r\n".len());
-    let mut size = [0_u8; 2 * size_of::<usize>()];
+    let mut line = [0_u8; 2 * size_of::<usize>() + b"\r\n".len()];
+    let (size, end) = line.split_at_mut(2 * size_of::<usize>());
+    end.copy_from_slice(b"\r\n");
     let (mut rest, mut used) = (len, 0);
     for slot in size.iter_mut().rev() {
         *slot = DIGITS.get(rest & 15).copied().unwrap_or_default();
@@ -121,8 +124,8 @@ pub fn put_chunk(tx: &mut TxBuf, parts: &[&[u8]]) {
             break;
         }
     }
-    tx.put(size.get(size.len() - used..).unwrap_or_default());
-    tx.put(b"\r\n");
+    let unused = size.len() - used;
+    tx.put(line.get(unused..).unwrap_or_default());
     for part in parts {
         tx.put(part);
     }

@@ -85,7 +85,7 @@ impl Lines {
 }
 
 /// The first control character other than HTAB.
-fn control(bytes: &[u8]) -> Option<usize> {
+pub(super) fn control(bytes: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let found = from + low_or_delete(bytes.get(from..)?)?;

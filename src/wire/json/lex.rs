@@ -59,7 +59,7 @@ fn escape_end(json: &[u8], at: usize) -> Result<usize, JsonError> {
 /// The first position at or after `from` that is a quote, a backslash or a control
 /// character, or the end.
 #[inline]
-fn plain_run(json: &[u8], from: usize) -> usize {
+pub fn plain_run(json: &[u8], from: usize) -> usize {
     let rest = json.get(from..).unwrap_or_default();
     match rest.first_chunk::<BLOCK>() {
         // Most strings end here: keys, roles, tokens.

@@ -16,3 +16,4 @@ pub mod text;
 pub mod write;
 
 pub use fault::{JsonError, JsonFault, Wanted};
+pub use lex::plain_run;

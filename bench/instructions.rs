@@ -1,0 +1,476 @@
+//! One shard without sockets, for counting instructions: `instructions SCENARIO EXCHANGES
+//! EVENTS` makes so many exchanges on one warm connection and says nothing.
+//!
+//! ```text
+//!   main ── request ──► Peer ──► shard (the whole gateway above the Host seam) ──► Peer
+//!        ◄── counted ── (client)                                    (provider) ── answer
+//! ```
+//!
+//! Everything here is as thin as it can be: a task list, a clock that main moves, two peers
+//! whose bytes are made beforehand. A read hands over a block of the pool, as the ring does;
+//! a write counts bytes and drops them. `instructions.py` runs it under callgrind, which
+//! counts inside of [`counted`] only, twice, and subtracts, so that warm-up falls out.
+//!
+//! Invariants
+//! - I1 The same arguments run the same instructions: no random number, no real clock, no
+//!   address that decides.
+//! - I2 Every answer is checked for its first and last bytes: what is counted is work done.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a measuring program may stop at any fault"
+)]
+
+use shardgate::base::bufpool::BLOCK;
+use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::base::time::Instant;
+use shardgate::config::{FixedSecrets, check};
+use shardgate::host::{Host, Link};
+use shardgate::shard::log::{Entry, Format, Log};
+use shardgate::shard::serve::{accept_loop, ticker};
+use shardgate::shard::{Setup, Shard};
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-4o\"]\n\
+    [providers.local]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:7000/v1\"\n\
+    [models.\"gpt-4o\"]\ntargets = [{ provider = \"local\", model = \"llama-70b\" }]\n";
+const SECRETS: FixedSecrets<'_> = FixedSecrets(&[("KEY", "sk-0123456789abcdef0123456789abcdef")]);
+const PROVIDER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
+
+/// 2026-01-01 00:00:00 UTC in nanoseconds.
+const WALL_START: u64 = 1_767_225_600_000_000_000;
+
+/// How far the clock moves with every arrival of bytes.
+const ARRIVAL: Duration = Duration::from_micros(20);
+
+/// Between two events of a paced stream.
+const PACE: Duration = Duration::from_millis(1);
+
+/// The other side of a link: what the gateway reads, and what became of what it wrote.
+#[derive(Debug, Default)]
+struct Peer {
+    /// What there is to read, from `at`; only what lies before `until` has arrived.
+    source: RefCell<Rc<[u8]>>,
+    at: Cell<usize>,
+    until: Cell<usize>,
+    reader: RefCell<Option<Waker>>,
+    /// Since the last look: how many bytes came, the first and the last of them.
+    written: Cell<usize>,
+    first: Cell<[u8; 12]>,
+    last: Cell<[u8; 4]>,
+}
+
+impl Peer {
+    /// `source` is what comes next; `until` bytes of it are there.
+    fn offer(&self, source: &Rc<[u8]>, until: usize) {
+        assert_eq!(self.at.get(), self.source.borrow().len(), "all was read");
+        *self.source.borrow_mut() = Rc::clone(source);
+        self.at.set(0);
+        self.arrive(until);
+    }
+
+    fn arrive(&self, until: usize) {
+        self.until.set(until);
+        if let Some(waker) = self.reader.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// What was written since the last call: length, first and last bytes.
+    fn look(&self) -> (usize, [u8; 12], [u8; 4]) {
+        (self.written.take(), self.first.get(), self.last.get())
+    }
+}
+
+#[derive(Debug)]
+struct Mem {
+    peer: Rc<Peer>,
+}
+
+impl Link for Mem {
+    #[inline(never)]
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        let peer = &*self.peer;
+        let len = (peer.until.get() - peer.at.get()).min(BLOCK);
+        if len == 0 {
+            *peer.reader.borrow_mut() = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let source = peer.source.borrow();
+        let bytes = &source[peer.at.get()..][..len];
+        peer.at.set(peer.at.get() + len);
+        let mut block = rx.pool().take(BLOCK);
+        block.bytes_mut()[..len].copy_from_slice(bytes);
+        if rx.adopt(block, len).is_err() {
+            rx.put(bytes);
+        }
+        Poll::Ready(Ok(len))
+    }
+
+    #[inline(never)]
+    fn poll_flush(&mut self, _: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>> {
+        let bytes = tx.unsent();
+        let (peer, len) = (&*self.peer, bytes.len());
+        if peer.written.get() == 0
+            && let Some(first) = bytes.first_chunk()
+        {
+            peer.first.set(*first);
+        }
+        if let Some(last) = bytes.last_chunk() {
+            peer.last.set(*last);
+        }
+        peer.written.set(peer.written.get() + len);
+        tx.sent(len);
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self) {}
+
+    fn peer(&self) -> Option<SocketAddr> {
+        Some(PROVIDER)
+    }
+}
+
+#[derive(Debug)]
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Task {
+    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    is_ready: Arc<Flag>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Inner {
+    now: Cell<u64>,
+    tasks: RefCell<Vec<Task>>,
+    sleeper: Cell<Option<(Instant, Waker)>>,
+    waiting: Cell<Option<Rc<Peer>>>,
+    provider: Rc<Peer>,
+}
+
+/// A host of one client, one provider and one clock; clones are the same.
+#[derive(Clone, Default)]
+struct Thin(Rc<Inner>);
+
+impl std::fmt::Debug for Thin {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "Thin(at {} ns)", self.0.now.get())
+    }
+}
+
+impl Host for Thin {
+    type Stream = Mem;
+    type Listener = ();
+
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.0.now.get())
+    }
+
+    fn wall_nanos(&self) -> u64 {
+        WALL_START + self.0.now.get()
+    }
+
+    /// The ticker is the only one who sleeps.
+    async fn sleep_until(&self, at: Instant) {
+        poll_fn(|cx| {
+            if self.now() >= at {
+                return Poll::Ready(());
+            }
+            self.0.sleeper.set(Some((at, cx.waker().clone())));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn listen(&self, _: SocketAddr) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn local_addr(&self, (): &()) -> io::Result<SocketAddr> {
+        Ok(PROVIDER)
+    }
+
+    /// One connection, then never again.
+    async fn accept(&self, (): &()) -> io::Result<Mem> {
+        poll_fn(|_| match self.0.waiting.take() {
+            Some(peer) => Poll::Ready(Ok(Mem { peer })),
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    async fn connect(&self, _: SocketAddr) -> io::Result<Mem> {
+        let peer = Rc::clone(&self.0.provider);
+        Ok(Mem { peer })
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let is_ready = Arc::new(Flag(AtomicBool::new(true)));
+        let waker = Waker::from(Arc::clone(&is_ready));
+        self.0.tasks.borrow_mut().push(Task {
+            future: Some(Box::pin(task)),
+            is_ready,
+            waker,
+        });
+    }
+
+    async fn breathe(&self) {
+        let mut has_waited = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut has_waited, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+impl Thin {
+    /// Time passes; then whoever can run runs, until nobody can.
+    fn run(&self, time: Duration) {
+        self.0
+            .now
+            .set((Instant::from_nanos(self.0.now.get()) + time).as_nanos());
+        if let Some((at, waker)) = self.0.sleeper.take() {
+            if self.now() >= at {
+                waker.wake();
+            } else {
+                self.0.sleeper.set(Some((at, waker)));
+            }
+        }
+        loop {
+            let taken = self.0.tasks.borrow_mut().iter_mut().enumerate().find_map(
+                |(
+                    id,
+                    Task {
+                        future,
+                        is_ready,
+                        waker,
+                    },
+                )| {
+                    let is_ready = is_ready.0.load(Ordering::Relaxed) && future.is_some();
+                    is_ready.then(|| (id, future.take(), waker.clone()))
+                },
+            );
+            let Some((id, Some(mut future), waker)) = taken else {
+                return;
+            };
+            let is_ready = Arc::clone(&self.0.tasks.borrow()[id].is_ready);
+            is_ready.0.store(false, Ordering::Relaxed);
+            let done = future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready();
+            if !done {
+                self.0.tasks.borrow_mut()[id].future = Some(future);
+            }
+        }
+    }
+}
+
+/// A request with a prompt of `prompt` bytes.
+fn request(stream: bool, prompt: usize) -> Rc<[u8]> {
+    let text = "Say it in other words, please. ".repeat(prompt / 31 + 1);
+    let body = format!(
+        "{{\"model\":\"gpt-4o\",\"stream\":{stream},\"temperature\":0.7,\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
+        &text[..prompt]
+    );
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway.example:8080\r\n\
+         User-Agent: OpenAI/Python 1.99.0\r\nAccept: application/json\r\n\
+         Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
+         Authorization: Bearer sk-0123456789abcdef0123456789abcdef\r\n\
+         X-Stainless-Lang: python\r\nX-Stainless-Runtime-Version: 3.11.2\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes().into()
+}
+
+/// A plain answer of about 600 bytes.
+fn plain() -> Rc<[u8]> {
+    let body = format!(
+        "{{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion\",\"created\":1767225600,\
+         \"model\":\"llama-70b\",\"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\
+         \"content\":\"{}\"}},\"logprobs\":null,\"finish_reason\":\"stop\"}}],\
+         \"usage\":{{\"prompt_tokens\":120,\"completion_tokens\":60,\"total_tokens\":180}}}}",
+        "In other words then. ".repeat(15)
+    );
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\n\
+         content-type: application/json\r\nx-request-id: req-0123456789abcdef\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    (head + &body).into_bytes().into()
+}
+
+/// A stream of `events` events of about 250 bytes, each in a chunk of its own, and where
+/// each of its chunks ends.
+fn stream(events: usize) -> (Rc<[u8]>, Vec<usize>) {
+    let mut wire = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\nserver: uvicorn\r\n\
+        content-type: text/event-stream; charset=utf-8\r\nx-request-id: req-0123456789abcdef\r\n\
+        transfer-encoding: chunked\r\n\r\n"
+        .to_vec();
+    let mut ends = vec![wire.len()];
+    let mut chunk = |choices: &str, usage: &str| {
+        let event = format!(
+            "data: {{\"id\":\"chatcmpl-0123456789abcdef0123456789abcdef\",\"object\":\"chat.completion.chunk\",\
+             \"created\":1767225600,\"model\":\"llama-70b\",\"choices\":{choices},\"usage\":{usage}}}\n\n"
+        );
+        wire.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+        ends.push(wire.len());
+    };
+    let choice = |delta: &str, finish: &str| {
+        format!("[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{finish}}}]")
+    };
+    chunk(
+        &choice("{\"role\":\"assistant\",\"content\":\"\"}", "null"),
+        "null",
+    );
+    for event in 0..events {
+        let word = [" Hello", ",", " world", " of", " streaming"][event % 5];
+        chunk(
+            &choice(&format!("{{\"content\":\"{word}\"}}"), "null"),
+            "null",
+        );
+    }
+    chunk(&choice("{}", "\"stop\""), "null");
+    chunk(
+        "[]",
+        "{\"prompt_tokens\":120,\"completion_tokens\":60,\"total_tokens\":180}",
+    );
+    wire.extend_from_slice(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+    ends.push(wire.len());
+    (wire.into(), ends)
+}
+
+/// What an exchange is made of.
+struct Scenario {
+    request: Rc<[u8]>,
+    answer: Rc<[u8]>,
+    /// How much of the answer has arrived after each arrival; empty: all at once.
+    arrivals: Vec<usize>,
+    /// The last bytes of what the client gets.
+    last: [u8; 4],
+}
+
+impl Scenario {
+    fn new(name: &str, events: usize) -> Option<Self> {
+        let (answer, ends) = match name {
+            "plain-500" | "plain-32k" => (plain(), Vec::new()),
+            "stream" | "event-back-to-back" | "event-paced" => stream(events),
+            _ => return None,
+        };
+        Some(match name {
+            "plain-500" | "plain-32k" => Self {
+                request: request(false, if name == "plain-500" { 500 } else { 32 << 10 }),
+                answer,
+                arrivals: Vec::new(),
+                last: *b"80}}",
+            },
+            _ => Self {
+                request: request(true, 500),
+                answer,
+                arrivals: if name == "event-paced" {
+                    ends
+                } else {
+                    Vec::new()
+                },
+                last: *b"\r\n\r\n",
+            },
+        })
+    }
+
+    /// One exchange, from the request's arrival to the last byte of its answer.
+    fn run(&self, host: &Thin, client: &Peer) {
+        client.offer(&self.request, self.request.len());
+        host.run(ARRIVAL);
+        let provider = &host.0.provider;
+        let (asked, line, end) = provider.look();
+        assert!(asked > 0 && line.starts_with(b"POST /v1/cha") && end.ends_with(b"}"));
+        provider.offer(
+            &self.answer,
+            self.arrivals.first().copied().unwrap_or(self.answer.len()),
+        );
+        host.run(ARRIVAL);
+        for &until in self.arrivals.iter().skip(1) {
+            provider.arrive(until);
+            host.run(PACE);
+        }
+        let (answered, line, end) = client.look();
+        assert!(answered > 0 && line == *b"HTTP/1.1 200" && end == self.last); // I2
+    }
+}
+
+/// A shard with a log that somebody takes.
+fn shard(host: &Thin) -> Receiver<Entry> {
+    let (sink, lines) = sync_channel(64);
+    let setup = Setup {
+        index: 0,
+        shards: 1,
+        config: Arc::new(check(CONFIG, &SECRETS).unwrap().config),
+        addresses: vec![vec![PROVIDER]],
+        seed: 1,
+        log: Log::new(Format::Json, sink),
+    };
+    let shard = Shard::new(host.clone(), setup);
+    host.spawn(accept_loop(Rc::clone(&shard), ()));
+    host.spawn(ticker(shard));
+    lines
+}
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let (name, numbers) = (args.next().unwrap(), args.map(|n| n.parse().unwrap()));
+    let &[exchanges, events] = &numbers.collect::<Vec<usize>>()[..] else {
+        unreachable!("instructions SCENARIO EXCHANGES EVENTS");
+    };
+    let scenario = Scenario::new(&name, events).unwrap();
+    let host = Thin::default();
+    host.0.now.set(1_000_000_000);
+    let client = Rc::new(Peer::default());
+    host.0.waiting.set(Some(Rc::clone(&client)));
+    let lines = shard(&host);
+    host.run(ARRIVAL);
+    counted(exchanges, &scenario, (&host, &client), &lines);
+}
+
+/// What callgrind counts.
+#[inline(never)]
+fn counted(
+    exchanges: usize,
+    scenario: &Scenario,
+    (host, client): (&Thin, &Peer),
+    lines: &Receiver<Entry>,
+) {
+    for turn in 0..exchanges {
+        scenario.run(host, client);
+        if turn % 64 == 0 {
+            lines.try_iter().for_each(drop);
+        }
+    }
+}
