@@ -1,24 +1,26 @@
 //! What the heads of requests and responses have in common: limits, errors, methods,
-//! versions, and the one pass over the fields.
+//! versions, and the one pass over the fields that `httparse` found.
 //!
 //! Source: RFC 9110, sections 5 to 9; RFC 9112, sections 2 to 5 and 9.3.
 
 use std::fmt;
+use std::mem::MaybeUninit;
 
-use memchr::memchr;
-
-use super::fields::{Known, KnownSpans, is_token_byte, list, trim};
+use super::fields::{Known, KnownSpans, list, trim};
 use super::framing::Claims;
 use super::target::TargetFault;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 
-/// Most fields that a head can have, whatever [`HeadLimits`] say.
+/// Most fields that a head can have, whatever [`HeadLimits`] say: the room for `httparse`.
 pub const FIELDS_CEILING: usize = 256;
 /// Longest method, in bytes. The longest registered one has 17 (`UPDATEREDIRECTREF`).
 pub const METHOD_MAX: usize = 32;
 /// Most empty lines before a request line; RFC 9112, 2.2 asks for at least one.
 pub const LEADING_CRLF_MAX: usize = 4;
+
+/// Room for the fields that `httparse` finds.
+pub(super) type Room<'b> = [MaybeUninit<httparse::Header<'b>>; FIELDS_CEILING];
 
 /// The limits of a head, in bytes and in fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,12 +290,8 @@ pub(super) struct Seen<'b> {
 }
 
 impl<'b> Seen<'b> {
-    /// Looks at the fields in `section` of `data`: lines that were accepted, up to the empty
-    /// one, each of which must be `token ":" value` (RFC 9112, 5).
-    ///
-    /// # Errors
-    /// [`HeadError::BadField`].
-    pub(super) fn new(data: &'b [u8], section: Span) -> Result<Self, HeadError> {
+    /// Looks at `fields`, whose names and values lie in `data`.
+    pub(super) fn new(data: &'b [u8], fields: &[httparse::Header<'b>]) -> Self {
         let mut seen = Self {
             known: KnownSpans::NONE,
             claims: Claims::default(),
@@ -302,27 +300,18 @@ impl<'b> Seen<'b> {
             keeps: false,
             expects_continue: None,
         };
-        let mut rest = section.bytes(data);
-        while !rest.starts_with(b"\r") {
-            let colon = rest.iter().position(|byte| !is_token_byte(*byte));
-            let (name, after) = colon
-                .filter(|colon| *colon > 0)
-                .and_then(|colon| rest.split_at_checked(colon))
-                .ok_or(HeadError::BadField)?;
-            let after = after.strip_prefix(b":").ok_or(HeadError::BadField)?;
-            let end = memchr(b'\r', after).ok_or(HeadError::BadField)?;
-            if let Some(known) = Known::of(name) {
-                let value = trim(after.get(..end).unwrap_or_default());
-                let at = position(data, name, value);
+        for field in fields {
+            if let Some(known) = Known::of(field.name.as_bytes()) {
+                let value = trim(field.value);
+                let at = position(data, field.name.as_bytes(), value);
                 let is_first = seen.known.note(known, at);
                 if !is_first && known.is_single() {
                     seen.repeated = seen.repeated.or(Some(known));
                 }
                 seen.note(known, value);
             }
-            rest = after.get(end + 2..).unwrap_or_default();
         }
-        Ok(seen)
+        seen
     }
 
     fn note(&mut self, known: Known, value: &'b [u8]) {

@@ -11,8 +11,8 @@
 //!
 //! Invariants
 //! - I1 How the bytes of a message are cut never changes what is read or which error is given.
-//! - I2 Every byte of a head is scanned once for its lines, however many reads it comes in;
-//!   the fields are found once, when the head is complete.
+//! - I2 Every byte of a head is scanned once, however many reads it comes in; `httparse` runs
+//!   once, when the head is complete.
 //! - I3 Nothing here allocates, except that a [`TxBuf`](crate::base::bytes::TxBuf) may grow.
 //!
 //! Source: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 3986 (targets).

@@ -8,9 +8,11 @@
 //!
 //! Source: RFC 9112, sections 4, 5, 6.3 and 9.3; RFC 9110, section 15.
 
+use std::mem::MaybeUninit;
+
 use super::fields::{Fields, Known, KnownSpans, connection_lists};
 use super::framing::{self, Framing};
-use super::head::{FIELDS_CEILING, HeadError, HeadLimits, Method, Seen, Version};
+use super::head::{FIELDS_CEILING, HeadError, HeadLimits, Method, Room, Seen, Version};
 use super::lines::{Lines, Scan};
 use crate::base::span::Span;
 
@@ -135,13 +137,20 @@ impl ResponseReader {
 
     fn finish(&self, data: &[u8], first: FirstLine) -> Result<ResponseHead, HeadError> {
         let len = self.lines.end();
+        let bytes = data.get(..len).unwrap_or_default();
+        let mut room: Room<'_> = [const { MaybeUninit::uninit() }; FIELDS_CEILING];
+        let mut parsed = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        match config.parse_response_with_uninit_headers(&mut parsed, bytes, &mut room) {
+            Ok(httparse::Status::Complete(n)) if n == len => {}
+            _ => return Err(HeadError::BadField),
+        }
         let FirstLine {
             status,
             version,
             end,
         } = first;
-        let section = Span::new(end, len);
-        let seen = Seen::new(data, section)?;
+        let seen = Seen::new(data, parsed.headers);
         let (framing, is_fit) = framing::of_response(version, status, self.asked, &seen.claims)?;
         Ok(ResponseHead {
             len,
@@ -150,7 +159,7 @@ impl ResponseReader {
             framing,
             keep_alive: is_fit && seen.keep_alive(version),
             known: seen.known,
-            section,
+            section: Span::new(end, len),
         })
     }
 }
