@@ -27,7 +27,7 @@ pub const SMALL: usize = 4 << 10;
 
 #[derive(Debug, Default)]
 struct Shelves {
-    free: RefCell<[Vec<Vec<u8>>; CLASSES.len()]>,
+    free: RefCell<[Vec<Box<[u8]>>; CLASSES.len()]>,
     lent: Cell<usize>,
 }
 
@@ -48,7 +48,7 @@ impl BufPool {
         let size = class
             .and_then(|class| CLASSES.get(class).copied())
             .unwrap_or(bytes);
-        let data = kept.unwrap_or_else(|| vec![0; size]);
+        let data = kept.unwrap_or_else(|| vec![0; size].into_boxed_slice());
         self.0.lent.set(self.0.lent.get() + data.len());
         Block {
             data,
@@ -61,7 +61,7 @@ impl BufPool {
         self.0.lent.get()
     }
 
-    fn give_back(&self, data: Vec<u8>) {
+    fn give_back(&self, data: Box<[u8]>) {
         debug_assert!(self.0.lent.get() >= data.len()); // I1
         self.0
             .lent
@@ -80,7 +80,7 @@ impl BufPool {
 /// A lent block; goes home when dropped.
 #[derive(Debug)]
 pub struct Block {
-    data: Vec<u8>,
+    data: Box<[u8]>,
     home: BufPool,
 }
 

@@ -15,18 +15,20 @@
 //!   over all attempts. A plain answer comes when the last token is made, so only that
 //!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
 
-use super::connection::{Incoming, Next, Wanted};
+use super::connection::Next;
 use super::down::{Down, Wait};
+use super::reply::Manner;
 use super::settle::Settle;
 use super::upstream::{Outgoing, put_head};
 use super::{plain, relay};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
+use crate::config::model::Found;
 use crate::host::{Host, Link};
-use crate::policy::plan::{Plan, Step};
+use crate::policy::plan::Step;
 use crate::shard::Shard;
-use crate::stats::receipt::{AttemptEnd, RequestId};
+use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io;
 use std::pin::pin;
@@ -38,6 +40,10 @@ const INTERIM_MAX: usize = 16;
 
 /// Bytes of a request that are handed to the kernel at once.
 const SEND_ROUND: usize = 64 << 10;
+
+/// The name upstream of a target that has none of its own: the one that was asked for
+/// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
+const AS_ASKED: &str = "";
 
 /// A connection in use; closed when dropped, unless it is given back.
 #[derive(Debug)]
@@ -85,22 +91,30 @@ impl<H: Host> Lease<H> {
     }
 
     /// The exchange on it ended cleanly: it may be used again.
-    pub fn give_back(mut self) {
+    pub fn give_back(&mut self) {
         let Some(link) = self.link.take() else {
             return;
         };
         let (shard, now) = (&self.shard, self.shard.host.now());
         if let Some(upstream) = shard.upstreams.get(self.provider) {
+            upstream.pool.note_return();
             upstream.pool.put(link, self.opened, now, &shard.buffers);
+        }
+    }
+
+    /// Closes it.
+    pub fn close(&mut self) {
+        if self.link.take().is_some()
+            && let Some(upstream) = self.shard.upstreams.get(self.provider)
+        {
+            upstream.pool.note_return();
         }
     }
 }
 
 impl<H: Host> Drop for Lease<H> {
     fn drop(&mut self) {
-        if let Some(upstream) = self.shard.upstreams.get(self.provider) {
-            upstream.pool.note_return();
-        }
+        self.close();
     }
 }
 
@@ -119,22 +133,78 @@ pub struct Answer<H: Host> {
     pub is_reusable: bool,
 }
 
-/// What stays the same over all attempts of an exchange.
+impl<H: Host> Answer<H> {
+    /// The connection and what has arrived, for somebody else to go on with; what is left
+    /// here is closed and empty.
+    pub fn detach(&mut self) -> (Lease<H>, RxBuf) {
+        let lease = Lease {
+            shard: Rc::clone(&self.lease.shard),
+            provider: self.lease.provider,
+            link: self.lease.link.take(),
+            opened: self.lease.opened,
+        };
+        let nothing = RxBuf::new(&lease.shard.buffers);
+        (lease, std::mem::replace(&mut self.rx, nothing))
+    }
+
+    /// Closes the connection and drops what has arrived.
+    pub fn discard(&mut self) {
+        self.lease.close();
+        self.rx.clear();
+    }
+}
+
+/// What stays the same over all attempts of an exchange, and is still known when the request
+/// itself is gone.
 #[derive(Debug)]
 pub struct Course<'a, H: Host> {
     /// The shard.
     pub shard: &'a Rc<Shard<H>>,
-    /// The client's request.
-    pub incoming: &'a Incoming,
-    /// What it asks for.
-    pub wanted: &'a Wanted,
     /// The end of everything.
     pub total: Instant,
-    /// The exchange's name.
-    pub id: RequestId,
+    /// How the reply is framed.
+    pub manner: Manner,
+    /// A stream was asked for.
+    pub is_stream: bool,
+    /// The client asked for the usage event itself.
+    pub wants_usage: bool,
+    /// It asked for one choice.
+    pub is_single: bool,
 }
 
-impl<H: Host> Course<'_, H> {
+impl<'a, H: Host> Course<'a, H> {
+    /// The course of the request that `down` has; `None` without one.
+    fn new(
+        shard: &'a Rc<Shard<H>>,
+        down: &Down<H::Stream>,
+        began: Instant,
+        manner: Manner,
+    ) -> Option<Self> {
+        let wanted = down.request.as_ref()?.wanted.as_ref()?;
+        let model = shard.config.models.get(wanted.model)?;
+        Some(Self {
+            shard,
+            total: began + model.timeouts.total,
+            manner,
+            is_stream: wanted.ask.stream,
+            wants_usage: wanted.ask.wants_usage,
+            is_single: wanted.ask.n.is_none_or(|n| n == 1),
+        })
+    }
+
+    /// The next target of the plan.
+    fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        let config = &self.shard.config;
+        let wanted = down.request.as_mut()?.wanted.as_mut()?;
+        let found = Found {
+            index: wanted.model,
+            model: config.models.get(wanted.model)?,
+            forwarded: AS_ASKED,
+        };
+        let mut rotations = self.shard.rotations.borrow_mut();
+        wanted.plan.next(config, &mut rotations, &found)
+    }
+
     /// What a passed deadline means: the one over everything, or `kind`.
     pub fn late(&self, kind: Kind) -> Kind {
         if self.shard.host.now() >= self.total {
@@ -145,6 +215,14 @@ impl<H: Host> Course<'_, H> {
     }
 }
 
+/// Why an attempt gave nothing that could be delivered.
+enum Failed<'a> {
+    /// A fault.
+    Fault(Kind),
+    /// The provider's refusal; there is this other target.
+    Refused(Step<'a>),
+}
+
 /// Tries targets until one answers.
 ///
 /// # Errors
@@ -153,56 +231,75 @@ pub async fn attempts<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    incoming: &Incoming,
-    wanted: &Wanted,
+    manner: Manner,
 ) -> Result<Next, Kind> {
-    let config = &shard.config;
-    let found = config.find(&wanted.name).ok_or(Kind::NoSuchModel)?;
-    let mut plan = Plan::new(&found, config.retry.attempts_max);
-    let total = settle.receipt.began + found.model.timeouts.total;
-    let course = Course {
-        shard,
-        incoming,
-        wanted,
-        total,
-        id: settle.receipt.id,
-    };
-    let mut following = || plan.next(config, &mut shard.rotations.borrow_mut(), &found);
-    let mut step = following().ok_or(Kind::Internal)?;
+    let began = settle.receipt.began;
+    let course = Course::new(shard, down, began, manner).ok_or(Kind::Internal)?;
+    let mut step = course.following(down).ok_or(Kind::Internal)?;
     loop {
         settle.begin_attempt(step.model_index, step.provider_index);
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
-        let failed = match ask_target(&course, down, &step).await {
-            Ok(answer) => {
-                let refusal = refusal(answer.head.status);
-                let another = if refusal == Refusal::Retriable {
-                    following()
-                } else {
-                    None
-                };
-                if let Some(another) = another {
-                    settle.receipt.upstream += shard.host.now().since(began);
-                    settle.end_attempt(AttemptEnd::Refused);
-                    step = another;
-                    continue;
-                }
-                match deliver(&course, down, settle, &step, answer, refusal).await {
-                    Ok(next) => return Ok(next),
-                    Err(kind) => kind,
-                }
+        let kind = match attempt(&course, down, settle, &step).await {
+            Ok(next) => return Ok(next),
+            Err(Failed::Refused(another)) => {
+                settle.receipt.upstream = spent + shard.host.now().since(began);
+                settle.end_attempt(AttemptEnd::Refused);
+                step = another;
+                continue;
             }
-            Err(kind) => kind,
+            Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
+            Err(Failed::Fault(kind)) => kind,
         };
-        if failed == Kind::ClientGone {
-            return Err(failed); // settles as cancelled
-        }
         settle.end_attempt(AttemptEnd::Failed);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
-        if failed.retry() == Retry::Never || shard.host.now() >= total {
-            return Err(course.late(failed));
+        if kind.retry() == Retry::Never || shard.host.now() >= course.total {
+            return Err(course.late(kind));
         }
-        step = following().ok_or(failed)?;
+        step = course.following(down).ok_or(kind)?;
+    }
+}
+
+/// One attempt, from a connection to the delivered answer. The answer is stored here and
+/// nowhere else: whoever delivers it borrows it.
+async fn attempt<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+) -> Result<Next, Failed<'a>> {
+    let mut answer = ask_target(course, down, step)
+        .await
+        .map_err(Failed::Fault)?;
+    let refusal = refusal(answer.head.status);
+    if refusal == Refusal::Retriable
+        && let Some(another) = course.following(down)
+    {
+        return Err(Failed::Refused(another));
+    }
+    deliver(course, down, settle, step, (&mut answer, refusal))
+        .await
+        .map_err(Failed::Fault)
+}
+
+/// A function of its own, so that the answer lives over one await only: then the compiler
+/// lets it share its place with what asking for it took.
+async fn deliver<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (answer, refusal): (&mut Answer<H>, Refusal),
+) -> Result<Next, Kind> {
+    match refusal {
+        Refusal::Key => Err(Kind::UpstreamRefusedKey),
+        Refusal::Nonsense => Err(Kind::UpstreamBadStatus),
+        Refusal::None if course.is_stream && relay::is_stream(answer) => {
+            relay::relay(course, down, settle, step, answer).await
+        }
+        Refusal::None | Refusal::Caller | Refusal::Retriable => {
+            plain::deliver(course, down, settle, step, answer).await
+        }
     }
 }
 
@@ -231,26 +328,6 @@ fn refusal(status: u16) -> Refusal {
     }
 }
 
-async fn deliver<H: Host>(
-    course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    step: &Step<'_>,
-    answer: Answer<H>,
-    refusal: Refusal,
-) -> Result<Next, Kind> {
-    match refusal {
-        Refusal::Key => Err(Kind::UpstreamRefusedKey),
-        Refusal::Nonsense => Err(Kind::UpstreamBadStatus),
-        Refusal::None if course.wanted.ask.stream && relay::is_stream(&answer) => {
-            relay::relay(course, down, settle, step, answer).await
-        }
-        Refusal::None | Refusal::Caller | Refusal::Retriable => {
-            plain::deliver(course, down, settle, step, answer).await
-        }
-    }
-}
-
 /// One attempt, up to the answer's head; on a stale connection, one more (I1).
 async fn ask_target<H: Host>(
     course: &Course<'_, H>,
@@ -262,15 +339,22 @@ async fn ask_target<H: Host>(
         .upstreams
         .get(step.provider_index)
         .ok_or(Kind::Internal)?;
-    if let Some(pooled) = upstream.pool.take(shard.host.now(), &shard.buffers) {
-        let lease = Lease::new(shard, step.provider_index, pooled.link, pooled.opened);
-        match exchange_heads(course, down, step, lease).await {
-            Err(Kind::UpstreamClosed) => shard.counters.borrow_mut().reconnects += 1,
+    let pooled = upstream.pool.take(shard.host.now(), &shard.buffers);
+    let mut is_reused = pooled.is_some();
+    let mut lease =
+        pooled.map(|pooled| Lease::new(shard, step.provider_index, pooled.link, pooled.opened));
+    loop {
+        if lease.is_none() {
+            lease = Some(connect(course, down, step).await?);
+        }
+        match exchange_heads(course, down, step, &mut lease).await {
+            Err(Kind::UpstreamClosed) if is_reused => {
+                (is_reused, lease) = (false, None);
+                shard.counters.borrow_mut().reconnects += 1;
+            }
             outcome => return outcome,
         }
     }
-    let lease = connect(course, down, step).await?;
-    exchange_heads(course, down, step, lease).await
 }
 
 /// A fresh connection: every address once, the last good one first.
@@ -311,20 +395,20 @@ async fn connect<H: Host>(
     Err(failed)
 }
 
-/// Sends the request on `lease` and reads the head of its answer.
+/// Sends the request on `lease` and reads the head of its answer, which takes the lease over.
 async fn exchange_heads<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
-    mut lease: Lease<H>,
+    lease: &mut Option<Lease<H>>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
     let mut rx = RxBuf::new(&shard.buffers);
-    let was_sent = send(course, down, step, &mut lease, &mut rx).await?;
+    let link = lease.as_mut().ok_or(Kind::Internal)?;
+    let was_sent = send(course, down, step, link, &mut rx).await?;
     let sent = shard.host.now();
     down.timer.arm(first_token(course, step, sent)); // I2
-    let limits = HeadLimits::RESPONSE;
-    let mut reader = ResponseReader::new(limits, Method::Post);
+    let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
     loop {
@@ -342,13 +426,13 @@ async fn exchange_heads<H: Host>(
                     if interim > INTERIM_MAX {
                         return Err(Kind::UpstreamBadHead);
                     }
-                    reader = ResponseReader::new(limits, Method::Post);
+                    reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
                     continue;
                 }
                 Ok(Some(head)) => {
                     let is_reusable = was_sent && head.keep_alive;
                     return Ok(Answer {
-                        lease,
+                        lease: lease.take().ok_or(Kind::Internal)?,
                         rx,
                         head,
                         sent,
@@ -359,7 +443,7 @@ async fn exchange_heads<H: Host>(
                 Err(_) => return Err(Kind::UpstreamBadHead),
             }
         }
-        match down.wait(|cx| lease.poll_read(cx, &mut rx)).await {
+        match down.wait(|cx| link.poll_read(cx, &mut rx)).await {
             Wait::Done(Ok(1..)) => {}
             Wait::Done(_) if is_untouched => return Err(Kind::UpstreamClosed),
             Wait::Done(_) => return Err(Kind::UpstreamBadHead),
@@ -371,7 +455,7 @@ async fn exchange_heads<H: Host>(
 
 /// When an answer that was asked for at `sent` must have begun (I2).
 fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
-    if course.wanted.ask.stream {
+    if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
     } else {
         course.total
@@ -421,33 +505,31 @@ fn fill<H: Host>(
     tx: &mut TxBuf,
     done: usize,
 ) -> usize {
-    let Course {
-        shard,
-        incoming,
-        wanted,
-        ..
-    } = course;
-    let Some(upstream) = shard.upstreams.get(step.provider_index) else {
+    let request = down.request.as_deref();
+    let wanted = request.and_then(|request| request.wanted.as_ref());
+    let upstream = course.shard.upstreams.get(step.provider_index);
+    let (Some(request), Some(wanted), Some(upstream)) = (request, wanted, upstream) else {
         return done;
     };
+    let model = match step.upstream_model {
+        AS_ASKED => &*wanted.forwarded,
+        model => model,
+    };
     let data = down.rx.data();
-    let asks_usage = wanted.ask.stream && !wanted.ask.wants_usage;
-    let body = wanted.ask.pieces(
-        wanted.body.bytes(data),
-        Some(step.upstream_model),
-        asks_usage,
-    );
+    let ask = &wanted.ask;
+    let asks_usage = ask.stream && !ask.wants_usage;
+    let body = ask.pieces(wanted.body.bytes(data), Some(model), asks_usage);
     let all = body.len();
     if done == 0 {
         tx.reserve(1024 + all.min(SEND_ROUND));
         let out = Outgoing {
-            head: &incoming.head,
+            head: &request.head,
             data,
             route: wanted.route,
-            model: step.upstream_model,
+            model,
             body: &body,
-            stream: wanted.ask.stream,
-            id: course.id,
+            stream: ask.stream,
+            id: wanted.id,
         };
         put_head(tx, &upstream.template, &out);
     }

@@ -2,15 +2,15 @@
 
 use super::attempt;
 use super::down::{Down, Wait};
-use super::reply::{self, Local, Manner};
-use super::request::{self, Body, Broken};
+use super::reply::{self, Manner};
+use super::request::{self, Body, Broken, Request, Wanted};
 use super::route::{Asked, route};
 use super::settle::Settle;
 use crate::base::fault::Kind;
-use crate::base::span::Span;
-use crate::dialect::openai::ask::{Ask, Route, ask};
+use crate::dialect::openai::ask::{Route, ask};
 use crate::host::Host;
 use crate::policy::auth;
+use crate::policy::plan::Plan;
 use crate::shard::Shard;
 use crate::wire::http1::{Known, Method, RequestHead, Version};
 use std::rc::Rc;
@@ -34,32 +34,27 @@ pub enum Next {
 }
 
 /// Serves a connection until it ends.
-pub async fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) {
+///
+/// Not an `async fn`: that would store what it is given a second time.
+pub fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) -> impl Future<Output = ()> {
     let mut down = Down::new(&shard, link);
     let mut served: u32 = 0;
-    loop {
-        let next = exchange(&shard, &mut down, served == 0).await;
-        served = served.wrapping_add(1).max(1);
-        if served.is_multiple_of(TURN) {
-            shard.host.breathe().await; // who pipelines must not keep the others waiting
-        }
-        match next {
-            Next::KeepAlive if !shard.is_draining() => {}
-            Next::KeepAlive | Next::Linger => {
-                return down.linger(shard.host.now() + LINGER).await;
+    async move {
+        loop {
+            let next = exchange(&shard, &mut down, served == 0).await;
+            served = served.wrapping_add(1).max(1);
+            if served.is_multiple_of(TURN) {
+                shard.host.breathe().await; // who pipelines must not keep the others waiting
             }
-            Next::Close => return,
+            match next {
+                Next::KeepAlive if !shard.is_draining() => {}
+                Next::KeepAlive | Next::Linger => {
+                    return down.linger(shard.host.now() + LINGER).await;
+                }
+                Next::Close => return,
+            }
         }
     }
-}
-
-/// A request whose head was accepted.
-#[derive(Debug)]
-pub struct Incoming {
-    /// Its head; the spans point into `down.rx`.
-    pub head: RequestHead,
-    /// How replies to it are framed.
-    pub manner: Manner,
 }
 
 async fn exchange<H: Host>(
@@ -67,81 +62,60 @@ async fn exchange<H: Host>(
     down: &mut Down<H::Stream>,
     is_first: bool,
 ) -> Next {
-    let (head, began) = match request::read_head(shard, down, is_first).await {
+    let (request, began) = match request::read_head(shard, down, is_first).await {
         Ok(read) => read,
         Err(Broken::Closed) => return Next::Close,
         Err(Broken::Refused(kind)) => {
             let settle = Settle::new(shard, shard.request_id(), shard.host.now());
-            let manner = Manner {
-                closes: true,
-                is_head: false,
-                is_http10: false,
-            };
-            return reply::error(shard, down, settle, kind, manner).await;
+            return reply::error(shard, down, settle, kind, Manner::LAST).await;
         }
     };
+    let head = &request.head;
     let manner = Manner {
         closes: !head.keep_alive || shard.is_draining(),
         is_head: head.method == Method::Head,
         is_http10: head.version == Version::Http10,
     };
     let mut settle = Settle::new(shard, shard.request_id(), began);
-    let incoming = Incoming { head, manner };
-    let asked = match admit(shard, down, &incoming, &mut settle) {
-        Ok(admitted) => admitted,
-        Err(kind) => return refuse_early(shard, down, settle, &incoming, kind).await,
+    let asked = match admit(shard, down, head, &mut settle) {
+        Ok(asked) => asked,
+        Err(kind) => return refuse_early(shard, down, settle, head, (kind, manner)).await,
     };
-    let body = match request::read_body(shard, down, &incoming.head).await {
+    let body = match request::read_body(shard, down, head).await {
         Ok(body) => body,
         Err(Broken::Closed) => return Next::Close, // settles as cancelled
         Err(Broken::Refused(kind)) => {
-            let manner = Manner {
-                closes: true,
-                ..manner
-            };
-            return reply::error(shard, down, settle, kind, manner).await;
+            return reply::error(shard, down, settle, kind, manner.closing(true)).await;
         }
     };
     settle.receipt.bytes_in = body.span.len() as u64;
     down.begin_request(body.used);
     let next = match asked {
-        Admitted::Local(local) => {
-            let name = local_name(shard, local, &incoming, down);
-            match name {
-                Some(local) => reply::local(shard, down, settle, local, manner).await,
-                None => reply::error(shard, down, settle, Kind::NoSuchModel, manner).await,
+        Asked::Model(route) => {
+            let served = match understand(shard, down, &mut settle, request, (route, body)) {
+                Ok(()) => attempt::attempts(shard, down, &mut settle, manner).await,
+                Err(kind) => Err(kind),
+            };
+            match served {
+                Ok(next) => next,
+                Err(kind) => reply::error(shard, down, settle, kind, manner).await,
             }
         }
-        Admitted::Model(route) => ask_model(shard, down, settle, &incoming, route, body).await,
+        Asked::Local(local) => reply::local(shard, down, settle, (local, head.path), manner).await,
+        Asked::Nothing => reply::error(shard, down, settle, Kind::NoSuchRoute, manner).await,
     };
     down.end_request();
     next
-}
-
-/// What an admitted request leads to.
-#[derive(Clone, Copy, Debug)]
-enum Admitted {
-    Model(Route),
-    Local(LocalRoute),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum LocalRoute {
-    Models(Option<usize>),
-    OneModel(Option<usize>),
-    Live,
-    Ready,
-    WrongMethod(&'static str),
 }
 
 /// Route and key: everything that can be refused before the body is read.
 fn admit<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &Down<H::Stream>,
-    incoming: &Incoming,
+    head: &RequestHead,
     settle: &mut Settle<H>,
-) -> Result<Admitted, Kind> {
-    let (head, data) = (&incoming.head, down.rx.data());
+) -> Result<Asked, Kind> {
+    let data = down.rx.data();
     if head.method == Method::Other {
         return Err(Kind::NotImplemented);
     }
@@ -155,23 +129,18 @@ fn admit<H: Host>(
         );
         settle.receipt.key = auth::admit(&shard.config.keys, presented)?;
     }
-    let key = settle.receipt.key;
-    Ok(match asked {
+    match asked {
         Asked::Model(route) => {
             settle.receipt.route = Some(route);
             request::check_media(head, data)?;
             if shard.is_full() {
                 return Err(Kind::Overloaded);
             }
-            Admitted::Model(route)
         }
-        Asked::Models => Admitted::Local(LocalRoute::Models(key)),
-        Asked::OneModel(_) => Admitted::Local(LocalRoute::OneModel(key)),
-        Asked::Live => Admitted::Local(LocalRoute::Live),
-        Asked::Ready => Admitted::Local(LocalRoute::Ready),
-        Asked::WrongMethod(allow) => Admitted::Local(LocalRoute::WrongMethod(allow)),
+        Asked::Local(_) => {}
         Asked::Nothing => return Err(Kind::NoSuchRoute),
-    })
+    }
+    Ok(asked)
 }
 
 /// Answers before the body was read: the connection goes on only when the body is there
@@ -180,18 +149,13 @@ async fn refuse_early<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     settle: Settle<H>,
-    incoming: &Incoming,
-    kind: Kind,
+    head: &RequestHead,
+    (kind, manner): (Kind, Manner),
 ) -> Next {
     // Who asks for what does not exist is not worth a connection: a scanner, or somebody
     // who takes the gateway for an open proxy.
-    let here =
-        request::body_is_here(&incoming.head, down.rx.len()).filter(|_| kind != Kind::NoSuchRoute);
-    let closes = incoming.manner.closes || here.is_none();
-    let manner = Manner {
-        closes,
-        ..incoming.manner
-    };
+    let here = request::body_is_here(head, down.rx.len()).filter(|_| kind != Kind::NoSuchRoute);
+    let manner = manner.closing(here.is_none());
     let next = reply::error(shard, down, settle, kind, manner).await;
     if let Some(used) = here {
         down.begin_request(used);
@@ -200,93 +164,44 @@ async fn refuse_early<H: Host>(
     next
 }
 
-/// Resolves what a local route names; `None` when the model is unknown or not allowed.
-fn local_name<'s, H: Host>(
-    shard: &'s Rc<Shard<H>>,
-    local: LocalRoute,
-    incoming: &Incoming,
-    down: &Down<H::Stream>,
-) -> Option<Local<'s>> {
-    Some(match local {
-        LocalRoute::Models(key) => Local::Models(key),
-        LocalRoute::Live => Local::Live,
-        LocalRoute::Ready => Local::Ready,
-        LocalRoute::WrongMethod(allow) => Local::WrongMethod(allow),
-        LocalRoute::OneModel(key) => {
-            let path = incoming.head.path.bytes(down.rx.data());
-            let name = path.strip_prefix(b"/v1/models/")?;
-            let listed = shard
-                .config
-                .listed()
-                .find(|model| model.name.as_bytes() == name)?;
-            reply::may_see(shard, key, &listed.name).then_some(Local::OneModel(&listed.name))?
-        }
-    })
-}
-
-/// What a body asks for.
-#[derive(Debug)]
-pub struct Wanted {
-    /// The route.
-    pub route: Route,
-    /// The body, understood; its spans count from the body's first byte.
-    pub ask: Ask,
-    /// Where the body is in `down.rx`.
-    pub body: Span,
-    /// The model's name as the client wrote it.
-    pub name: Box<str>,
-}
-
-async fn ask_model<H: Host>(
-    shard: &Rc<Shard<H>>,
-    down: &mut Down<H::Stream>,
-    mut settle: Settle<H>,
-    incoming: &Incoming,
-    route: Route,
-    body: Body,
-) -> Next {
-    let wanted = match understand(shard, down, &mut settle, route, body) {
-        Ok(wanted) => wanted,
-        Err(kind) => return reply::error(shard, down, settle, kind, incoming.manner).await,
-    };
-    if wanted.ask.stream {
-        settle.begin_stream();
-    }
-    match attempt::attempts(shard, down, &mut settle, incoming, &wanted).await {
-        Ok(next) => next,
-        Err(Kind::ClientGone) => Next::Close,
-        Err(kind) => reply::error(shard, down, settle, kind, incoming.manner).await,
-    }
-}
-
-/// Reads the body's routing keys and finds the model.
+/// Reads the body's routing keys and finds the model; `down.request` is then complete.
 fn understand<H: Host>(
     shard: &Rc<Shard<H>>,
-    down: &Down<H::Stream>,
+    down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    route: Route,
-    body: Body,
-) -> Result<Wanted, Kind> {
+    mut request: Box<Request>,
+    (route, body): (Route, Body),
+) -> Result<(), Kind> {
     let bytes = body.span.bytes(down.rx.data());
     let ask = ask(route, bytes)?;
     let mut scratch = shard.scratch.borrow_mut();
-    let name: Box<str> = ask.model(bytes, &mut scratch).ok_or(Kind::BadModel)?.into();
-    scratch.clear();
-    let found = shard.config.find(&name).ok_or(Kind::NoSuchModel)?;
+    let name = ask.model(bytes, &mut scratch).ok_or(Kind::BadModel)?;
+    let found = shard.config.find(name).ok_or(Kind::NoSuchModel)?;
     settle.receipt.model = Some(found.index);
     let key = settle
         .receipt
         .key
         .and_then(|index| shard.config.keys.get(index));
-    if key.is_some_and(|key| !auth::may_ask(key, &name)) {
+    if key.is_some_and(|key| !auth::may_ask(key, name)) {
         return Err(Kind::ModelForbidden);
     }
-    Ok(Wanted {
+    let is_forwarded = found.model.targets.iter().any(|t| t.model.is_none());
+    let forwarded = if is_forwarded { found.forwarded } else { "" };
+    if ask.stream {
+        settle.begin_stream();
+    }
+    request.wanted = Some(Wanted {
         route,
         ask,
         body: body.span,
-        name,
-    })
+        model: found.index,
+        forwarded: forwarded.into(),
+        plan: Plan::new(&found, shard.config.retry.attempts_max),
+        id: settle.receipt.id,
+    });
+    scratch.clear();
+    down.request = Some(request);
+    Ok(())
 }
 
 /// Sends what is in `down.tx` in the middle of an answer.

@@ -4,8 +4,9 @@
 //! - I1 While an exchange waits for its provider the client's side is read, so that its
 //!   going away is seen at once; what it sends ahead (pipelined requests) is kept, at most
 //!   [`AHEAD_MAX`] bytes plus one read.
-//! - I2 At rest no block is held.
+//! - I2 At rest no block is held, and nothing of a request.
 
+use super::request::Request;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::host::{Host, Link};
@@ -43,6 +44,8 @@ pub struct Down<L> {
     pub tx: TxBuf,
     /// The one timer of this connection.
     pub timer: Timer,
+    /// The request that a model is asked with, until nothing of it can be needed again.
+    pub request: Option<Box<Request>>,
     /// Bytes of `rx` that belong to the request being served.
     used: usize,
     is_gone: bool,
@@ -57,6 +60,7 @@ impl<L: Link> Down<L> {
             ahead: RxBuf::new(&shard.buffers),
             tx: TxBuf::new(&shard.buffers),
             timer: shard.deadlines.timer(),
+            request: None,
             used: 0,
             is_gone: false,
         }
@@ -137,9 +141,10 @@ impl<L: Link> Down<L> {
         self.used = used;
     }
 
-    /// The request's bytes are not needed any more: they are dropped, and what came ahead
+    /// The request is not needed any more: it and its bytes are dropped, and what came ahead
     /// takes their place. May be called again.
     pub fn end_request(&mut self) {
+        self.request = None;
         self.rx.consume(std::mem::take(&mut self.used));
         if !self.ahead.is_empty() {
             self.rx.put(self.ahead.data());

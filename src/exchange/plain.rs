@@ -17,7 +17,7 @@ use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    END_OF_HEAD, Framing, Known, LAST_CHUNK, Version, put_chunk, put_decimal_field, put_field,
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
 };
 
 /// Delivers `answer`, which has any status that a client may see.
@@ -29,46 +29,38 @@ pub async fn deliver<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
-    mut answer: Answer<H>,
+    answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
     // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
     // it is kept aside while the body takes the buffer over.
-    let mut head = TxBuf::new(&shard.buffers);
+    let mut parts = (TxBuf::new(&shard.buffers), Incoming::new(&answer.head));
+    let (head, body) = &mut parts;
     head.put(answer.rx.data().get(..answer.head.len).unwrap_or_default());
     answer.rx.consume(answer.head.len);
-    let mut body = Incoming::new(&answer.head);
     body.absorb(&mut answer.rx)?;
     while !body.is_done {
         if body.decoded > HOLD_MAX {
-            return pass_through(course, down, settle, step, (answer, head, body)).await;
+            return pass_through(course, down, settle, step, (answer, &mut parts)).await;
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        read_more(course, down, &mut answer, &mut body, idle).await?;
+        read_more(course, down, answer, body, idle).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
-    let is_substitute = judge(settle, &answer, head.unsent())?;
+    let is_substitute = judge(settle, answer, head.unsent())?;
     put_whole(
         course,
         down,
         settle,
         step,
-        (&answer, head.unsent()),
+        (answer, head.unsent()),
         is_substitute,
     );
-    drop(head);
-    let Answer {
-        lease,
-        rx,
-        is_reusable,
-        ..
-    } = answer;
-    drop(rx);
-    if is_reusable && !body.has_surplus {
-        lease.give_back();
-    } else {
-        drop(lease);
+    head.clear();
+    if answer.is_reusable && !body.has_surplus {
+        answer.lease.give_back();
     }
+    answer.discard();
     finish(course, down, settle, answer.head.status).await
 }
 
@@ -91,7 +83,7 @@ async fn finish<H: Host>(
     settle.receipt.first_content =
         is_answer.then(|| course.shard.host.now().since(settle.receipt.began));
     settle.done(status);
-    Ok(if course.incoming.manner.closes {
+    Ok(if course.manner.closes {
         Next::Linger
     } else {
         Next::KeepAlive
@@ -134,7 +126,7 @@ fn put_whole<H: Host>(
 ) {
     let tx = &mut down.tx;
     tx.reserve(1024 + answer.rx.len());
-    let manner = course.incoming.manner;
+    let manner = course.manner;
     put_answer_head(tx, course, settle, step, (answer, head), manner);
     if is_substitute {
         let mut page = TxBuf::new(&course.shard.buffers);
@@ -177,17 +169,17 @@ async fn pass_through<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
-    (mut answer, head, mut body): (Answer<H>, TxBuf, Incoming),
+    (answer, (head, body)): (&mut Answer<H>, &mut (TxBuf, Incoming)),
 ) -> Result<Next, Kind> {
     let shard = course.shard;
-    let is_http10 = course.incoming.head.version == Version::Http10;
+    let is_http10 = course.manner.is_http10;
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
-    let manner = course.incoming.manner.closing(is_open);
+    let manner = course.manner.closing(is_open);
     let tx = &mut down.tx;
-    put_answer_head(tx, course, settle, step, (&answer, head.unsent()), manner);
-    put_type(&mut down.tx, &answer, head.unsent());
-    drop(head);
+    put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
+    put_type(&mut down.tx, answer, head.unsent());
+    head.clear();
     let is_chunked = match answer.head.framing {
         Framing::Length(length) => {
             put_decimal_field(&mut down.tx, "content-length", length);
@@ -216,7 +208,7 @@ async fn pass_through<H: Host>(
             return Ok(Next::Close);
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        if let Err(kind) = read_more(course, down, &mut answer, &mut body, idle).await {
+        if let Err(kind) = read_more(course, down, answer, body, idle).await {
             settle.end_attempt(AttemptEnd::Cut);
             settle.fail(kind, answer.head.status);
             // In mid-body, and with a reset, so that nobody takes it for whole: a client that

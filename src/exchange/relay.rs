@@ -34,7 +34,7 @@ use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
 use crate::stats::receipt::AttemptEnd;
-use crate::wire::http1::{END_OF_HEAD, Known, LAST_CHUNK, Version, put_chunk};
+use crate::wire::http1::{END_OF_HEAD, Known, LAST_CHUNK, put_chunk};
 use crate::wire::sse::{Splitter, frame};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -103,12 +103,12 @@ pub async fn relay<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
-    mut answer: Answer<H>,
+    answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
     let before = settle.receipt.upstream;
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
-    let mut seen = begin(course, down, settle, step, &mut answer);
+    let mut seen = begin(course, down, settle, step, answer);
     let mut body = Incoming::new(&answer.head);
     body.absorb(&mut answer.rx)?;
     let mut is_committed = false;
@@ -119,7 +119,7 @@ pub async fn relay<H: Host>(
     );
     let fault = loop {
         let events = seen.events;
-        seen.digest(shard, &mut answer, &mut body, &mut down.tx);
+        seen.digest(shard, answer, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
@@ -133,8 +133,13 @@ pub async fn relay<H: Host>(
             break fault;
         }
         if seen.has_done || body.is_done {
-            match seen.end(&answer, &mut down.tx) {
-                Ok(()) => return finish(course, down, settle, (answer, body), &seen).await,
+            match seen.end(answer, &mut down.tx) {
+                Ok(()) => {
+                    let end = (answer.head.status, &seen);
+                    let finished = finish(course, down, settle, end).await;
+                    give_back(shard, answer, body);
+                    return finished;
+                }
                 Err(fault) => break fault,
             }
         }
@@ -147,13 +152,13 @@ pub async fn relay<H: Host>(
         if is_committed && seen.events != events {
             deadline = (shard.host.now() + idle, Kind::IdleTimeout);
         }
-        if let Err(fault) = read_more(course, down, &mut answer, &mut body, deadline).await {
+        if let Err(fault) = read_more(course, down, answer, &mut body, deadline).await {
             break fault;
         }
     };
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
-    drop(answer);
+    answer.discard();
     if !is_committed || fault == Kind::ClientGone {
         return Err(fault);
     }
@@ -179,10 +184,10 @@ fn begin<H: Host>(
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Seen {
-    let is_chunked = course.incoming.head.version == Version::Http11;
+    let is_chunked = !course.manner.is_http10;
     let tx = &mut down.tx;
     tx.reserve(2048);
-    let manner = course.incoming.manner.closing(!is_chunked);
+    let manner = course.manner.closing(!is_chunked);
     let data = answer.rx.data();
     put_answer_head(tx, course, settle, step, (answer, data), manner);
     tx.put(b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n");
@@ -202,9 +207,9 @@ fn begin<H: Host>(
         usage: None,
         events: 0,
         form: Form {
-            wants_usage: course.wanted.ask.wants_usage,
+            wants_usage: course.wants_usage,
             is_chunked,
-            is_single: course.wanted.ask.n.is_none_or(|n| n == 1),
+            is_single: course.is_single,
         },
         template: Template::new(),
     }
@@ -367,10 +372,8 @@ async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    (answer, body): (Answer<H>, Incoming),
-    seen: &Seen,
+    (status, seen): (u16, &Seen),
 ) -> Result<Next, Kind> {
-    let status = answer.head.status;
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     if seen.form.is_chunked {
@@ -378,10 +381,9 @@ async fn finish<H: Host>(
     }
     let pushed = push(course.shard, down).await;
     settle.end_attempt(AttemptEnd::Done);
-    give_back(course.shard, answer, body);
     pushed?;
     settle.done(status);
-    Ok(if seen.form.is_chunked && !course.incoming.manner.closes {
+    Ok(if seen.form.is_chunked && !course.manner.closes {
         Next::KeepAlive
     } else {
         Next::Linger
@@ -390,30 +392,30 @@ async fn finish<H: Host>(
 
 /// The connection is used again once its body has ended, which some providers are slow to
 /// do: that is waited for elsewhere, for [`TAIL_WAIT`] at the most.
-fn give_back<H: Host>(shard: &Rc<Shard<H>>, mut answer: Answer<H>, mut body: Incoming) {
+fn give_back<H: Host>(shard: &Rc<Shard<H>>, answer: &mut Answer<H>, mut body: Incoming) {
     if !answer.is_reusable || body.has_surplus {
         return;
     }
     if body.is_done {
         return answer.lease.give_back();
     }
+    let (mut lease, mut rx) = answer.detach();
     let timer = shard.deadlines.timer();
     timer.arm(shard.host.now() + TAIL_WAIT);
     guarded(shard, async move {
         while !body.is_done {
             let decoded = body.decoded;
-            body.passed(&mut answer.rx, decoded);
-            let Answer { lease, rx, .. } = &mut answer;
+            body.passed(&mut rx, decoded);
             let read = poll_fn(|cx| match timer.poll_fired(cx) {
                 Poll::Ready(()) => Poll::Ready(Ok(0)),
-                Poll::Pending => lease.poll_read(cx, rx),
+                Poll::Pending => lease.poll_read(cx, &mut rx),
             });
-            if !matches!(read.await, Ok(1..)) || body.absorb(&mut answer.rx).is_err() {
+            if !matches!(read.await, Ok(1..)) || body.absorb(&mut rx).is_err() {
                 return;
             }
         }
         if !body.has_surplus {
-            answer.lease.give_back();
+            lease.give_back();
         }
     });
 }
@@ -438,7 +440,7 @@ async fn cut<H: Host>(
     }
     settle.fail(fault, 200);
     push(course.shard, down).await?;
-    Ok(if seen.form.is_chunked && !course.incoming.manner.closes {
+    Ok(if seen.form.is_chunked && !course.manner.closes {
         Next::KeepAlive
     } else {
         Next::Linger

@@ -2,10 +2,11 @@
 
 use super::connection::Next;
 use super::down::{Down, Wait};
-use super::route::Asked;
+use super::route::{Asked, Local, MODEL_PATH};
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
+use crate::base::span::Span;
 use crate::dialect::openai::error::put_error_body;
 use crate::dialect::openai::models::{put_model, put_models};
 use crate::host::Host;
@@ -29,6 +30,13 @@ pub struct Manner {
 }
 
 impl Manner {
+    /// Of a reply to a head that was not understood: the last one of its connection.
+    pub const LAST: Self = Self {
+        closes: true,
+        is_head: false,
+        is_http10: false,
+    };
+
     /// The same, but the connection ends with it when `is_open`: nothing else tells where
     /// the body ends (RFC 9112, 6.3).
     #[must_use]
@@ -119,47 +127,73 @@ pub async fn send<H: Host>(
     }
 }
 
-/// Answers with the error `kind` and settles.
-pub async fn error<H: Host>(
+/// Answers with the error `kind` and settles, at once; the future only sends.
+pub fn error<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     mut settle: Settle<H>,
     kind: Kind,
     manner: Manner,
-) -> Next {
+) -> impl Future<Output = Next> {
     settle.fail(kind, kind.status());
-    if kind == Kind::ClientGone {
-        return Next::Close;
-    }
     down.tx.clear();
-    put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+    if kind != Kind::ClientGone {
+        put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+    }
     drop(settle);
-    send(shard, down, manner).await
+    async move {
+        if kind == Kind::ClientGone {
+            return Next::Close;
+        }
+        send(shard, down, manner).await
+    }
 }
 
-/// Answers a route that needs no provider.
-pub async fn local<H: Host>(
+/// Answers a route that needs no provider, for a request with this path; settles at once,
+/// the future only sends.
+pub fn local<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    settle: Settle<H>,
+    (asked, path): (Local, Span),
+    manner: Manner,
+) -> impl Future<Output = Next> {
+    put_local(shard, down, settle, (asked, path), manner);
+    send(shard, down, manner)
+}
+
+fn put_local<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     mut settle: Settle<H>,
-    asked: Local<'_>,
+    (asked, path): (Local, Span),
     manner: Manner,
-) -> Next {
-    let id = settle.receipt.id;
+) {
+    let (id, key) = (settle.receipt.id, settle.receipt.key);
     let config = &shard.config;
     let mut fault = None;
     let tx = &mut down.tx;
     match asked {
-        Local::Models(key) => put_reply(tx, shard, (200, id, manner), &[], |tx| {
+        Local::Models => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             let models = config
                 .listed()
                 .filter(|model| may_see(shard, key, &model.name));
             put_models(tx, models.map(|model| (model.name.as_str(), "shardgate")));
         }),
-        Local::OneModel(name) => {
-            put_reply(tx, shard, (200, id, manner), &[], |tx| {
-                put_model(tx, name, "shardgate");
-            });
+        Local::OneModel => {
+            let name = path.bytes(down.rx.data()).strip_prefix(MODEL_PATH);
+            let found = config
+                .listed()
+                .filter(|model| may_see(shard, key, &model.name))
+                .find(|model| Some(model.name.as_bytes()) == name);
+            if let Some(found) = found {
+                put_reply(tx, shard, (200, id, manner), &[], |tx| {
+                    put_model(tx, &found.name, "shardgate");
+                });
+            } else {
+                fault = Some(Kind::NoSuchModel);
+                put_error(tx, shard, Kind::NoSuchModel, id, manner);
+            }
         }
         Local::Live => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             tx.put(b"{\"status\":\"live\"}");
@@ -185,23 +219,6 @@ pub async fn local<H: Host>(
         Some(kind) => settle.fail(kind, kind.status()),
         None => settle.done(200),
     }
-    drop(settle);
-    send(shard, down, manner).await
-}
-
-/// What [`local`] answers.
-#[derive(Clone, Copy, Debug)]
-pub enum Local<'a> {
-    /// The models that the key at this index may ask for.
-    Models(Option<usize>),
-    /// One model, known and allowed.
-    OneModel(&'a str),
-    /// Whether the process lives.
-    Live,
-    /// Whether the process takes requests.
-    Ready,
-    /// Another method is needed.
-    WrongMethod(&'static str),
 }
 
 /// Whether the key at index `key` may ask for `model`; without keys everybody may.
@@ -213,6 +230,7 @@ pub fn may_see<H: Host>(shard: &Shard<H>, key: Option<usize>, model: &str) -> bo
 }
 
 /// Whether a route needs a key.
-pub fn needs_key(asked: Asked<'_>) -> bool {
-    matches!(asked, Asked::Model(_) | Asked::Models | Asked::OneModel(_))
+pub fn needs_key(asked: Asked) -> bool {
+    use Local::{Models, OneModel};
+    matches!(asked, Asked::Model(_) | Asked::Local(Models | OneModel))
 }

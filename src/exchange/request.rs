@@ -16,8 +16,11 @@ use crate::base::bufpool::BLOCK;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
+use crate::dialect::openai::ask::{Ask, Route};
 use crate::host::Host;
+use crate::policy::plan::Plan;
 use crate::shard::Shard;
+use crate::stats::receipt::RequestId;
 use crate::wire::http1::{Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader};
 use std::rc::Rc;
 use std::time::Duration;
@@ -31,6 +34,37 @@ pub enum Broken {
     Refused(Kind),
 }
 
+/// A request: what is known of it beside its bytes.
+///
+/// It lives on the heap, since a connection outlives it by far: the place that it would
+/// take in a task is taken from every stream that waits for its next event.
+#[derive(Debug)]
+pub struct Request {
+    /// Its head; the spans point into `down.rx`.
+    pub head: RequestHead,
+    /// What it asks a model for, once its body was understood.
+    pub wanted: Option<Wanted>,
+}
+
+/// What a body asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The route.
+    pub route: Route,
+    /// The body, understood; its spans count from the body's first byte.
+    pub ask: Ask,
+    /// Where the body is in `down.rx`.
+    pub body: Span,
+    /// Index of the model in the configuration.
+    pub model: usize,
+    /// What targets without a name of their own call the model; empty when all have one.
+    pub forwarded: Box<str>,
+    /// The targets that are left to try.
+    pub plan: Plan,
+    /// The exchange's name.
+    pub id: RequestId,
+}
+
 /// A body that was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Body {
@@ -40,7 +74,7 @@ pub struct Body {
     pub used: usize,
 }
 
-/// Reads the next head; gives it with the time of its first byte.
+/// Reads the next request's head; gives it with the time of its first byte.
 ///
 /// # Errors
 /// [`Broken`].
@@ -48,7 +82,7 @@ pub async fn read_head<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     is_first: bool,
-) -> Result<(RequestHead, Instant), Broken> {
+) -> Result<(Box<Request>, Instant), Broken> {
     let limits = &shard.config.limits;
     let timeouts = &shard.config.timeouts;
     let mut reader = RequestReader::new(HeadLimits {
@@ -73,7 +107,10 @@ pub async fn read_head<H: Host>(
                 now
             });
             match reader.push(down.rx.data()) {
-                Ok(Some(head)) => return Ok((head, began)),
+                Ok(Some(head)) => {
+                    let request = Request { head, wanted: None };
+                    return Ok((Box::new(request), began));
+                }
                 Ok(None) => {}
                 Err(error) => return Err(Broken::Refused(error.kind())),
             }

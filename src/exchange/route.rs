@@ -5,43 +5,53 @@ use crate::wire::http1::Method;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked<'p> {
+pub enum Asked {
     /// A model, through one of the dialect's routes.
     Model(Route),
+    /// Something that the gateway answers itself.
+    Local(Local),
+    /// No such path.
+    Nothing,
+}
+
+/// What the gateway answers itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local {
     /// The list of models.
     Models,
-    /// One model by name.
-    OneModel(&'p [u8]),
+    /// One model by name: what follows [`MODEL_PATH`].
+    OneModel,
     /// Whether the process lives.
     Live,
     /// Whether the process takes requests.
     Ready,
     /// The path exists, with these methods.
     WrongMethod(&'static str),
-    /// No such path.
-    Nothing,
 }
+
+/// The path of one model, up to its name.
+pub const MODEL_PATH: &[u8] = b"/v1/models/";
 
 /// The route that `method` and `path` name. Paths are compared as they came: no decoding,
 /// no dot segments, so there is no second spelling of a route.
-pub fn route(method: Method, path: &[u8]) -> Asked<'_> {
+pub fn route(method: Method, path: &[u8]) -> Asked {
     let asked = match path {
         b"/v1/chat/completions" => Asked::Model(Route::Chat),
         b"/v1/completions" => Asked::Model(Route::Completions),
         b"/v1/embeddings" => Asked::Model(Route::Embeddings),
-        b"/v1/models" => Asked::Models,
-        b"/livez" => Asked::Live,
-        b"/readyz" => Asked::Ready,
-        _ => match path.strip_prefix(b"/v1/models/") {
-            Some(name) if !name.is_empty() => Asked::OneModel(name),
+        b"/v1/models" => Asked::Local(Local::Models),
+        b"/livez" => Asked::Local(Local::Live),
+        b"/readyz" => Asked::Local(Local::Ready),
+        _ => match path.strip_prefix(MODEL_PATH) {
+            Some([_, ..]) => Asked::Local(Local::OneModel),
             _ => return Asked::Nothing,
         },
     };
     match (asked, method) {
         (Asked::Model(_), Method::Post) => asked,
-        (Asked::Model(_), _) => Asked::WrongMethod("POST"),
+        (Asked::Model(_), _) => Asked::Local(Local::WrongMethod("POST")),
         (_, Method::Get | Method::Head) => asked,
-        _ => Asked::WrongMethod("GET, HEAD"),
+        _ => Asked::Local(Local::WrongMethod("GET, HEAD")),
     }
 }
 
@@ -67,15 +77,15 @@ mod tests {
         );
         assert_eq!(
             route(Method::Get, b"/v1/chat/completions"),
-            Asked::WrongMethod("POST")
+            Asked::Local(Local::WrongMethod("POST"))
         );
         assert_eq!(
             route(Method::Get, b"/v1/models/a/b"),
-            Asked::OneModel(b"a/b")
+            Asked::Local(Local::OneModel)
         );
         assert_eq!(
             route(Method::Post, b"/livez"),
-            Asked::WrongMethod("GET, HEAD")
+            Asked::Local(Local::WrongMethod("GET, HEAD"))
         );
         for path in [
             "/",

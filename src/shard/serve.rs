@@ -38,8 +38,12 @@ fn is_shortage(error: &std::io::Error) -> bool {
 }
 
 /// Runs `task` on the shard; a panic in it is counted and goes no further.
+///
+/// The task is boxed here: awaited as it is, it would be stored twice, as what the block
+/// below captures and as what it awaits.
 pub fn guarded<H: Host>(shard: &Rc<Shard<H>>, task: impl Future<Output = ()> + 'static) {
     let mine = Rc::clone(shard);
+    let task = Box::pin(task);
     shard.host.spawn(async move {
         if AssertUnwindSafe(task).catch_unwind().await.is_err() {
             mine.counters.borrow_mut().panics += 1;
@@ -59,10 +63,9 @@ pub fn accepted<H: Host>(shard: &Rc<Shard<H>>, link: H::Stream) {
     counters.connections_open += 1;
     drop(counters);
     let mine = Rc::clone(shard);
+    let task = Box::pin(connection(Rc::clone(shard), link)); // as in `guarded`
     shard.host.spawn(async move {
-        let served = AssertUnwindSafe(connection(Rc::clone(&mine), link))
-            .catch_unwind()
-            .await;
+        let served = AssertUnwindSafe(task).catch_unwind().await;
         let mut counters = mine.counters.borrow_mut();
         counters.connections_open -= 1;
         if served.is_err() {
