@@ -136,10 +136,6 @@ impl Link for Mem {
     }
 
     fn finish(&mut self) {}
-
-    fn peer(&self) -> Option<SocketAddr> {
-        Some(PROVIDER)
-    }
 }
 
 #[derive(Debug)]

@@ -106,9 +106,6 @@ impl<L: Link> Link for Mined<L> {
     fn reset(&mut self) {
         self.0.reset();
     }
-    fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer()
-    }
 }
 
 fn holds(bytes: &[u8], what: &[u8]) -> bool {

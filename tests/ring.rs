@@ -327,8 +327,6 @@ fn a_half_closed_link_still_reads() {
     on_ring(|host, pool| async move {
         let (listener, at) = listen(&host);
         let (mut near, mut far) = pair(&host, &listener, at).await;
-        assert_eq!(near.peer(), Some(at));
-        assert!(far.peer().is_some());
         let (mut rx, mut tx) = (RxBuf::new(&pool), TxBuf::new(&pool));
         tx.put(b"question");
         flush(&mut near, &mut tx).await.unwrap();

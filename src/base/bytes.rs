@@ -68,11 +68,18 @@ impl Held {
 
     /// Makes room for `room` more bytes behind the data, moving it if that is enough and
     /// into a larger block if not.
+    #[inline]
     fn make_room(&mut self, room: usize, first: usize) {
-        let (len, size) = (self.len(), self.block.as_ref().map_or(0, Block::size));
-        if size - self.end >= room && size > 0 {
-            return;
+        let size = self.block.as_ref().map_or(0, Block::size);
+        if size - self.end < room || size == 0 {
+            self.move_for_room(room, first);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_for_room(&mut self, room: usize, first: usize) {
+        let (len, size) = (self.len(), self.block.as_ref().map_or(0, Block::size));
         if size >= len + room
             && let Some(block) = &mut self.block
         {

@@ -29,7 +29,7 @@ use crate::dialect::openai::Usage;
 use crate::dialect::openai::chunk::look;
 use crate::dialect::openai::error::put_error_event;
 use crate::dialect::openai::template::Template;
-use crate::host::{Host, Link};
+use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
@@ -145,7 +145,7 @@ pub async fn relay<H: Host>(
         }
         if is_committed
             && !down.tx.is_empty()
-            && let Err(gone) = push_now(shard, down).await
+            && let Err(gone) = push(shard, down).await
         {
             break gone;
         }
@@ -163,17 +163,6 @@ pub async fn relay<H: Host>(
         return Err(fault);
     }
     cut(course, down, settle, &seen, fault).await
-}
-
-/// Sends what is in `down.tx`. A client that takes it at once, as nearly all do, costs neither
-/// a look at the clock nor a timer; another, or one that is gone, is waited for by [`push`].
-async fn push_now<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
-    let Down { link, tx, .. } = &mut *down;
-    let flushed = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await;
-    match flushed {
-        Poll::Ready(Ok(())) => Ok(()),
-        _ => push(shard, down).await,
-    }
 }
 
 /// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.

@@ -95,9 +95,6 @@ pub trait Link: fmt::Debug + 'static {
     fn reset(&mut self) {
         self.finish();
     }
-
-    /// Who is at the other end.
-    fn peer(&self) -> Option<SocketAddr>;
 }
 
 /// [`Link::poll_read`] as a future.

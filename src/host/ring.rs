@@ -228,7 +228,6 @@ impl Drop for Listener {
 pub struct Socket {
     shared: Rc<Shared>,
     fd: Rc<OwnedFd>,
-    peer: Option<SocketAddr>,
     receiving: Option<Key>,
     sending: Option<(Key, usize)>,
     /// The last receive took all that there was.
@@ -283,9 +282,7 @@ impl Host for Ring {
 
     async fn accept(&self, on: &Listener) -> io::Result<Socket> {
         let fd = poll_fn(|cx| on.poll_accept(cx)).await?;
-        let peer = rustix::net::getpeername(&fd).ok().flatten();
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        Ok(Socket::new(&self.0, Rc::new(fd), peer))
+        Ok(Socket::new(&self.0, Rc::new(fd)))
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<Socket> {
@@ -297,7 +294,7 @@ impl Host for Ring {
         let guard = Connecting(&self.0, key);
         poll_fn(|cx| self.0.ask(|ring| ring.poll(key, cx.waker()))).await?;
         drop(guard);
-        Ok(Socket::new(&self.0, fd, Some(to)))
+        Ok(Socket::new(&self.0, fd))
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -342,11 +339,10 @@ impl Drop for Connecting<'_> {
 }
 
 impl Socket {
-    fn new(shared: &Rc<Shared>, fd: Rc<OwnedFd>, peer: Option<SocketAddr>) -> Self {
+    fn new(shared: &Rc<Shared>, fd: Rc<OwnedFd>) -> Self {
         Self {
             shared: Rc::clone(shared),
             fd,
-            peer,
             receiving: None,
             sending: None,
             drained: false,
@@ -448,10 +444,6 @@ impl Link for Socket {
     fn reset(&mut self) {
         // A socket that is gone already needs no reset, so its error says nothing.
         if sockopt::set_socket_linger(&*self.fd, Some(Duration::ZERO)).is_err() {}
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.peer
     }
 }
 

@@ -108,8 +108,4 @@ impl Link for Tcp {
             self.finish();
         }
     }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        self.0.peer_addr().ok()
-    }
 }

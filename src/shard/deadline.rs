@@ -11,8 +11,8 @@
 //! costs a store: no heap operation, no system call, no allocation.
 //!
 //! Invariants
-//! - I1 A timer never fires before its deadline, and at most [`GRAIN`] plus the host's
-//!   resolution after it.
+//! - I1 A timer never fires before its deadline, and at most its grain plus the host's
+//!   resolution after it: [`GRAIN`], or a 64th of how far ahead it was, up to [`COARSE_MAX`].
 //! - I2 A slot is reused only under a new generation, so a stale entry fires nobody.
 
 use crate::base::time::Instant;
@@ -25,6 +25,10 @@ use std::time::Duration;
 
 /// Deadlines are rounded up to this, so that neighbours fire together.
 pub const GRAIN: Duration = Duration::from_millis(4);
+
+/// Deadlines that are far ahead are rounded up to at most this: thousands of silent streams
+/// then wake their shard a few times a second, not hundreds of times.
+pub const COARSE_MAX: Duration = Duration::from_nanos(1 << 28);
 
 #[derive(Debug)]
 struct Slot {
@@ -45,6 +49,8 @@ struct State {
     asleep_until: Option<Instant>,
     ticker: Option<Waker>,
     generations: u64,
+    /// When `fire` was called last.
+    now: Instant,
 }
 
 /// The deadlines of a shard; clones share them.
@@ -95,6 +101,7 @@ impl Deadlines {
     pub fn fire(&self, now: Instant) -> Instant {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
+        state.now = now;
         while let Some(&Reverse((due, index, generation))) = state.heap.peek() {
             if due > now {
                 return due;
@@ -151,14 +158,9 @@ pub struct Timer {
 impl Timer {
     /// Sets the deadline, replacing the one before; [`Instant::FAR`] means none.
     pub fn arm(&self, at: Instant) {
-        let grain = u64::try_from(GRAIN.as_nanos()).unwrap_or(1);
-        let at = if at == Instant::FAR {
-            at
-        } else {
-            Instant::from_nanos(at.as_nanos().div_ceil(grain).saturating_mul(grain))
-        };
         let mut state = self.all.0.borrow_mut();
         let state = &mut *state;
+        let at = rounded(at, state.now);
         let Some(slot) = state.slots.get_mut(self.index) else {
             return;
         };
@@ -192,6 +194,22 @@ impl Timer {
         }
         Poll::Pending
     }
+}
+
+/// A deadline at the grain that suits its distance from `now`.
+fn rounded(at: Instant, now: Instant) -> Instant {
+    if at == Instant::FAR {
+        return at;
+    }
+    let distance = u64::try_from(at.since(now).as_nanos()).unwrap_or(u64::MAX);
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(1);
+    let coarse = (distance / 64 + 1).next_power_of_two() / 2;
+    let grain = if coarse < 2 * nanos(GRAIN) {
+        nanos(GRAIN)
+    } else {
+        coarse.min(nanos(COARSE_MAX))
+    };
+    Instant::from_nanos(at.as_nanos().div_ceil(grain).saturating_mul(grain))
 }
 
 impl Drop for Timer {
@@ -247,6 +265,23 @@ mod tests {
         assert!(all.poll_earlier(&mut cx, at(1000)).is_pending());
         timer.arm(at(500));
         assert!(all.poll_earlier(&mut cx, at(1000)).is_ready());
+    }
+
+    /// Goal: I1, the grains. Method: from 1 ms to a day ahead.
+    #[test]
+    fn a_deadline_is_rounded_by_its_distance() {
+        let now = at(123_457);
+        for ahead in [1, 4, 200, 300, 1_000, 10_000, 60_000, 86_400_000] {
+            let exact = at(123_457 + ahead);
+            let late = rounded(exact, now).since(exact);
+            let most = Duration::from_millis(ahead / 64).clamp(GRAIN, COARSE_MAX);
+            assert!(
+                rounded(exact, now) >= exact && late < most,
+                "{ahead}: {late:?}"
+            );
+        }
+        assert_eq!(rounded(Instant::FAR, now), Instant::FAR);
+        assert_eq!(rounded(at(122_000), now), at(122_000)); // past, and a multiple of GRAIN
     }
 
     /// Goal: I2. Method: drop an armed timer, make another in its slot.

@@ -70,8 +70,6 @@ pub(crate) struct Conn {
     pipes: [Pipe; 2],
     /// The end that connected and the end that accepted.
     pub(crate) ends: [End; 2],
-    /// Their addresses.
-    pub(crate) addrs: [SocketAddr; 2],
     /// The network itself reset it.
     pub(crate) was_hit: bool,
 }
@@ -209,7 +207,7 @@ impl World {
             self.sleep(Duration::from_nanos(self.latency())).await;
             return Err(io::ErrorKind::ConnectionRefused.into());
         };
-        let (near, far) = self.pair(to);
+        let (near, far) = self.pair();
         let waker = {
             let mut queue = queue.borrow_mut();
             queue.links.push_back(far);
@@ -220,11 +218,10 @@ impl World {
         Ok(near)
     }
 
-    fn pair(&self, to: SocketAddr) -> (SimLink, SimLink) {
+    fn pair(&self) -> (SimLink, SimLink) {
         let (faults, rng) = (self.faults(), self.rng());
         let mut net = self.net().borrow_mut();
         let conn = net.conns.len();
-        let from = SocketAddr::from(([127, 0, 0, 1], net.fresh_port()));
         let pipe = || {
             let (least, most) = (faults.buffer.0 as u64, faults.buffer.1 as u64);
             let cap = usize::try_from(rng.range(least, most)).unwrap();
@@ -248,7 +245,6 @@ impl World {
         net.conns.push(Conn {
             pipes,
             ends,
-            addrs: [from, to],
             was_hit: false,
         });
         let link = |end| SimLink {
@@ -493,10 +489,6 @@ impl Link for SimLink {
             self.world
                 .send_event(&mut net, end, conn, Event::Fin { conn, from: end });
         }
-    }
-
-    fn peer(&self) -> Option<SocketAddr> {
-        Some(self.world.net().borrow().conns[self.conn].addrs[1 - self.end])
     }
 }
 
