@@ -8,6 +8,7 @@
 //!   ends     quiet    everything ends by itself; then nothing is in flight, no block is lent
 //!            sunk     all tasks are dropped at some moment; then the same
 //!            ring     the same, and the ring goes at once, with its operations in flight
+//!            executor it ends under its tasks, which it leaks, ring and all (a test of its own)
 //! ```
 //!
 //! `cargo test --test ring_seeds` runs [`SEEDS`] of them. A seed that fails prints itself, and
@@ -35,6 +36,8 @@ use rng::Rng;
 use shardgate::host::ring::Ring;
 use shardgate::host::{clock, launch};
 use std::ops::Range;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 use world::{ALL, DEEDS, Patience, World};
@@ -63,6 +66,16 @@ enum End {
     Quiet,
     Sunk,
     Ring,
+}
+
+#[expect(
+    clippy::disallowed_types,
+    reason = "tests count the process' descriptors, one at a time"
+)]
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> impl Drop {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn descriptors() -> usize {
@@ -167,6 +180,7 @@ fn deeds_line(deeds: &[u64; DEEDS]) -> String {
 /// them together must have met every kind of fault.
 #[test]
 fn whatever_is_dropped_bytes_are_right_and_nothing_stays() {
+    let alone = alone();
     raise_descriptors();
     let began = clock::now();
     let one = setting("RING_SEED");
@@ -218,4 +232,37 @@ fn whatever_is_dropped_bytes_are_right_and_nothing_stays() {
         .filter(|(_, times)| *times == 0)
         .collect();
     assert!(one.is_some() || missed.is_empty(), "never met: {missed:?}");
+    drop(alone);
+}
+
+/// Goal: an executor may end under tasks that wait, and harms nobody. Method: executors end at
+/// some moment of a world; glommio leaks the tasks, and with them rings whose operations go
+/// on. Worlds that live after them, on the same heap, keep the law.
+#[test]
+fn an_executor_that_goes_leaves_the_others_alone() {
+    let alone = alone();
+    raise_descriptors();
+    for seed in 0..8 {
+        let main = async move || {
+            let rng = Rng::new(seed);
+            let world = World::new(Ring::start().unwrap());
+            for _ in 0..4 {
+                actors::start(&world, &rng);
+            }
+            world
+                .pause(Duration::from_micros(rng.range(0, 20_000)))
+                .await;
+            let (faults, _) = world.report();
+            assert!(faults.is_empty(), "{faults:?}");
+            world.over.store(true, Ordering::SeqCst);
+        };
+        launch::start("orphan", None, main).unwrap().join().unwrap();
+        run(seed..seed + 1, |seed, (faults, _)| {
+            assert!(
+                faults.is_empty(),
+                "seed {seed} after one that went: {faults:?}"
+            );
+        });
+    }
+    drop(alone);
 }
