@@ -40,7 +40,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
-use world::{ALL, DEEDS, Patience, World};
+use world::{ALL, DEEDS, PEERS, Patience, World};
 
 /// Seeds that every test run takes.
 const SEEDS: u64 = 48;
@@ -257,6 +257,11 @@ fn an_executor_that_goes_leaves_the_others_alone() {
             world.over.store(true, Ordering::SeqCst);
         };
         launch::start("orphan", None, main).unwrap().join().unwrap();
+        // Their peers close descriptors of their own.
+        let patience = Patience::new(HANGING);
+        while PEERS.load(Ordering::SeqCst) > 0 && !patience.is_over() {
+            std::thread::yield_now();
+        }
         run(seed..seed + 1, |seed, (faults, _)| {
             assert!(
                 faults.is_empty(),

@@ -40,14 +40,34 @@ pub(crate) fn accept(on: &TcpListener, plan: &Plan, over: &Arc<AtomicBool>) -> R
         }
         wait(on, PollFlags::IN);
     };
-    let mut said = [0; HELLO];
-    let timeout = stream.set_read_timeout(Some(STUCK_MAX));
-    let read = timeout.and_then(|()| stream.read_exact(&mut said));
-    let played = match read {
-        Ok(()) => greeted(&said).and_then(|_| play(&stream, plan, over)),
-        Err(error) => Err(format!("hello: {error}")),
-    };
+    let played = hear(&mut stream, over).and_then(|()| play(&stream, plan, over));
     judge(played, plan)
+}
+
+/// Reads the hello.
+fn hear(stream: &mut TcpStream, over: &AtomicBool) -> Result<(), String> {
+    let patience = Patience::new(STUCK_MAX);
+    let mut said = [0; HELLO];
+    stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(Some(NAP)))
+        .map_err(|e| e.to_string())?;
+    loop {
+        match stream.peek(&mut said) {
+            Ok(HELLO) => break,
+            Ok(0) => return Err("the end before the hello".to_owned()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(format!("hello: {error}")),
+        }
+        if over.load(Ordering::SeqCst) || patience.is_over() {
+            return Err("no hello".to_owned());
+        }
+    }
+    stream
+        .read_exact(&mut said)
+        .map_err(|error| error.to_string())?;
+    greeted(&said).map(drop)
 }
 
 /// On a connection that one side breaks, only wrong bytes are a fault.

@@ -22,7 +22,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub(crate) const STUCK_MAX: Duration = Duration::from_secs(30);
 
 /// Longest that the kernel may take to end what was in flight when its owners went.
 pub(crate) const REST_MAX: Duration = Duration::from_secs(5);
+
+/// Raw peers that run, those of worlds that nobody waits for included.
+pub(crate) static PEERS: AtomicUsize = AtomicUsize::new(0);
 
 /// What happened in worlds, counted, so that a hunt that meets nothing is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +193,13 @@ impl World {
 
     /// Runs `peer` on a thread of its own.
     pub(crate) fn thread(&self, peer: impl FnOnce() -> Raw + Send + 'static) {
-        self.book.peers.borrow_mut().push(std::thread::spawn(peer));
+        PEERS.fetch_add(1, Ordering::SeqCst);
+        let run = move || {
+            let said = peer();
+            PEERS.fetch_sub(1, Ordering::SeqCst);
+            said
+        };
+        self.book.peers.borrow_mut().push(std::thread::spawn(run));
     }
 
     pub(crate) async fn pause(&self, time: Duration) {
