@@ -25,12 +25,13 @@ use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
 use crate::config::model::Found;
+use crate::dialect::openai::{PIECES_MAX, Pieces};
 use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -38,8 +39,11 @@ use std::task::Poll;
 /// Interim answers (1xx) that are skipped before a provider counts as broken.
 const INTERIM_MAX: usize = 16;
 
-/// Bytes of a request that are handed to the kernel at once.
+/// Bytes of a request that are copied for the kernel at once.
 const SEND_ROUND: usize = 64 << 10;
+
+/// Length of a body from which on it is not copied behind its head but sent from where it is.
+const GATHER_MIN: usize = 4 << 10;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
@@ -77,6 +81,10 @@ impl<H: Host> Lease<H> {
             Some(link) => link.poll_read(cx, rx),
             None => Poll::Ready(Ok(0)),
         }
+    }
+
+    fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
+        self.link.as_mut().map_or(0, |link| link.try_send(parts))
     }
 
     fn poll_flush(
@@ -476,7 +484,7 @@ async fn send<H: Host>(
     down.timer.arm(first_token(course, step, shard.host.now()));
     let mut done = 0;
     loop {
-        let filled = fill(course, down, step, &mut tx, done);
+        let filled = fill(course, down, step, lease, &mut tx, done);
         if tx.is_empty() {
             return Ok(true);
         }
@@ -497,13 +505,15 @@ async fn send<H: Host>(
 }
 
 /// Puts the next round of the request into `tx`, behind the first `done` bytes of its body
-/// (with the head before them when nothing was sent); gives the new `done`.
+/// (with the head before them when nothing was sent); gives the new `done`. Of a large body
+/// the kernel gets what it takes at once straight from where it arrived.
 fn fill<H: Host>(
     course: &Course<'_, H>,
     down: &Down<H::Stream>,
     step: &Step<'_>,
+    lease: &mut Lease<H>,
     tx: &mut TxBuf,
-    done: usize,
+    mut done: usize,
 ) -> usize {
     let request = down.request.as_deref();
     let wanted = request.and_then(|request| request.wanted.as_ref());
@@ -521,7 +531,8 @@ fn fill<H: Host>(
     let body = ask.pieces(wanted.body.bytes(data), Some(model), asks_usage);
     let all = body.len();
     if done == 0 {
-        tx.reserve(1024 + all.min(SEND_ROUND));
+        let is_large = all >= GATHER_MIN;
+        tx.reserve(1024 + if is_large { 0 } else { all });
         let out = Outgoing {
             head: &request.head,
             data,
@@ -533,6 +544,9 @@ fn fill<H: Host>(
         };
         put_head(tx, &upstream.template, &out);
     }
+    if all - done >= GATHER_MIN {
+        done += gather(lease, tx, &body, done);
+    }
     let end = all.min(done + SEND_ROUND);
     let mut at = 0;
     for piece in body.iter() {
@@ -542,6 +556,28 @@ fn fill<H: Host>(
         at += piece.len();
     }
     end
+}
+
+/// Sends what is in `tx` and the body behind its first `done` bytes in one call, as far as the
+/// kernel takes them; gives how much of the body went, and leaves in `tx` what did not of it.
+fn gather<H: Host>(lease: &mut Lease<H>, tx: &mut TxBuf, body: &Pieces<'_>, done: usize) -> usize {
+    let before = tx.len();
+    let mut parts = [IoSlice::new(&[]); 1 + PIECES_MAX];
+    let mut at = 0;
+    let rest = body.iter().map(|piece| {
+        let from = done.saturating_sub(at).min(piece.len());
+        at += piece.len();
+        piece.get(from..).unwrap_or_default()
+    });
+    for (part, bytes) in parts
+        .iter_mut()
+        .zip(std::iter::once(tx.unsent()).chain(rest))
+    {
+        *part = IoSlice::new(bytes);
+    }
+    let sent = lease.try_send(&parts);
+    tx.sent(sent.min(before));
+    sent.saturating_sub(before)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
@@ -86,6 +86,14 @@ pub trait Link: fmt::Debug + 'static {
     /// # Errors
     /// What the kernel says, e.g. broken pipe. The link is then unusable.
     fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>>;
+
+    /// Sends what the kernel takes of `parts` at once, without a copy of our own; gives how
+    /// many bytes it took. None when it has no room, when the connection is broken (the
+    /// next [`Link::poll_flush`] tells), or when this host cannot do it. Nothing may be on
+    /// its way: the last `poll_flush` was ready.
+    fn try_send(&mut self, _parts: &[IoSlice<'_>]) -> usize {
+        0
+    }
 
     /// Sends FIN: nothing more will be written. Reading goes on.
     fn finish(&mut self);

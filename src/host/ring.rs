@@ -36,10 +36,13 @@ use crate::base::time::Instant;
 use crate::sys::ring::{self as sys, Key, Landed};
 use pump::Pump;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
+    sockopt,
+};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -431,6 +434,15 @@ impl Link for Socket {
                 self.sending = Some((key, end - start));
             }
         }
+    }
+
+    fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
+        if self.sending.is_some() {
+            return 0;
+        }
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let mut none = SendAncillaryBuffer::default();
+        rustix::net::sendmsg(&*self.fd, parts, &mut none, flags).unwrap_or(0)
     }
 
     fn finish(&mut self) {

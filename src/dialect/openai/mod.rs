@@ -19,5 +19,5 @@ mod pieces;
 pub mod template;
 mod usage;
 
-pub use pieces::Pieces;
+pub use pieces::{PIECES_MAX, Pieces};
 pub use usage::{TOKENS_MAX, Usage};

@@ -2,7 +2,7 @@
 
 /// The most slices a body is cut into: three that pass, one for the model's name, two for
 /// `stream_options`.
-const PIECES_MAX: usize = 6;
+pub const PIECES_MAX: usize = 6;
 
 /// Slices whose concatenation is the upstream body.
 #[derive(Clone, Copy, Debug)]
