@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -144,6 +145,7 @@ struct Book {
     deeds: RefCell<[u64; DEEDS]>,
     crew: RefCell<Vec<Rc<Berth>>>,
     peers: RefCell<Vec<JoinHandle<Raw>>>,
+    kept: RefCell<Vec<OwnedFd>>,
 }
 
 /// What a peer on a thread of its own has to say: bytes that were right, or what was wrong.
@@ -189,6 +191,11 @@ impl World {
         let polled = Rc::clone(&berth);
         self.host.spawn(poll_fn(move |cx| polled.poll(cx)));
         berth
+    }
+
+    /// Keeps `fd` open until the world has come to rest.
+    pub(crate) fn keep(&self, fd: OwnedFd) {
+        self.book.kept.borrow_mut().push(fd);
     }
 
     /// Runs `peer` on a thread of its own.
