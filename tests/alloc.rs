@@ -61,7 +61,7 @@ const STREAM_MAX: u64 = 3;
 const TASK_MAX: usize = 1856;
 
 /// Events before the counting begins, and events that are counted.
-const WARM: usize = 300;
+const WARM: usize = 2000;
 const COUNTED: usize = 1000;
 
 thread_local! {

@@ -25,6 +25,8 @@ use crate::policy::plan::Step;
 use crate::wire::http1::{
     Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_status_line,
 };
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 /// Bytes of a plain answer that are held until it is whole; beyond, it is passed on as it
@@ -163,6 +165,22 @@ pub async fn read_more<H: Host>(
             Wait::Gone => return Err(Kind::ClientGone),
             Wait::Late => return Err(course.late(late)),
         }
+    }
+}
+
+/// Reads what has arrived already, without waiting; whether there was anything. An end is left
+/// to [`read_more`].
+///
+/// # Errors
+/// What arrived breaks the framing.
+pub async fn read_here<H: Host>(answer: &mut Answer<H>, body: &mut Incoming) -> Result<bool, Kind> {
+    let Answer { lease, rx, .. } = answer;
+    if body.is_broken {
+        return Ok(false);
+    }
+    match poll_fn(|cx| Poll::Ready(lease.poll_read(cx, rx))).await {
+        Poll::Ready(Ok(1..)) => body.absorb(rx).map(|_| true),
+        _ => Ok(false),
     }
 }
 

@@ -18,14 +18,13 @@
 use super::connection::Next;
 use super::down::{Down, Wait};
 use super::reply::Manner;
+use super::sending::send;
 use super::settle::Settle;
-use super::upstream::{Outgoing, put_head};
 use super::{plain, relay};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
 use crate::config::model::Found;
-use crate::dialect::openai::{PIECES_MAX, Pieces};
 use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
@@ -39,15 +38,9 @@ use std::task::Poll;
 /// Interim answers (1xx) that are skipped before a provider counts as broken.
 const INTERIM_MAX: usize = 16;
 
-/// Bytes of a request that are copied for the kernel at once.
-const SEND_ROUND: usize = 64 << 10;
-
-/// Length of a body from which on it is not copied behind its head but sent from where it is.
-const GATHER_MIN: usize = 4 << 10;
-
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
-const AS_ASKED: &str = "";
+pub const AS_ASKED: &str = "";
 
 /// A connection in use; closed when dropped, unless it is given back.
 #[derive(Debug)]
@@ -83,11 +76,13 @@ impl<H: Host> Lease<H> {
         }
     }
 
-    fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
+    /// [`Link::try_send`].
+    pub fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
         self.link.as_mut().map_or(0, |link| link.try_send(parts))
     }
 
-    fn poll_flush(
+    /// [`Link::poll_flush`].
+    pub fn poll_flush(
         &mut self,
         cx: &mut std::task::Context<'_>,
         tx: &mut TxBuf,
@@ -462,122 +457,12 @@ async fn exchange_heads<H: Host>(
 }
 
 /// When an answer that was asked for at `sent` must have begun (I2).
-fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
     if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
     } else {
         course.total
     }
-}
-
-/// Sends head and body. A provider that answers before it has read everything (an early
-/// 4xx) ends the sending: false; the connection is then not used again.
-async fn send<H: Host>(
-    course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
-    step: &Step<'_>,
-    lease: &mut Lease<H>,
-    rx: &mut RxBuf,
-) -> Result<bool, Kind> {
-    let shard = course.shard;
-    let mut tx = TxBuf::new(&shard.buffers);
-    down.timer.arm(first_token(course, step, shard.host.now()));
-    let mut done = 0;
-    loop {
-        let filled = fill(course, down, step, lease, &mut tx, done);
-        if tx.is_empty() {
-            return Ok(true);
-        }
-        let flushed = down
-            .wait(|cx| match lease.poll_flush(cx, &mut tx) {
-                Poll::Ready(outcome) => Poll::Ready(outcome.map(|()| true)),
-                Poll::Pending => lease.poll_read(cx, rx).map_ok(|_| false),
-            })
-            .await;
-        match flushed {
-            Wait::Done(Ok(true)) => done = filled,
-            // It answers, or closed after an answer: reading tells.
-            Wait::Done(Ok(false) | Err(_)) => return Ok(false),
-            Wait::Gone => return Err(Kind::ClientGone),
-            Wait::Late => return Err(course.late(Kind::FirstTokenTimeout)),
-        }
-    }
-}
-
-/// Puts the next round of the request into `tx`, behind the first `done` bytes of its body
-/// (with the head before them when nothing was sent); gives the new `done`. Of a large body
-/// the kernel gets what it takes at once straight from where it arrived.
-fn fill<H: Host>(
-    course: &Course<'_, H>,
-    down: &Down<H::Stream>,
-    step: &Step<'_>,
-    lease: &mut Lease<H>,
-    tx: &mut TxBuf,
-    mut done: usize,
-) -> usize {
-    let request = down.request.as_deref();
-    let wanted = request.and_then(|request| request.wanted.as_ref());
-    let upstream = course.shard.upstreams.get(step.provider_index);
-    let (Some(request), Some(wanted), Some(upstream)) = (request, wanted, upstream) else {
-        return done;
-    };
-    let model = match step.upstream_model {
-        AS_ASKED => &*wanted.forwarded,
-        model => model,
-    };
-    let data = down.rx.data();
-    let ask = &wanted.ask;
-    let asks_usage = ask.stream && !ask.wants_usage;
-    let body = ask.pieces(wanted.body.bytes(data), Some(model), asks_usage);
-    let all = body.len();
-    if done == 0 {
-        let is_large = all >= GATHER_MIN;
-        tx.reserve(1024 + if is_large { 0 } else { all });
-        let out = Outgoing {
-            head: &request.head,
-            data,
-            route: wanted.route,
-            model,
-            body: &body,
-            stream: ask.stream,
-            id: wanted.id,
-        };
-        put_head(tx, &upstream.template, &out);
-    }
-    if all - done >= GATHER_MIN {
-        done += gather(lease, tx, &body, done);
-    }
-    let end = all.min(done + SEND_ROUND);
-    let mut at = 0;
-    for piece in body.iter() {
-        let from = done.saturating_sub(at).min(piece.len());
-        let to = end.saturating_sub(at).min(piece.len());
-        tx.put(piece.get(from..to).unwrap_or_default());
-        at += piece.len();
-    }
-    end
-}
-
-/// Sends what is in `tx` and the body behind its first `done` bytes in one call, as far as the
-/// kernel takes them; gives how much of the body went, and leaves in `tx` what did not of it.
-fn gather<H: Host>(lease: &mut Lease<H>, tx: &mut TxBuf, body: &Pieces<'_>, done: usize) -> usize {
-    let before = tx.len();
-    let mut parts = [IoSlice::new(&[]); 1 + PIECES_MAX];
-    let mut at = 0;
-    let rest = body.iter().map(|piece| {
-        let from = done.saturating_sub(at).min(piece.len());
-        at += piece.len();
-        piece.get(from..).unwrap_or_default()
-    });
-    for (part, bytes) in parts
-        .iter_mut()
-        .zip(std::iter::once(tx.unsent()).chain(rest))
-    {
-        *part = IoSlice::new(bytes);
-    }
-    let sent = lease.try_send(&parts);
-    tx.sent(sent.min(before));
-    sent.saturating_sub(before)
 }
 
 #[cfg(test)]

@@ -31,5 +31,6 @@ pub mod relay;
 pub mod reply;
 pub mod request;
 pub mod route;
+pub mod sending;
 pub mod settle;
 pub mod upstream;

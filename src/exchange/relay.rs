@@ -13,12 +13,12 @@
 //! - I1 Before the first content nothing is sent: any fault is another attempt.
 //! - I2 After it, a stream that did not end with `[DONE]`, or cleanly after a finish reason,
 //!   ends with an error event and without `[DONE]`.
-//! - I3 The provider is read only when the client has taken everything: a slow reader holds
-//!   at most what one read brought.
+//! - I3 The provider is read only when the client has taken everything, or while less than
+//!   [`ROUND_MAX`] waits for it: a slow reader holds at most that and what one read brought.
 //! - I4 No allocation per event: what is written goes into a pooled block.
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
-use super::answer::{Incoming, put_answer_head, read_more};
+use super::answer::{Incoming, put_answer_head, read_here, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
@@ -43,6 +43,10 @@ use std::time::Duration;
 
 /// Bytes that are held before the first content; beyond, the answer counts as begun.
 pub const HELD_MAX: usize = 64 << 10;
+
+/// Bytes for the client from which on they are sent before more is taken from the provider,
+/// though it is there.
+const ROUND_MAX: usize = 32 << 10;
 
 /// Largest single event, in bytes (images travel as one).
 pub const EVENT_MAX: usize = 16 << 20;
@@ -117,8 +121,8 @@ pub async fn relay<H: Host>(
         answer.sent + step.timeouts().first_token,
         Kind::FirstTokenTimeout,
     );
+    let mut events = 0;
     let fault = loop {
-        let events = seen.events;
         seen.digest(shard, answer, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
@@ -143,13 +147,21 @@ pub async fn relay<H: Host>(
                 Err(fault) => break fault,
             }
         }
-        if is_committed
-            && !down.tx.is_empty()
-            && let Err(gone) = push(shard, down).await
-        {
-            break gone;
+        if is_committed && !down.tx.is_empty() {
+            // What is here already goes along: one call instead of several.
+            if down.tx.len() < ROUND_MAX {
+                match read_here(answer, &mut body).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(fault) => break fault,
+                }
+            }
+            if let Err(gone) = push(shard, down).await {
+                break gone;
+            }
         }
         if is_committed && seen.events != events {
+            events = seen.events;
             deadline = (shard.host.now() + idle, Kind::IdleTimeout);
         }
         if let Err(fault) = read_more(course, down, answer, &mut body, deadline).await {

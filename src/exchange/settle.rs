@@ -114,6 +114,6 @@ impl<H: Host> Drop for Settle<H> {
         }
         counters.settle(&self.receipt);
         drop(counters);
-        self.shard.log.receipt(&self.shard, &self.receipt);
+        self.shard.note(&self.receipt);
     }
 }

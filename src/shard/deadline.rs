@@ -53,6 +53,17 @@ struct State {
     now: Instant,
 }
 
+impl State {
+    fn hurry(&mut self, at: Instant) {
+        if self.asleep_until.is_some_and(|until| at < until) {
+            self.asleep_until = None;
+            if let Some(waker) = self.ticker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
 /// The deadlines of a shard; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Deadlines(Rc<RefCell<State>>);
@@ -130,6 +141,12 @@ impl Deadlines {
         Instant::FAR
     }
 
+    /// Wakes the ticker if it means to sleep beyond `at`.
+    pub fn hurry(&self, at: Instant) {
+        let mut state = self.0.borrow_mut();
+        state.hurry(at);
+    }
+
     /// The ticker is about to sleep until `until`: ready when a timer was armed that is
     /// due earlier.
     pub fn poll_earlier(&self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
@@ -171,12 +188,7 @@ impl Timer {
         }
         slot.entry = at;
         state.heap.push(Reverse((at, self.index, slot.generation)));
-        if state.asleep_until.is_some_and(|until| at < until) {
-            state.asleep_until = None;
-            if let Some(waker) = state.ticker.take() {
-                waker.wake();
-            }
-        }
+        state.hurry(at);
     }
 
     /// Ready once the deadline has passed.

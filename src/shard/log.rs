@@ -57,18 +57,21 @@ impl Log {
         }
     }
 
-    /// Writes the line of a settled exchange.
-    pub fn receipt<H: Host>(&self, shard: &Shard<H>, receipt: &Receipt) {
+    /// Writes the line of a settled exchange; true when it is the first since the last
+    /// handing over.
+    pub fn receipt<H: Host>(&self, shard: &Shard<H>, receipt: &Receipt) -> bool {
         if self.format == Format::Off {
-            return;
+            return false;
         }
         let mut lines = self.lines.borrow_mut();
+        let is_first = lines.is_empty();
         write_line(&mut lines, self.format, shard, receipt);
         self.count.set(self.count.get() + 1);
         if lines.len() >= BATCH {
             drop(lines);
             self.send();
         }
+        is_first
     }
 
     fn send(&self) {

@@ -19,7 +19,7 @@ use crate::exchange::upstream::Template;
 use crate::host::Host;
 use crate::policy::plan::Rotations;
 use crate::stats::counters::Counters;
-use crate::stats::receipt::RequestId;
+use crate::stats::receipt::{Receipt, RequestId};
 use deadline::Deadlines;
 use log::Log;
 use pool::Pool;
@@ -29,8 +29,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often the log is handed over.
+/// How long a line of the log waits at most before it is handed over.
 pub const TICK: Duration = Duration::from_millis(100);
+
+/// How often a shard ticks that has nothing to hand over.
+pub const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// How often pools are swept.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -122,6 +125,8 @@ pub struct Shard<H: Host> {
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
     next_sweep: Cell<Instant>,
+    /// When the ticker does its regular work.
+    next_tick: Cell<Instant>,
 }
 
 impl<H: Host> Shard<H> {
@@ -168,6 +173,7 @@ impl<H: Host> Shard<H> {
             date: RefCell::default(),
             is_draining: Cell::new(false),
             next_sweep: Cell::default(),
+            next_tick: Cell::default(),
             config,
             host,
         })
@@ -212,6 +218,16 @@ impl<H: Host> Shard<H> {
     /// Whether the exchanges under way are more than this shard's share of the limit.
     pub fn is_full(&self) -> bool {
         self.counters.borrow().exchanges_open > self.exchanges_max
+    }
+
+    /// Writes an exchange into the access log. Lines are handed over together, [`TICK`] after
+    /// the first of them, so that a shard without exchanges sleeps.
+    pub fn note(&self, receipt: &Receipt) {
+        if self.log.receipt(self, receipt) {
+            let due = self.host.now() + TICK;
+            self.next_tick.set(self.next_tick.get().min(due));
+            self.deadlines.hurry(due);
+        }
     }
 
     /// Regular work: closes stale pooled connections, hands the log over.

@@ -1,6 +1,6 @@
 //! Accepting connections, each in its own task that may fail alone.
 
-use super::{Shard, TICK};
+use super::{IDLE_TICK, Shard, TICK};
 use crate::exchange::connection::connection;
 use crate::host::Host;
 use futures_lite::FutureExt;
@@ -76,14 +76,14 @@ pub fn accepted<H: Host>(shard: &Rc<Shard<H>>, link: H::Stream) {
 
 /// Fires deadlines and does the shard's regular work, for as long as the shard lives.
 pub async fn ticker<H: Host>(shard: Rc<Shard<H>>) {
-    let mut next_tick = shard.host.now() + TICK;
+    shard.next_tick.set(shard.host.now() + TICK);
     loop {
         let now = shard.host.now();
-        if now >= next_tick {
+        if now >= shard.next_tick.get() {
+            shard.next_tick.set(now + IDLE_TICK);
             shard.tick(now);
-            next_tick = now + TICK;
         }
-        let until = shard.deadlines.fire(now).min(next_tick);
+        let until = shard.deadlines.fire(now).min(shard.next_tick.get());
         let mut sleep = pin!(shard.host.sleep_until(until));
         poll_fn(|cx| match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),

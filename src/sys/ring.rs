@@ -29,8 +29,8 @@
 //!   [`END_MAX`], what the kernel may still touch is leaked.
 //! - I6 What the kernel may fill for a receive is held by `Stock` (its own invariants).
 //! - I7 The alarm's time and the doorbell live as long as the ring.
-//! - I8 At most [`land::BYTES_AHEAD`] blocks, or [`land::CONNECTIONS_AHEAD`] connections, wait in a slot,
-//!   plus what one call brought.
+//! - I8 At most [`land::BYTES_AHEAD`] blocks, or [`land::CONNECTIONS_AHEAD`] connections, wait
+//!   in a slot, plus what one call brought.
 //!
 //! Source: `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup(2)`,
 //! `io_uring_prep_recv_multishot(3)`.
@@ -246,6 +246,11 @@ impl Ring {
     }
 
     /// Sends `block[start..end]`, all of it unless the connection breaks.
+    ///
+    /// Not with `SEND_ZC`: its second completion, which gives the block back, has to be waited
+    /// for, and over loopback the bytes are copied all the same (CPU µs a send, plain and
+    /// ZC: 2.2 and 55 at 1 KiB, 7 and 64 at 16 KiB, 383 and 885 at 1 MiB). What it does for a
+    /// network card has not been measured.
     ///
     /// # Errors
     /// As [`Ring::recv`]; or the range is not in the block.

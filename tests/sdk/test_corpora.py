@@ -76,11 +76,17 @@ def run(arguments, seconds) -> tuple[str, int]:
     return done.stdout, done.returncode
 
 
+@pytest.fixture(params=["auto", "poll"])
+def sockets(request):
+    """Both kinds: what the gateway chooses, and what every kernel has."""
+    return request.param
+
+
 @pytest.fixture
-def recorded(tmp_path):
+def recorded(tmp_path, sockets):
     """A gateway whose only provider is the runner, and where the runner must listen."""
     recorder = f"127.0.0.1:{free_port()}"
-    gateway = Gateway(tmp_path, RECORDED.format(recorder=recorder), {"TEST_KEY": KEY})
+    gateway = Gateway(tmp_path, RECORDED.format(recorder=recorder), {"TEST_KEY": KEY}, sockets)
     yield gateway, recorder
     panics = gateway.total("panics_total")
     gateway.stop()
@@ -145,10 +151,10 @@ def evil(suites):
     child.wait(PATIENCE)
 
 
-def test_a_bad_provider_never_looks_like_a_good_one(suites, evil, tmp_path):
+def test_a_bad_provider_never_looks_like_a_good_one(suites, evil, sockets, tmp_path):
     """Goal: 100 % of the floor: no cut answer that seems whole, no poisoned connection, no
     provider that is asked on after its client left. Of the ideal, all but the listed."""
-    gateway = Gateway(tmp_path, TROUBLED.format(evil=evil), {"TEST_KEY": KEY})
+    gateway = Gateway(tmp_path, TROUBLED.format(evil=evil), {"TEST_KEY": KEY}, sockets)
     report = tmp_path / "evil.json"
     try:
         said, code = run(

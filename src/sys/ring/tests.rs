@@ -307,6 +307,49 @@ fn receives_beyond_the_stock_ask_again() {
     assert_eq!(pool.lent(), STOCK * BLOCK);
 }
 
+/// Goal: I6. Method: more receives are abandoned after the kernel had bytes for them than
+/// there are blocks; then one that is wanted must get its bytes.
+#[test]
+fn blocks_of_abandoned_receives_come_back() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    for _ in 0..3 * STOCK {
+        theirs.write_all(b"lost").unwrap();
+        let key = ring.recv(&ours, false).unwrap();
+        ring.enter(false).unwrap();
+        ring.abandon(key);
+        while ring.flying() > 0 {
+            turn(&mut ring);
+        }
+    }
+    assert_eq!(pool.lent(), STOCK * BLOCK);
+    theirs.write_all(b"kept").unwrap();
+    let key = ring.recv(&ours, false).unwrap();
+    let got = outcome_of(&mut ring, key).unwrap();
+    assert!(matches!(got, Landed::Received { .. }), "{got:?}");
+}
+
+/// Goal: I5. Method: end a ring with a receive in flight, take its blocks again, and let the
+/// other side send: nothing may change in them.
+#[test]
+fn nothing_is_written_after_the_end() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    ring.recv(&ours, false).unwrap();
+    ring.enter(false).unwrap();
+    drop(ring);
+    let mut blocks: Vec<_> = (0..STOCK).map(|_| pool.take(BLOCK)).collect();
+    for block in &mut blocks {
+        block.bytes_mut().fill(0xaa);
+    }
+    theirs.write_all(&[7; 1000]).unwrap();
+    let mut arrived = [0; 1000];
+    TcpStream::from(Rc::try_unwrap(ours).unwrap())
+        .read_exact(&mut arrived)
+        .unwrap();
+    assert_eq!(arrived, [7; 1000]);
+    let mut all = blocks.iter().flat_map(Block::bytes);
+    assert!(all.all(|&byte| byte == 0xaa));
+}
+
 /// Goal: an entry can only point into the block that it owns.
 #[test]
 fn a_range_outside_its_block_is_refused() {
