@@ -22,7 +22,6 @@
     reason = "a measuring program may stop at any fault"
 )]
 
-use shardgate::base::bufpool::BLOCK;
 use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::base::time::Instant;
 use shardgate::config::{FixedSecrets, check};
@@ -41,6 +40,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
+
+/// Bytes that one read brings at most, as on the ring.
+const RECEIVED: usize = 64 << 10;
 
 const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-4o\"]\n\
     [providers.local]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:7000/v1\"\n\
@@ -102,7 +104,7 @@ impl Link for Mem {
     #[inline(never)]
     fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
         let peer = &*self.peer;
-        let len = (peer.until.get() - peer.at.get()).min(BLOCK);
+        let len = (peer.until.get() - peer.at.get()).min(RECEIVED);
         if len == 0 {
             *peer.reader.borrow_mut() = Some(cx.waker().clone());
             return Poll::Pending;
@@ -110,11 +112,9 @@ impl Link for Mem {
         let source = peer.source.borrow();
         let bytes = &source[peer.at.get()..][..len];
         peer.at.set(peer.at.get() + len);
-        let mut block = rx.pool().take(BLOCK);
+        let mut block = rx.pool().take(RECEIVED);
         block.bytes_mut()[..len].copy_from_slice(bytes);
-        if rx.adopt(block, len).is_err() {
-            rx.put(bytes);
-        }
+        rx.take_in(block, len);
         Poll::Ready(Ok(len))
     }
 

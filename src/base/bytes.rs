@@ -95,6 +95,18 @@ impl Held {
         (self.start, self.end) = (0, len);
     }
 
+    /// Appends a copy of `bytes`; a first block has at least `first` bytes.
+    fn append(&mut self, bytes: &[u8], first: usize) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.make_room(bytes.len(), first);
+        if let Some(to) = self.room_mut().get_mut(..bytes.len()) {
+            to.copy_from_slice(bytes);
+        }
+        self.end += bytes.len();
+    }
+
     fn room_mut(&mut self) -> &mut [u8] {
         let end = self.end;
         self.block
@@ -176,29 +188,20 @@ impl RxBuf {
 
     /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.0.make_room(bytes.len(), BLOCK);
-        if let Some(to) = self.0.room_mut().get_mut(..bytes.len()) {
-            to.copy_from_slice(bytes);
-        }
-        self.0.end += bytes.len();
+        self.0.append(bytes, BLOCK);
     }
 
-    /// Takes a block that a host filled itself: its first `len` bytes become the data.
-    /// Gives the block back when this buffer is not empty (copy it with [`RxBuf::put`] then).
-    ///
-    /// # Errors
-    /// The block, when there is data here already.
-    pub fn adopt(&mut self, block: Block, len: usize) -> Result<(), Block> {
-        if !self.is_empty() {
-            return Err(block);
+    /// Takes what a host received into a block of its own: what is large becomes the data as
+    /// it is, what is small (or comes behind other data) is copied, so that a large block is
+    /// not held for a few bytes.
+    pub fn take_in(&mut self, block: Block, len: usize) {
+        let bytes = block.bytes().get(..len).unwrap_or_default();
+        if self.is_empty() && bytes.len() > SMALL {
+            (self.0.start, self.0.end) = (0, len);
+            self.0.block = Some(block);
+        } else {
+            self.0.append(bytes, SMALL);
         }
-        let len = len.min(block.size());
-        (self.0.start, self.0.end) = (0, len);
-        self.0.block = (len > 0).then_some(block);
-        Ok(())
     }
 
     /// The pool that this buffer borrows from.
@@ -244,14 +247,7 @@ impl TxBuf {
 
     /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        self.0.make_room(bytes.len(), SMALL);
-        if let Some(to) = self.0.room_mut().get_mut(..bytes.len()) {
-            to.copy_from_slice(bytes);
-        }
-        self.0.end += bytes.len();
+        self.0.append(bytes, SMALL);
     }
 
     /// Appends `number` in decimal digits.
@@ -324,6 +320,29 @@ mod tests {
         assert_eq!(rx.data(), &model[..3]);
         rx.clear();
         assert_eq!(pool.lent(), 0);
+    }
+
+    /// Goal: what a host received is taken in: large as it is, small and later pieces copied,
+    /// every byte in order.
+    #[test]
+    fn what_a_host_received_is_taken_in() {
+        let (pool, theirs) = (BufPool::new(), BufPool::new());
+        let mut model = Vec::new();
+        for first in [1, SMALL, SMALL + 1, 20_000] {
+            let mut rx = RxBuf::new(&pool);
+            model.clear();
+            for len in [first, 7, 30_000, 0, SMALL] {
+                let mut block = theirs.take(64 << 10);
+                let fill = u8::try_from(len % 251).unwrap();
+                block.bytes_mut()[..len].fill(fill);
+                rx.take_in(block, len);
+                model.resize(model.len() + len, fill);
+                assert_eq!(rx.data(), model);
+                assert_eq!(theirs.lent() > 0, first > SMALL, "{first} {len}");
+            }
+            rx.clear();
+            assert_eq!((pool.lent(), theirs.lent()), (0, 0));
+        }
     }
 
     /// Goal: what is lent to a host comes back where it was.

@@ -407,9 +407,7 @@ impl Link for Socket {
             match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))? {
                 Landed::Received { block, len, more } => {
                     self.drained = !more;
-                    if let Err(block) = rx.adopt(block, len) {
-                        rx.put(block.bytes().get(..len).unwrap_or_default());
-                    }
+                    rx.take_in(block, len);
                     return Poll::Ready(Ok(len));
                 }
                 Landed::Paused => self.receiving = None,

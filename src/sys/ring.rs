@@ -39,8 +39,8 @@ mod land;
 mod probe;
 mod slot;
 
-use super::stock::{STOCK, Stock};
-use crate::base::bufpool::{BLOCK, Block, BufPool};
+use super::stock::{SIZE, STOCK, Stock};
+use crate::base::bufpool::{Block, BufPool};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use land::{Landing, land};
@@ -215,7 +215,7 @@ impl Ring {
 
     /// Bytes of the pool that wait for receives.
     pub fn stocked(&self) -> usize {
-        STOCK * BLOCK
+        STOCK * SIZE
     }
 
     /// Receives, a block at a time, until the stream ends or pauses. With `wait_first` the

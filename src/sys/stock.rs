@@ -21,12 +21,18 @@
 //! Source: `io_uring_register_buf_ring(3)`, `struct io_uring_buf` (16 bytes: address `u64`,
 //! length `u32`, id `u16`, and a `u16` that in the first entry is the tail).
 
-use crate::base::bufpool::{BLOCK, Block, BufPool};
+use crate::base::bufpool::{Block, BufPool};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Blocks in the ring: how many receives one call into the kernel can complete. When they
 /// run out the rest is told so and asks again.
 pub(super) const STOCK: usize = 128;
+
+/// Size of a block in bytes: a long prompt fits, so that it is not put together from pieces.
+/// What is small leaves its block at once ([`RxBuf::take_in`]), so few pages are ever used.
+///
+/// [`RxBuf::take_in`]: crate::base::bytes::RxBuf::take_in
+pub(super) const SIZE: usize = 64 << 10;
 
 const _: () = assert!(STOCK.is_power_of_two() && STOCK <= 256);
 const _: () = assert!(cfg!(target_endian = "little"), "entries are packed by hand");
@@ -59,7 +65,7 @@ impl Stock {
         if filled {
             for bid in 0..u16::try_from(STOCK).unwrap_or(0) {
                 stock.held.push(None);
-                stock.offer(bid, pool.take(BLOCK));
+                stock.offer(bid, pool.take(SIZE));
             }
         }
         stock
@@ -73,7 +79,7 @@ impl Stock {
     /// The block that the kernel filled, a fresh one taking its place.
     pub(super) fn take(&mut self, bid: u16) -> Option<Block> {
         let block = self.held.get_mut(usize::from(bid))?.take()?;
-        let fresh = self.pool.take(BLOCK);
+        let fresh = self.pool.take(SIZE);
         self.offer(bid, fresh);
         Some(block)
     }
@@ -135,7 +141,7 @@ mod tests {
             if round % 3 == 0 {
                 stock.put_back(bid);
             } else {
-                assert_eq!(stock.take(bid).unwrap().size(), BLOCK);
+                assert_eq!(stock.take(bid).unwrap().size(), SIZE);
             }
             let mut seen = bids(&stock);
             seen.sort_unstable();
@@ -151,7 +157,7 @@ mod tests {
             let tail = stock.page.0[0][1].load(Ordering::Relaxed) >> 48;
             assert_eq!(tail, u64::from(stock.tail));
         }
-        assert_eq!(pool.lent(), STOCK * BLOCK);
+        assert_eq!(pool.lent(), STOCK * SIZE);
         drop(stock);
         assert_eq!(pool.lent(), 0);
     }

@@ -430,11 +430,7 @@ impl Link for SimLink {
             }
             match own {
                 None => rx.commit(len),
-                Some(block) => {
-                    if let Err(block) = rx.adopt(block, len) {
-                        rx.put(&block.bytes()[..len]);
-                    }
-                }
+                Some(block) => rx.take_in(block, len),
             }
             pipe.arrived -= len;
             pipe.writer.take().into_iter().for_each(Waker::wake);

@@ -11,7 +11,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::task::Waker;
 
 /// Blocks that may wait for a reader before its stream is paused.
-pub(super) const BYTES_AHEAD: usize = 4;
+pub(super) const BYTES_AHEAD: usize = 2;
 
 /// Connections that may wait to be accepted before the stream is paused.
 pub(super) const CONNECTIONS_AHEAD: usize = 256;

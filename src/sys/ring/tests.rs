@@ -122,7 +122,7 @@ fn one_receive_brings_many_messages_and_the_end() {
         };
         assert_eq!(&block.bytes()[..len], message);
     }
-    assert_eq!((ring.flying(), pool.lent()), (1, STOCK * BLOCK));
+    assert_eq!((ring.flying(), pool.lent()), (1, STOCK * SIZE));
     drop(theirs);
     assert!(matches!(outcome_of(&mut ring, key), Ok(Landed::End)));
     assert!(matches!(outcome_of(&mut ring, key), Ok(Landed::Paused)));
@@ -148,7 +148,7 @@ fn a_reader_that_does_not_take_stops_the_sender() {
         turn(&mut ring);
     }
     assert!(!sender.is_finished());
-    assert!(pool.lent() <= (2 * STOCK + land::BYTES_AHEAD) * BLOCK);
+    assert!(pool.lent() <= (2 * STOCK + land::BYTES_AHEAD) * SIZE);
     let mut got = 0;
     while got < total {
         match outcome_of(&mut ring, key).unwrap() {
@@ -304,7 +304,7 @@ fn receives_beyond_the_stock_ask_again() {
     while ring.flying() > 0 {
         turn(&mut ring);
     }
-    assert_eq!(pool.lent(), STOCK * BLOCK);
+    assert_eq!(pool.lent(), STOCK * SIZE);
 }
 
 /// Goal: I6. Method: more receives are abandoned after the kernel had bytes for them than
@@ -321,7 +321,7 @@ fn blocks_of_abandoned_receives_come_back() {
             turn(&mut ring);
         }
     }
-    assert_eq!(pool.lent(), STOCK * BLOCK);
+    assert_eq!(pool.lent(), STOCK * SIZE);
     theirs.write_all(b"kept").unwrap();
     let key = ring.recv(&ours, false).unwrap();
     let got = outcome_of(&mut ring, key).unwrap();
@@ -336,7 +336,7 @@ fn nothing_is_written_after_the_end() {
     ring.recv(&ours, false).unwrap();
     ring.enter(false).unwrap();
     drop(ring);
-    let mut blocks: Vec<_> = (0..STOCK).map(|_| pool.take(BLOCK)).collect();
+    let mut blocks: Vec<_> = (0..STOCK).map(|_| pool.take(SIZE)).collect();
     for block in &mut blocks {
         block.bytes_mut().fill(0xaa);
     }
