@@ -59,6 +59,11 @@ const ALARM: Duration = Duration::from_millis(4);
 /// on a busy box: each 4 ms they were 7 % of the CPU of 10,000 paced events a second).
 const VISIT: Duration = Duration::from_millis(50);
 
+/// Longest time that a parked pump does not look into its ring. The bell should make this
+/// needless; two waits that nothing ended, in some hundred thousand, say that it does not
+/// always ring (not understood yet), and a look costs less than a connection that hangs.
+const GLANCE: Duration = Duration::from_millis(100);
+
 /// Rounds that the pump gives other tasks to come to rest before it enters the ring.
 const SETTLE_MAX: usize = 4;
 

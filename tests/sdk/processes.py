@@ -99,6 +99,11 @@ class Provider(Process):
             time.sleep(0.01)
         return stats
 
+    def at_rest(self) -> dict:
+        """Its counters, once every request of the tests before has ended for it, too."""
+        ends = ("answered", "failed", "streams_done", "broken", "cancelled")
+        return self.wait_until(lambda stats: stats["requests"] == sum(stats[end] for end in ends))
+
 
 class Gateway(Process):
     """`shardgate serve` with a config of its own; ports are the kernel's choice."""

@@ -21,7 +21,7 @@ ASK = [{"role": "user", "content": "Say something."}]
 
 def delay_of(provider, leave) -> float:
     """Nanoseconds from the moment that `leave` gives to the moment the provider saw it."""
-    before = provider.stats()["cancelled"]
+    before = provider.at_rest()["cancelled"]
     left = leave()
     after = provider.wait_until(lambda stats: stats["cancelled"] == before + 1)
     return after["last_cancelled_unix_ns"] - left

@@ -202,7 +202,7 @@ def test_a_broken_stream_ends_with_an_error_event_and_without_done(client, model
 
 
 def test_the_sdks_own_timeout_ends_the_exchange_everywhere(client, provider, gateway):
-    before = provider.stats()["cancelled"]
+    before = provider.at_rest()["cancelled"]
     with pytest.raises(openai.APITimeoutError):
         ask(client, "p/sim/ttft-4s", timeout=0.4)
     provider.wait_until(lambda stats: stats["cancelled"] == before + 1)
@@ -212,7 +212,7 @@ def test_the_sdks_own_timeout_ends_the_exchange_everywhere(client, provider, gat
 
 def test_the_sdks_own_retries_see_a_working_gateway(gateway, provider):
     """Goal: retries of the SDK and of the gateway do not multiply: a spent 502 is asked once."""
-    before = provider.stats()["requests"]
+    before = provider.at_rest()["requests"]
     with openai.OpenAI(base_url=gateway.url, api_key=KEY, max_retries=2, timeout=20) as sdk:
         refused(openai.InternalServerError, sdk, "p/sim/bad-head")
     assert provider.stats()["requests"] == before + 1
