@@ -23,7 +23,8 @@
 //! - I3 A parked pump is woken by every new operation and by every completion.
 //! - I4 A sleeper is late by at most [`ALARM`]. A message of another executor is noticed at
 //!   once (its sender rings the ring's doorbell), anything else of glommio's within [`VISIT`].
-//! - I5 A pump that had nothing to do for two alarms is parked: an idle shard uses no CPU.
+//! - I5 A pump that had nothing to do for two alarms is parked: an idle shard looks into its
+//!   ring each [`GLANCE`], and uses no CPU otherwise.
 
 mod pump;
 mod timers;
