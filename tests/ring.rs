@@ -5,6 +5,7 @@
 
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::control::serve::raise_descriptors;
 use shardgate::host::ring::{self, Listener, Ring, Socket};
 use shardgate::host::{Host, Link, clock, flush, launch, read};
 use std::cell::Cell;
@@ -52,13 +53,6 @@ fn on_ring<F: Future<Output = ()>>(test: impl FnOnce(Ring, BufPool) -> F + Send 
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn raise_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 async fn pause(host: &Ring, millis: u64) {

@@ -33,6 +33,7 @@ mod stream;
 mod world;
 
 use rng::Rng;
+use shardgate::control::serve::raise_descriptors;
 use shardgate::host::ring::Ring;
 use shardgate::host::{clock, launch};
 use std::ops::Range;
@@ -80,13 +81,6 @@ fn alone() -> impl Drop {
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
-fn raise_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 /// A world from its beginning to its end.
