@@ -23,8 +23,7 @@
 //! - I3 A parked pump is woken by every new operation and by every completion.
 //! - I4 A sleeper is late by at most [`ALARM`]. A message of another executor is noticed at
 //!   once (its sender rings the ring's doorbell), anything else of glommio's within [`VISIT`].
-//! - I5 A pump that had nothing to do for two alarms is parked: an idle shard looks into its
-//!   ring each [`GLANCE`], and uses no CPU otherwise.
+//! - I5 A pump that had nothing to do for two alarms is parked: an idle shard uses no CPU.
 
 mod pump;
 mod timers;
@@ -59,11 +58,6 @@ const ALARM: Duration = Duration::from_millis(4);
 /// A look costs three system calls and a memory barrier on every CPU (about 36 µs measured
 /// on a busy box: each 4 ms they were 7 % of the CPU of 10,000 paced events a second).
 const VISIT: Duration = Duration::from_millis(50);
-
-/// Longest time that a parked pump does not look into its ring. The bell should make this
-/// needless; two waits that nothing ended, in some hundred thousand, say that it does not
-/// always ring (not understood yet), and a look costs less than a connection that hangs.
-const GLANCE: Duration = Duration::from_millis(100);
 
 /// Rounds that the pump gives other tasks to come to rest before it enters the ring.
 const SETTLE_MAX: usize = 4;
@@ -240,8 +234,6 @@ pub struct Socket {
     fd: Rc<OwnedFd>,
     receiving: Option<Key>,
     sending: Option<(Key, usize)>,
-    /// The last receive took all that there was.
-    drained: bool,
     /// FIN is due when the last send is out.
     finishing: bool,
 }
@@ -355,7 +347,6 @@ impl Socket {
             fd,
             receiving: None,
             sending: None,
-            drained: false,
             finishing: false,
         }
     }
@@ -406,13 +397,12 @@ impl Link for Socket {
             let key = if let Some(key) = self.receiving {
                 key
             } else {
-                let (fd, drained) = (&self.fd, self.drained);
-                let key = self.shared.ask(|ring| ring.recv(fd, drained))?;
+                let fd = &self.fd;
+                let key = self.shared.ask(|ring| ring.recv(fd))?;
                 *self.receiving.insert(key)
             };
             match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))? {
-                Landed::Received { block, len, more } => {
-                    self.drained = !more;
+                Landed::Received { block, len } => {
                     rx.take_in(block, len);
                     return Poll::Ready(Ok(len));
                 }

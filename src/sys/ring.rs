@@ -65,14 +65,16 @@ const GROUP: u16 = 0;
 /// How long the end of a ring waits for its operations.
 const END_MAX: Duration = Duration::from_secs(1);
 
-/// `IORING_RECVSEND_POLL_FIRST`: do not try before the socket says that there is something.
-const POLL_FIRST: u16 = 1;
-
 /// `IORING_RECV_MULTISHOT`: one submission, many completions.
 const MULTISHOT: u16 = 2;
 
-/// Completions of cancellations carry this; they say nothing that the cancelled one does not.
-const CANCEL: u64 = u64::MAX;
+/// The completion of a cancellation carries the key of what it cancels, and this. A success
+/// is not told; a failure means that the operation has ended, or that the kernel has it on a
+/// list of things to do, where a cancellation does not find it.
+const CANCEL: u64 = 1 << 63;
+
+/// The completion of the cancellation of everything carries this.
+const CANCEL_ALL: u64 = u64::MAX - 3;
 
 /// The completion of the alarm carries this.
 const ALARM: u64 = u64::MAX - 1;
@@ -89,7 +91,7 @@ const CLOSE_ON_EXEC: i32 = 0o2_000_000;
 /// What [`Ring::reap`] found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reaped {
-    /// Completions of operations.
+    /// Completions of operations, and cancellations that have to be asked for again.
     pub count: usize,
     /// The alarm went off.
     pub alarm: bool,
@@ -108,8 +110,12 @@ pub struct Ring {
     doorbell: Arc<OwnedFd>,
     alarm: Box<Timespec>,
     is_alarm_set: bool,
+    /// A receive goes on after its first bytes; else each one is asked for.
+    is_multishot: bool,
     /// Streams to be cancelled after this reaping.
     pausing: Vec<Key>,
+    /// Cancellations that failed in this reaping.
+    again: Vec<Key>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -144,7 +150,9 @@ impl Ring {
             doorbell: Arc::new(door),
             alarm: Box::new(Timespec::from(alarm)),
             is_alarm_set: false,
+            is_multishot: true,
             pausing: Vec::new(),
+            again: Vec::new(),
         };
         let count = u16::try_from(STOCK).unwrap_or(0);
         let (submitter, page) = (ring.uring.submitter(), ring.stock.address());
@@ -152,7 +160,7 @@ impl Ring {
         // SAFETY: I6. The page holds `count` entries and stays where it is until it is
         // unregistered in `drop`, or is leaked.
         unsafe { submitter.register_buf_ring_with_flags(page, count, GROUP, 0) }?;
-        probe::trial(&mut ring)?;
+        ring.is_multishot = probe::streams(&mut ring)?;
         ring.watch_door()?;
         Ok(ring)
     }
@@ -218,17 +226,18 @@ impl Ring {
         STOCK * SIZE
     }
 
-    /// Receives, a block at a time, until the stream ends or pauses. With `wait_first` the
-    /// kernel waits for readiness before it tries: right when the socket was empty a moment
-    /// ago.
+    /// Receives, a block at a time, until the stream ends or pauses.
+    ///
+    /// Not with `IORING_RECVSEND_POLL_FIRST`: bytes and a reset that are both there when it is
+    /// armed count as one readiness, and the kernel does not look again after the bytes, so
+    /// the reset is never told (seen with 6.18; a test here shows it).
     ///
     /// # Errors
     /// The submission queue is full and the kernel takes nothing.
-    pub fn recv(&mut self, fd: &Rc<OwnedFd>, wait_first: bool) -> io::Result<Key> {
-        let first = if wait_first { POLL_FIRST } else { 0 };
+    pub fn recv(&mut self, fd: &Rc<OwnedFd>) -> io::Result<Key> {
         let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(GROUP)
-            .ioprio(MULTISHOT | first)
+            .ioprio(if self.is_multishot { MULTISHOT } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.launch(flow(Brings::Bytes, fd), entry)
@@ -331,7 +340,7 @@ impl Ring {
         let entry = opcode::AsyncCancel::new(key.packed())
             .build()
             .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(CANCEL);
+            .user_data(CANCEL | key.packed());
         if self.push(&entry).is_err() {}
     }
 
@@ -392,13 +401,17 @@ impl Ring {
         let mut reaped = Reaped::default();
         for completion in self.uring.completion() {
             match completion.user_data() {
-                CANCEL => continue,
+                CANCEL_ALL => continue,
                 ALARM => {
                     (self.is_alarm_set, reaped.alarm) = (false, true);
                     continue;
                 }
                 DOORBELL => {
                     reaped.rung = true;
+                    continue;
+                }
+                word if word & CANCEL != 0 => {
+                    self.again.push(Key::unpacked(word & !CANCEL));
                     continue;
                 }
                 _ => reaped.count += 1,
@@ -419,19 +432,33 @@ impl Ring {
                     self.pausing.push(key);
                 }
                 Landing::Abandoned if is_over => {
-                    slot.generation = slot.generation.wrapping_add(1);
+                    slot.generation = slot::after(slot.generation);
                     self.free.push(key.index);
                 }
                 Landing::Abandoned => {}
             }
         }
-        while let Some(key) = self.pausing.pop() {
-            self.cancel(key);
-        }
+        reaped.count += self.cancel_due();
         if reaped.rung {
             self.answer_door();
         }
         reaped
+    }
+
+    /// Cancels what is to pause, and again what was not found and is in flight all the same.
+    /// Returns how many of the latter there were: something new to be submitted.
+    fn cancel_due(&mut self) -> usize {
+        let mut again = 0;
+        while let Some(key) = self.again.pop() {
+            if self.slot(key).is_some_and(|slot| slot.state.is_unwanted()) {
+                self.pausing.push(key);
+                again += 1;
+            }
+        }
+        while let Some(key) = self.pausing.pop() {
+            self.cancel(key);
+        }
+        again
     }
 
     /// Takes what was rung and waits for the next one: in this order, so that none is lost.
@@ -451,7 +478,7 @@ impl Ring {
     fn release(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.state = State::Free;
-            slot.generation = slot.generation.wrapping_add(1);
+            slot.generation = slot::after(slot.generation);
             self.free.push(index);
         }
     }
@@ -511,7 +538,7 @@ impl Drop for Ring {
                 break;
             }
             let all = opcode::AsyncCancel2::new(CancelBuilder::any()).build();
-            if self.push(&all.user_data(CANCEL)).is_err() || self.enter_for(step).is_err() {
+            if self.push(&all.user_data(CANCEL_ALL)).is_err() || self.enter_for(step).is_err() {
                 break;
             }
             self.reap(&mut awake);

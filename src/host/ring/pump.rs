@@ -2,7 +2,7 @@
 //!
 //! The picture and the invariants stand in the parent module.
 
-use super::{GLANCE, Notices, SETTLE_MAX, Shared, VISIT};
+use super::{Notices, SETTLE_MAX, Shared, VISIT};
 use crate::base::time::Instant;
 use crate::host::bell::Bell;
 use crate::host::clock;
@@ -143,11 +143,12 @@ impl Pump {
     async fn sleep(&mut self) -> bool {
         let (notices, bell) = (&self.notices, &mut self.bell);
         let now = clock::now();
-        let next = notices.timers.next().map_or(GLANCE, |next| next.since(now));
-        let mut due = Timer::new(next.min(GLANCE));
+        let next = notices.timers.next();
+        let mut due = next.map(|next| Timer::new(next.since(now)));
         let heard = poll_fn(|cx| {
-            let due = Pin::new(&mut due).poll(cx);
-            if notices.over.get() || notices.kicked.take() || due.is_ready() {
+            let due = due.as_mut();
+            let is_due = due.is_some_and(|due| Pin::new(due).poll(cx).is_ready());
+            if notices.over.get() || notices.kicked.take() || is_due {
                 return Poll::Ready(false);
             }
             notices.parked.set(Some(cx.waker().clone()));

@@ -126,7 +126,6 @@ fn piece(stock: &mut Stock, brings: Brings, of: &cqueue::Entry) -> Option<io::Re
             Some(block) => Ok(Landed::Received {
                 len: count.min(block.size()),
                 block,
-                more: cqueue::sock_nonempty(of.flags()),
             }),
             None => Err(io::ErrorKind::InvalidData.into()),
         },

@@ -38,17 +38,21 @@ impl Key {
     }
 }
 
+/// The generation that follows; one bit less than a word's half, since keys share a word with
+/// a mark.
+pub(super) fn after(generation: u32) -> u32 {
+    generation.wrapping_add(1) & (u32::MAX >> 1)
+}
+
 /// What came of an operation.
 #[derive(Debug)]
 pub enum Landed {
-    /// The first `len` bytes of `block` arrived; `more` when the socket has more.
+    /// The first `len` bytes of `block` arrived.
     Received {
         /// The bytes.
         block: Block,
         /// How many of them.
         len: usize,
-        /// Whether the socket had more at that moment.
-        more: bool,
     },
     /// The other side has sent its last byte.
     End,
@@ -127,6 +131,22 @@ pub(super) enum State {
         /// It is being cancelled because nobody takes what it brings.
         pausing: bool,
     },
+}
+
+impl State {
+    /// In flight, and was to be cancelled.
+    pub(super) fn is_unwanted(&self) -> bool {
+        match self {
+            Self::Flying { abandoned, .. } => *abandoned,
+            Self::Flowing {
+                fd,
+                abandoned,
+                pausing,
+                ..
+            } => fd.is_some() && (*abandoned || *pausing),
+            Self::Free | Self::Landed(_) => false,
+        }
+    }
 }
 
 /// A place for an operation.

@@ -99,7 +99,7 @@ fn a_key_that_is_used_up_is_refused() {
     let first = ring.send(&ours, block, 0, 3).unwrap();
     let sent = outcome_of(&mut ring, first).unwrap();
     assert!(matches!(sent, Landed::Sent(3)), "{sent:?}");
-    let second = ring.recv(&ours, true).unwrap();
+    let second = ring.recv(&ours).unwrap();
     assert_eq!(first.index, second.index);
     let refused = outcome_of(&mut ring, first).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::NotFound);
@@ -114,7 +114,7 @@ fn a_key_that_is_used_up_is_refused() {
 #[test]
 fn one_receive_brings_many_messages_and_the_end() {
     let (mut ring, pool, ours, mut theirs) = connected();
-    let key = ring.recv(&ours, true).unwrap();
+    let key = ring.recv(&ours).unwrap();
     for message in [&b"one"[..], b"two", b"three"] {
         theirs.write_all(message).unwrap();
         let Landed::Received { block, len, .. } = outcome_of(&mut ring, key).unwrap() else {
@@ -130,13 +130,35 @@ fn one_receive_brings_many_messages_and_the_end() {
     assert!(outcome_of(&mut ring, key).is_err());
 }
 
+/// Goal: where receives cannot go on by themselves, each one is asked for, and nothing else
+/// changes. Method: messages, then the end, on a ring that was told so.
+#[test]
+fn without_streams_each_receive_is_asked_for() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    ring.is_multishot = false;
+    for message in [&b"one"[..], b"two", b"three"] {
+        let key = ring.recv(&ours).unwrap();
+        theirs.write_all(message).unwrap();
+        let Landed::Received { block, len } = outcome_of(&mut ring, key).unwrap() else {
+            panic!("no bytes");
+        };
+        assert_eq!(&block.bytes()[..len], message);
+        assert_eq!(ring.flying(), 0);
+        assert!(matches!(outcome_of(&mut ring, key), Ok(Landed::Paused)));
+    }
+    drop(theirs);
+    let key = ring.recv(&ours).unwrap();
+    assert!(matches!(outcome_of(&mut ring, key), Ok(Landed::End)));
+    assert_eq!(pool.lent(), STOCK * SIZE);
+}
+
 /// Goal: I8. Method: nobody takes what a fast sender sends; what waits here must stay
 /// bounded, the sender must be stopped by the full socket, and afterwards every byte must
 /// come, in order.
 #[test]
 fn a_reader_that_does_not_take_stops_the_sender() {
     let (mut ring, pool, ours, mut theirs) = connected();
-    let mut key = ring.recv(&ours, false).unwrap();
+    let mut key = ring.recv(&ours).unwrap();
     let total = 24 << 20;
     let sender = std::thread::spawn(move || {
         let all: Vec<u8> = (0..total)
@@ -158,7 +180,7 @@ fn a_reader_that_does_not_take_stops_the_sender() {
                     got += 1;
                 }
             }
-            Landed::Paused => key = ring.recv(&ours, false).unwrap(),
+            Landed::Paused => key = ring.recv(&ours).unwrap(),
             other => panic!("{other:?}"),
         }
     }
@@ -204,7 +226,7 @@ fn the_doorbell_ends_a_wait() {
 #[test]
 fn a_descriptor_stays_open_until_its_operations_ended() {
     let (mut ring, _pool, ours, mut theirs) = connected();
-    let key = ring.recv(&ours, false).unwrap();
+    let key = ring.recv(&ours).unwrap();
     ring.enter(false).unwrap();
     drop(ours);
     theirs.set_nonblocking(true).unwrap();
@@ -250,12 +272,12 @@ fn a_ring_ends_when_its_operations_have() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let accepting = Rc::new(OwnedFd::from(listener));
     ring.accept(&accepting).unwrap();
-    ring.recv(&ours, false).unwrap();
+    ring.recv(&ours).unwrap();
     let block = huge(&pool);
     let size = block.size();
     ring.send(&ours, block, 0, size).unwrap();
     ring.enter(false).unwrap();
-    ring.recv(&ours, true).unwrap(); // not even submitted
+    ring.recv(&ours).unwrap(); // not even submitted
     drop(ring);
     assert_eq!(pool.lent(), 0);
     assert_eq!(
@@ -283,7 +305,7 @@ fn receives_beyond_the_stock_ask_again() {
         .collect();
     let keys: Vec<_> = pairs
         .iter()
-        .map(|(ours, _)| ring.recv(ours, false).unwrap())
+        .map(|(ours, _)| ring.recv(ours).unwrap())
         .collect();
     let mut paused = 0;
     for (number, ((ours, _), mut key)) in pairs.iter().zip(keys).enumerate() {
@@ -292,7 +314,7 @@ fn receives_beyond_the_stock_ask_again() {
                 Landed::Received { block, len, .. } => break (block, len),
                 Landed::Paused => {
                     paused += 1;
-                    key = ring.recv(ours, false).unwrap();
+                    key = ring.recv(ours).unwrap();
                 }
                 other => panic!("{other:?}"),
             }
@@ -314,7 +336,7 @@ fn blocks_of_abandoned_receives_come_back() {
     let (mut ring, pool, ours, mut theirs) = connected();
     for _ in 0..3 * STOCK {
         theirs.write_all(b"lost").unwrap();
-        let key = ring.recv(&ours, false).unwrap();
+        let key = ring.recv(&ours).unwrap();
         ring.enter(false).unwrap();
         ring.abandon(key);
         while ring.flying() > 0 {
@@ -323,7 +345,7 @@ fn blocks_of_abandoned_receives_come_back() {
     }
     assert_eq!(pool.lent(), STOCK * SIZE);
     theirs.write_all(b"kept").unwrap();
-    let key = ring.recv(&ours, false).unwrap();
+    let key = ring.recv(&ours).unwrap();
     let got = outcome_of(&mut ring, key).unwrap();
     assert!(matches!(got, Landed::Received { .. }), "{got:?}");
 }
@@ -333,7 +355,7 @@ fn blocks_of_abandoned_receives_come_back() {
 #[test]
 fn nothing_is_written_after_the_end() {
     let (mut ring, pool, ours, mut theirs) = connected();
-    ring.recv(&ours, false).unwrap();
+    ring.recv(&ours).unwrap();
     ring.enter(false).unwrap();
     drop(ring);
     let mut blocks: Vec<_> = (0..STOCK).map(|_| pool.take(SIZE)).collect();
@@ -359,4 +381,57 @@ fn a_range_outside_its_block_is_refused() {
         assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     }
     assert_eq!(ring.flying(), 0);
+}
+
+/// Goal: an end right behind bytes is told, also when both are there before the receive.
+/// Method: bytes with FIN, or with RST, before or after the receive is armed, all before the
+/// ring looks again. (With `IORING_RECVSEND_POLL_FIRST` the RST is lost: the kernel takes the
+/// bytes for its one readiness and never looks again.)
+#[test]
+fn an_end_right_behind_bytes_is_told() {
+    for (resets, is_armed) in [(false, true), (true, true), (false, false), (true, false)] {
+        let (mut ring, _pool, ours, mut theirs) = connected();
+        let armed = is_armed.then(|| {
+            let key = ring.recv(&ours).unwrap();
+            turn(&mut ring);
+            key
+        });
+        theirs.write_all(b"last").unwrap();
+        if resets {
+            crate::sys::linger::reset_on_close(&theirs).unwrap();
+        }
+        drop(theirs);
+        let key = armed.unwrap_or_else(|| ring.recv(&ours).unwrap());
+        let got = outcome_of(&mut ring, key).unwrap();
+        assert!(matches!(got, Landed::Received { len: 4, .. }), "{got:?}");
+        match outcome_of(&mut ring, key) {
+            Ok(Landed::End) => assert!(!resets),
+            Err(error) => assert!(resets, "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Goal: a cancellation that the kernel cannot carry out yet is asked again. Method: a send
+/// that the socket takes in many pieces is given up in the call that submits it, when the
+/// kernel has it on its list of things to do and finds it nowhere else. Nobody reads, so
+/// that only the cancellation can end it; its block and its descriptor must come back.
+#[test]
+fn a_cancellation_that_came_too_early_is_asked_again() {
+    for _ in 0..2 {
+        let (mut ring, pool, ours, theirs) = connected();
+        let stocked = pool.lent();
+        let block = huge(&pool);
+        let size = block.size();
+        let key = ring.send(&ours, block, 0, size).unwrap();
+        ring.abandon(key);
+        for _ in 0..50 {
+            if ring.flying() > 0 {
+                turn(&mut ring);
+            }
+        }
+        assert_eq!((ring.flying(), pool.lent()), (0, stocked));
+        assert_eq!(Rc::strong_count(&ours), 1);
+        drop(theirs);
+    }
 }
