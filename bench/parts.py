@@ -4,6 +4,7 @@ import time
 
 import machine
 import proxies
+import transit
 
 PLAIN = "sim/ttft-0ms/events-20"
 BURST = "sim/ttft-0ms/rate-0/events-100"
@@ -137,6 +138,34 @@ def held(bench, name, rep, streams):
     bench.end(name)
 
 
+def inside(bench, name, rep, streams):
+    """The same streams, and how long each event is inside the proxy."""
+    options, proxy = bench.options, fresh(bench, name)
+    ports = [bench.simulate.ports["held"], proxy.ports["held"]]
+    capture = transit.Capture(bench.folder, ports, options.far_cpu)
+    pids = {bench.simulate.pid, *machine.tree(proxy.pid)}
+    is_first = all(machine.run_first(pid, True) for pid in pids)
+    try:
+        row = bench.measure(
+            f"inside-{streams}", name, rep, "held", "--streams", streams, "--ramp", f"{options.ramp_s}s",
+            "--event-interval", "1s", "--timeout", "120s",
+            "--model", f"sim/ttft-200ms/rate-1/events-{options.held_events}",
+        )  # fmt: skip
+    finally:
+        row_lost = capture.end()
+        machine.run_first(bench.simulate.pid, False)
+    if not is_first:
+        raise SystemExit("inside: provider and proxy must be allowed to run first (SCHED_FIFO, as root)")
+    delays, left_out = transit.transits(capture, *ports)
+    if len(delays) < 100:
+        raise SystemExit(f"inside: {len(delays)} events were seen on both sides")
+    for label, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999)):
+        row[f"inside_{label}_ms"] = delays[int(len(delays) * share)]
+    row["inside_seen"], row["inside_left_out"], row["inside_lost"] = len(delays), left_out, row_lost
+    per_event(row)
+    bench.end(name)
+
+
 def plan(options):
     """All runs in order: (part, repetitions, proxies, seconds of one, function of bench, name, rep)."""
     names, ours = options.names, [n for n in options.names if n in ("gateway", "baseline")]
@@ -168,4 +197,5 @@ def plan(options):
         add("held", reps, with_direct + ours, held_s, held, streams)
         # Memory has an absolute goal: the others' is looked at once.
         add("held", 0 if options.quick else 1, others, held_s, held, streams)
+    add("inside", reps, names, held_s + 4, inside, options.held_streams[-1])
     return [one for one in todo if one[0] in options.only]

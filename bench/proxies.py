@@ -156,9 +156,9 @@ def versions(names):
     return said
 
 
-def install():
+def install(with_tcpdump):
     """Installs the proxies that are missing from Debian's packages, without starting services."""
-    names = {"nginx": "nginx-light", "haproxy": "haproxy"}
+    names = {"nginx": "nginx-light", "haproxy": "haproxy"} | ({"tcpdump": "tcpdump"} if with_tcpdump else {})
     sbin = "/usr/sbin:/usr/local/sbin:/sbin"
     missing = [
         package
