@@ -14,23 +14,49 @@ use shardgate::stats::counters::Counters;
 use shardgate::stats::exposition::{Names, write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
+use std::sync::LazyLock;
 use toml::Value;
 
 const README: &str = include_str!("../README.md");
 
-/// Every environment variable that a config in the README or here names.
-const SECRETS: FixedSecrets<'_> = FixedSecrets(&[("TEAM_A_KEY", "sk-a"), ("AZURE_KEY", "sk-b")]);
+/// Every environment variable and certificate that a config in the README or here names.
+static SECRETS: LazyLock<FixedSecrets<'_>> = LazyLock::new(|| {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (
+        made.cert.pem().leak(),
+        made.signing_key.serialize_pem().leak(),
+    );
+    FixedSecrets(
+        vec![
+            ("TEAM_A_KEY", "sk-a"),
+            ("AZURE_KEY", "sk-b"),
+            ("OPENAI_API_KEY", "sk-c"),
+            ("tls.pem", &*cert),
+            ("tls.key", &*key),
+            ("/etc/shardgate/tls.pem", &*cert),
+            ("/etc/shardgate/tls.key", &*key),
+            ("/etc/shardgate/vllm-ca.pem", &*cert),
+        ]
+        .leak(),
+    )
+});
 
 /// A config that uses every key there is, with the least that each needs beside it.
 const FULL: &str = r#"
+[server.tls]
+cert = "tls.pem"
+key = "tls.key"
+client_ca = "tls.pem"
+
 [[keys]]
 name = "k"
 secret = { env = "TEAM_A_KEY" }
 
 [providers.NAME]
 dialect = "azure"
-base_url = "http://127.0.0.1:1"
+base_url = "https://127.0.0.1:1"
 api_key = { env = "AZURE_KEY" }
+tls = { ca = "tls.pem" }
 
 [models.NAME]
 targets = [{ provider = "NAME", model = "m" }]
@@ -78,7 +104,7 @@ fn every_config_of_the_readme_is_good() {
     let configs = blocks("toml");
     assert!(configs.len() >= 2);
     for text in configs {
-        let checked = check(&text, &SECRETS);
+        let checked = check(&text, &*SECRETS);
         let faults = checked.as_ref().err().map(|faults| faults.show("README"));
         assert_eq!(faults, None, "{text}");
         let warnings = checked.unwrap().warnings;
@@ -122,7 +148,7 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
 /// where the README writes a value, the print has it.
 #[test]
 fn every_key_stands_there_with_its_default() {
-    let config = check(FULL, &SECRETS).unwrap().config;
+    let config = check(FULL, &*SECRETS).unwrap().config;
     let printed: Value = toml::from_str(&Printed(&config).to_string()).unwrap();
     let mut known = BTreeMap::new();
     flatten("", &printed, &mut known);
@@ -165,7 +191,7 @@ fn what_is_required_is_refused_when_missing() {
                 FULL.trim_end(),
                 "{path} is not in the config of this test"
             );
-            assert!(check(&text, &SECRETS).is_err(), "{path} is not required");
+            assert!(check(&text, &*SECRETS).is_err(), "{path} is not required");
         }
     }
 }

@@ -107,6 +107,16 @@ impl Held {
         self.end += bytes.len();
     }
 
+    /// `n` bytes of the room hold data now.
+    fn fill(&mut self, n: usize) {
+        let size = self.block.as_ref().map_or(0, Block::size);
+        debug_assert!(self.end + n <= size); // I2
+        self.end = (self.end + n).min(size);
+        if self.len() == 0 {
+            self.clear();
+        }
+    }
+
     fn room_mut(&mut self) -> &mut [u8] {
         let end = self.end;
         self.block
@@ -178,12 +188,7 @@ impl RxBuf {
 
     /// `n` bytes of [`RxBuf::space`] were filled.
     pub fn commit(&mut self, n: usize) {
-        let size = self.0.block.as_ref().map_or(0, Block::size);
-        debug_assert!(self.0.end + n <= size); // I2
-        self.0.end = (self.0.end + n).min(size);
-        if self.is_empty() {
-            self.0.clear();
-        }
+        self.0.fill(n);
     }
 
     /// Appends a copy of `bytes`.
@@ -258,6 +263,18 @@ impl TxBuf {
     /// Makes sure that at least `room` more bytes fit, so that [`TxBuf::put`] does not move.
     pub fn reserve(&mut self, room: usize) {
         self.0.make_room(room, SMALL);
+    }
+
+    /// At least `room` bytes behind the data. Follow it with [`TxBuf::commit`], also when
+    /// nothing was written.
+    pub fn space(&mut self, room: usize) -> &mut [u8] {
+        self.0.make_room(room.max(1), SMALL);
+        self.0.room_mut()
+    }
+
+    /// `n` bytes of [`TxBuf::space`] were filled.
+    pub fn commit(&mut self, n: usize) {
+        self.0.fill(n);
     }
 
     /// Takes block and bounds out, for a host that must own what the kernel reads:

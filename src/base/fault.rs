@@ -94,6 +94,8 @@ macro_rules! kinds {
 kinds! {
     /// The request is not well-formed HTTP/1.1.
     BadRequest = 400 "bad_request" Caller Never "The request is not well-formed HTTP/1.1; correct the client or proxy that sent it.";
+    /// HTTP where TLS is spoken.
+    PlainHttp = 400 "plain_http" Caller Never "This port speaks TLS; use an https:// URL.";
     /// The body is not JSON.
     BadJson = 400 "invalid_json" Caller Never "The request body is not valid JSON in UTF-8; correct it and send it again.";
     /// A key that decides the routing occurs twice.
@@ -138,6 +140,24 @@ kinds! {
     ConnectFailed = 502 "upstream_connect_failed" Upstream Elsewhere "The provider could not be reached; try again later.";
     /// The provider's name does not resolve.
     NoAddress = 502 "upstream_no_address" Upstream Elsewhere "The provider's name does not resolve; try again later.";
+    /// The provider's certificate is over.
+    CertificateExpired = 502 "upstream_certificate_expired" Upstream Elsewhere "The provider's TLS certificate has expired, so nothing was sent to it; the provider must renew it.";
+    /// The provider's certificate has not begun.
+    CertificateNotYetValid = 502 "upstream_certificate_not_yet_valid" Upstream Elsewhere "The provider's TLS certificate is not valid yet, so nothing was sent to it; check the clocks of the provider and the gateway.";
+    /// The provider's certificate is somebody else's.
+    CertificateWrongHost = 502 "upstream_certificate_wrong_host" Upstream Elsewhere "The provider's TLS certificate is for another host, so nothing was sent to it; the operator must check base_url.";
+    /// The provider's certificate is its own issuer.
+    CertificateSelfSigned = 502 "upstream_certificate_self_signed" Upstream Elsewhere "The provider's TLS certificate is self-signed, so nothing was sent to it; the operator must name its authority with tls.ca.";
+    /// Nobody trusted has issued the provider's certificate.
+    CertificateUnknownIssuer = 502 "upstream_certificate_unknown_issuer" Upstream Elsewhere "The provider's TLS certificate comes from an authority that the gateway does not trust, so nothing was sent to it; the operator must name the authority with tls.ca.";
+    /// The provider's certificate has a short key or an old signature.
+    CertificateWeak = 502 "upstream_certificate_weak" Upstream Elsewhere "The provider's TLS certificate has a weak key or signature, so nothing was sent to it; the provider must replace it.";
+    /// The provider's certificate has another fault.
+    CertificateInvalid = 502 "upstream_certificate_invalid" Upstream Elsewhere "The provider's TLS certificate cannot be accepted, so nothing was sent to it; the provider must replace it.";
+    /// The provider has TLS 1.1 or older only.
+    TlsVersion = 502 "upstream_tls_version" Upstream Elsewhere "The provider speaks neither TLS 1.2 nor 1.3, so nothing was sent to it; the provider must be upgraded.";
+    /// Another failure of the handshake.
+    TlsFailed = 502 "upstream_tls_failed" Upstream Elsewhere "The TLS handshake with the provider failed, so nothing was sent to it; check that its port speaks TLS, or try again later.";
     /// The connection ended before the answer's head.
     UpstreamClosed = 502 "upstream_closed" Upstream IfReused "The provider closed the connection before it answered; try again.";
     /// The answer's head is broken.

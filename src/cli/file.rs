@@ -5,6 +5,7 @@
 
 use super::say;
 use crate::config::model::defaults::{FILE_MAX, SECRET_MAX};
+use crate::config::tls::PEM_MAX;
 use crate::config::{Config, Secrets, check};
 use std::env::{self, VarError};
 use std::fs::File;
@@ -28,6 +29,10 @@ impl Secrets for System {
     fn file(&self, path: &str) -> Result<String, String> {
         // White space around the secret is cut off later; twice the limit leaves room for it.
         read(Path::new(path), 2 * SECRET_MAX)
+    }
+
+    fn pem(&self, path: &str) -> Result<String, String> {
+        read(Path::new(path), PEM_MAX)
     }
 }
 

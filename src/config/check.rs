@@ -20,6 +20,7 @@ use super::fault::{Faults, Findings};
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Retry, Server, Sockets, Timeouts};
+use super::tls;
 use super::upstreams;
 use super::value::{self, choice, count, duration, show_duration, size, wrong};
 use super::walk::{Item, Known, Section};
@@ -41,8 +42,8 @@ const ROOT: Known = Known {
     later: &["breaker", "cache", "gossip"],
 };
 const SERVER: Known = Known {
-    now: &["listen", "admin", "shards", "sockets"],
-    later: &["tls"],
+    now: &["listen", "admin", "shards", "sockets", "tls"],
+    later: &[],
 };
 const LIMITS: Known = Known {
     now: &[
@@ -97,10 +98,18 @@ pub trait Secrets {
     /// # Errors
     /// Why it cannot be read.
     fn file(&self, path: &str) -> Result<String, String>;
+
+    /// The text of a file of certificates, which may be longer.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn pem(&self, path: &str) -> Result<String, String> {
+        self.file(path)
+    }
 }
 
-/// Secrets that are given by hand, as environment variables; there are no files. For
-/// configs that the program makes itself, and for tests.
+/// Secrets that are given by hand, as environment variables, and PEM files by their paths;
+/// there are no other files. For configs that the program makes itself, and for tests.
 #[derive(Clone, Copy, Default)]
 pub struct FixedSecrets<'a>(pub &'a [(&'a str, &'a str)]);
 
@@ -120,6 +129,11 @@ impl Secrets for FixedSecrets<'_> {
 
     fn file(&self, _path: &str) -> Result<String, String> {
         Err("no file may be read here".to_owned())
+    }
+
+    fn pem(&self, path: &str) -> Result<String, String> {
+        let given = self.env(path).ok().flatten();
+        given.map_or_else(|| self.file(path), Ok)
     }
 }
 
@@ -158,7 +172,8 @@ pub fn check(text: &str, secrets: &dyn Secrets) -> Result<Checked, Faults> {
 }
 
 fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> Option<Config> {
-    let server = server(root, found);
+    let mut server = server(root, found);
+    server.tls = tls::server(root, found, secrets);
     let limits = limits(root, found);
     let timeouts = match section(root, found, "timeouts", "[timeouts]", TIMEOUTS) {
         Some(section) => read_timeouts(&section, found, defaults::TIMEOUTS),
@@ -199,6 +214,7 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
         admin: Some(defaults::ADMIN),
         shards: None,
         sockets: Sockets::Auto,
+        tls: None,
     };
     let section = section(root, found, "server", "[server]", SERVER);
     let item = |key| section.as_ref().and_then(|s| s.item(key));

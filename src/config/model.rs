@@ -15,6 +15,7 @@
 //!
 //! Every default stands in [`defaults`] and nowhere else.
 
+use super::tls::{ProviderTls, ServerTls};
 use ahash::AHashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -206,6 +207,8 @@ pub struct Server {
     pub shards: Option<usize>,
     /// How sockets are driven.
     pub sockets: Sockets,
+    /// The files of the listeners; `None`: they speak plain HTTP.
+    pub tls: Option<ServerTls>,
 }
 
 /// `server.sockets`: how sockets are driven.
@@ -442,6 +445,8 @@ pub struct Provider {
     pub api_version: Option<String>,
     /// How many connections to keep.
     pub pool: Pool,
+    /// What goes for its TLS; without meaning when `base_url` is http.
+    pub tls: ProviderTls,
 }
 
 /// `providers.*.pool`: what each shard keeps of idle connections to a provider.

@@ -4,7 +4,7 @@
 //! - P1 Checking the text gives the same config (with the same [`super::Secrets`]).
 //! - P2 The text shows where secrets come from, never what they are.
 
-use super::model::{Config, Model, Provider, SecretRef, Timeouts};
+use super::model::{Config, Model, Provider, Scheme, SecretRef, Timeouts};
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
 
@@ -46,7 +46,16 @@ fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         Some(shards) => writeln!(f, "shards = {shards}"),
         None => writeln!(f, "shards = \"auto\""),
     }?;
-    writeln!(f, "sockets = {}", quoted(server.sockets.name()))
+    writeln!(f, "sockets = {}", quoted(server.sockets.name()))?;
+    let Some(tls) = &server.tls else {
+        return Ok(());
+    };
+    let (cert, key) = (quoted(&tls.cert), quoted(&tls.key));
+    write!(f, "tls = {{ cert = {cert}, key = {key}")?;
+    if let Some(file) = &tls.client_ca {
+        write!(f, ", client_ca = {}", quoted(file))?;
+    }
+    writeln!(f, " }}")
 }
 
 fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
@@ -116,7 +125,16 @@ fn provider(f: &mut Formatter<'_>, provider: &Provider) -> fmt::Result {
         pool.idle_max,
         show_duration(pool.idle),
         show_duration(pool.age_max)
-    )
+    )?;
+    if provider.base_url.scheme == Scheme::Http {
+        return Ok(());
+    }
+    let tls = &provider.tls;
+    write!(f, "tls = {{ handshakes_max = {}", tls.handshakes_max)?;
+    if let Some(ca) = &tls.ca {
+        write!(f, ", ca = {}", quoted(&ca.file))?;
+    }
+    writeln!(f, " }}")
 }
 
 fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {

@@ -3,31 +3,65 @@
 
 use super::model::{Scheme, Strategy};
 use super::print::Printed;
-use super::{Checked, Config, FixedSecrets, check};
+use super::{Checked, Config, FixedSecrets, Secrets, check};
 use proptest::prelude::*;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-const SECRETS: FixedSecrets<'_> = FixedSecrets(&[
-    ("KEY", "sk-good"),
-    ("KEY2", "sk-other"),
-    ("EMPTY", ""),
-    ("SPACED", "sk a"),
-    ("ODD", "sk:odd!"),
-]);
+/// The secrets and files of the cases, certificates made on the spot.
+struct Fixed {
+    given: Vec<(&'static str, String)>,
+}
+
+impl Secrets for Fixed {
+    fn env(&self, name: &str) -> Result<Option<String>, String> {
+        let given = self.given.iter().find(|(given, _)| *given == name);
+        Ok(given.map(|(_, value)| value.clone()))
+    }
+
+    fn file(&self, path: &str) -> Result<String, String> {
+        FixedSecrets::default().file(path)
+    }
+
+    fn pem(&self, path: &str) -> Result<String, String> {
+        self.env(path)?.ok_or(self.file(path).unwrap_err())
+    }
+}
+
+static SECRETS: LazyLock<Fixed> = LazyLock::new(|| {
+    let names = vec!["localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let other = rcgen::KeyPair::generate().unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    Fixed {
+        given: vec![
+            ("KEY", "sk-good".to_owned()),
+            ("KEY2", "sk-other".to_owned()),
+            ("EMPTY", String::new()),
+            ("SPACED", "sk a".to_owned()),
+            ("ODD", "sk:odd!".to_owned()),
+            ("cert.pem", made.cert.pem()),
+            ("cert.key", made.signing_key.serialize_pem()),
+            ("other.key", other.serialize_pem()),
+            ("empty.pem", "nothing\n".to_owned()),
+            ("broken.pem", broken.to_owned()),
+        ],
+    }
+});
 
 /// Stands behind each case, so that a case shows only what it is about.
 const PROVIDER: &str = "\n[providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n";
 
 fn faults(text: &str) -> Vec<String> {
-    match check(text, &SECRETS) {
+    match check(text, &*SECRETS) {
         Ok(_) => Vec::new(),
         Err(faults) => faults.0.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn good(text: &str) -> Checked {
-    check(text, &SECRETS).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
+    check(text, &*SECRETS).unwrap_or_else(|faults| panic!("{text}\n{faults}"))
 }
 
 /// Cases with every fault that they give: the text, then a line `=> fault` for each, then
@@ -196,7 +230,16 @@ fn names_lead_to_their_model() {
 fn printing_and_checking_again_gives_the_same() {
     let book = PROVIDER.to_owned()
         + "[models.\"a/b:c@d\"]\ntargets = [{ provider = \"p\", model = \"x\", weight = 3 }, { provider = \"p\" }]\n[timeouts]\nidle = \"1500ms\"";
-    for text in [&full(), PROVIDER, &book] {
+    let tls = "[server]\ntls = { cert = \"cert.pem\", key = \"cert.key\", client_ca = \"cert.pem\" }\n\
+         [providers.p]\ndialect = \"openai\"\nbase_url = \"https://h/v1\"\n\
+         tls = { ca = \"cert.pem\", handshakes_max = 7 }\n\
+         [providers.q]\ndialect = \"openai\"\nbase_url = \"https://[::1]/v1\"\n";
+    let config = good(tls).config;
+    assert_eq!(config.server.tls.as_ref().unwrap().cert, "cert.pem");
+    let provider = &config.providers[0].tls;
+    assert_eq!(provider.ca.as_ref().unwrap().certs.len(), 1);
+    assert_eq!(provider.handshakes_max, 7);
+    for text in [&full(), PROVIDER, &book, tls] {
         let config = good(text).config;
         let printed = Printed(&config).to_string();
         let again: Config = good(&printed).config;
@@ -242,7 +285,7 @@ proptest! {
     /// Goal: no text makes the reader panic, and a refusal always has a reason of one line.
     #[test]
     fn no_text_panics(text in "(?s).{0,200}") {
-        if let Err(faults) = check(&text, &SECRETS) {
+        if let Err(faults) = check(&text, &*SECRETS) {
             prop_assert!(!faults.0.is_empty());
             prop_assert!(faults.0.iter().all(|fault| !fault.text.contains('\n')));
         }
@@ -260,7 +303,7 @@ proptest! {
         let from = from.min(full.len());
         let to = (from + len).min(full.len());
         let text = format!("{}{patch}{}", &full[..from], &full[to..]);
-        if let Err(faults) = check(&text, &SECRETS) {
+        if let Err(faults) = check(&text, &*SECRETS) {
             prop_assert!(!faults.0.is_empty());
             prop_assert!(faults.0.is_sorted_by_key(|fault| (fault.line, fault.column)));
         }

@@ -13,15 +13,21 @@ use super::model::defaults::{
 use super::model::{
     BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
+use super::tls;
 use super::value::{self, choice, count, duration, odd, string, wrong};
 use super::walk::{Item, Known, Section, entries, nearest};
+use rustls::pki_types::ServerName;
 use toml::de::DeValue;
 
-/// Whether `https` providers can be reached. One place, so that it is one line to change.
-const TLS_IS_AVAILABLE: bool = false;
-
 const PROVIDER: Known = Known {
-    now: &["dialect", "base_url", "api_key", "api_version", "pool"],
+    now: &[
+        "dialect",
+        "base_url",
+        "api_key",
+        "api_version",
+        "pool",
+        "tls",
+    ],
     later: &[],
 };
 const POOL_KEYS: Known = Known {
@@ -189,6 +195,13 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         (None, _) => None,
     };
     let pool = pool(&section, found, &title);
+    let tls = tls::provider(&section, found, &title, secrets);
+    if let (Some(item), Some((_, url))) = (section.item("tls"), &base_url)
+        && url.scheme == Scheme::Http
+    {
+        let text = "`tls` means nothing with an http:// base_url; remove it or write https://";
+        found.fault(item.key_at, text.to_owned());
+    }
     let api_key = match api_key {
         Some(wrong_or_right) => Some(wrong_or_right?),
         None => None,
@@ -200,12 +213,13 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         api_key,
         api_version,
         pool,
+        tls: tls?,
     })
 }
 
 fn check_scheme(item: Item<'_, '_>, url: &BaseUrl, has_key: bool, found: &mut Findings) {
-    if url.scheme == Scheme::Https && !TLS_IS_AVAILABLE {
-        let text = "`base_url` is https, which is not available in this version; put a TLS-terminating hop in front of the provider and write its http:// address";
+    if url.scheme == Scheme::Https && ServerName::try_from(url.host.as_str()).is_err() {
+        let text = "`base_url` names a host that no certificate can be for; correct it";
         found.fault(item.at, text.to_owned());
     }
     if url.scheme == Scheme::Http && has_key && !value::is_loopback(&url.host) {

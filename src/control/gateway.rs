@@ -2,6 +2,7 @@
 
 use super::admin::{self, Admin};
 use super::shards::{self, Common, Line};
+use super::tls::{self, Watch};
 use super::{logger, resolve};
 use crate::config::Config;
 use crate::config::model::Sockets;
@@ -11,7 +12,9 @@ use crate::host::launch::{self, Running};
 use crate::host::uring::Uring;
 use crate::shard::log::{Entry, Format};
 use crate::shard::orders::Order;
+use crate::shard::tls::TlsFiles;
 use futures_lite::FutureExt as _;
+use rustls::ServerConfig;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -98,6 +101,7 @@ impl Gateway {
             let said = format!("sockets go by readiness, which costs more CPU: {why}");
             drop(log.try_send(logger::event(format, &said))); // see logger
         }
+        let files = Arc::new(tls::load(config)?);
         let (ready, is_ready) = sync_channel(count);
         let addresses = resolve::all(config);
         let common = Common {
@@ -107,6 +111,7 @@ impl Gateway {
             log: log.clone(),
             sockets,
             ready,
+            tls: Arc::clone(&files),
         };
         let mut listen = config.server.listen.clone();
         let mut lines = Vec::new();
@@ -133,7 +138,7 @@ impl Gateway {
             .map_err(|error| error.to_string())?;
         let stop = Stop::new().map_err(|error| error.to_string())?;
         let (control, admin, ended) =
-            start_control(config, lines, updates, &stop, (format, log.clone()))?;
+            start_control(config, lines, updates, &stop, (format, log.clone(), files))?;
         Ok(Self {
             listen,
             admin,
@@ -167,7 +172,7 @@ fn start_control(
     lines: Vec<(Line, Running)>,
     updates: Receiver<resolve::Update>,
     stop: &Stop,
-    (format, log): (Format, SyncSender<Entry>),
+    (format, log, files): (Format, SyncSender<Entry>, Arc<TlsFiles>),
 ) -> Result<Control, String> {
     let (ready, is_ready) = sync_channel::<Result<Option<SocketAddr>, String>>(1);
     let (ended, has_ended) = sync_channel(1);
@@ -185,7 +190,8 @@ fn start_control(
         if ready.send(listening).is_err() || !is_up {
             return;
         }
-        let cut = run(&admin, &threads, &updates, &stop, (format, &log)).await;
+        let watch = Watch::new(&config, &files, Uring.now());
+        let cut = run(&admin, &threads, &updates, &stop, (format, &log, watch)).await;
         drop(ended.send(cut)); // nobody waits: then nobody asks either
     })
     .map_err(|error| format!("cannot start the control executor: {error}"))?;
@@ -209,6 +215,24 @@ fn listen_admin(admin: &Rc<Admin>) -> Result<Option<SocketAddr>, String> {
     Ok(Some(bound))
 }
 
+/// Hands a certificate that was replaced to the shards, or says why it cannot be used.
+async fn certificate(
+    admin: &Rc<Admin>,
+    outcome: Result<Arc<ServerConfig>, String>,
+    (format, log): (Format, &SyncSender<Entry>),
+) {
+    let said = match outcome {
+        Ok(config) => {
+            for shard in &admin.shards {
+                shard.order(Order::Certificate(Arc::clone(&config))).await;
+            }
+            "server.tls: the certificate was replaced".to_owned()
+        }
+        Err(why) => format!("server.tls: the certificate is not replaced: {why}"),
+    };
+    drop(log.try_send(logger::event(format, &said))); // see logger
+}
+
 /// Control's own work until it is asked to stop; gives how many exchanges were cut off. A
 /// shard that died takes the process with it: its clients would hang, and whoever started
 /// the process knows how to start it again.
@@ -217,7 +241,7 @@ async fn run(
     threads: &[Running],
     updates: &Receiver<resolve::Update>,
     stop: &Stop,
-    (format, log): (Format, &SyncSender<Entry>),
+    (format, log, mut watch): (Format, &SyncSender<Entry>, Watch),
 ) -> Result<u64, String> {
     let mut bell = stop.1.bell().map_err(|error| error.to_string())?;
     while !stop.is_asked() {
@@ -230,6 +254,9 @@ async fn run(
                     .order(Order::Addresses(provider, addresses.clone()))
                     .await;
             }
+        }
+        if let Some(outcome) = watch.look(Uring.now()) {
+            certificate(admin, outcome, (format, log)).await;
         }
         let heard = poll_fn(|cx| bell.poll_heard(cx));
         heard.or(Uring.sleep_until(Uring.now() + LOOK)).await;

@@ -16,3 +16,4 @@ pub mod resolve;
 pub mod serve;
 pub mod shards;
 pub mod status;
+pub mod tls;

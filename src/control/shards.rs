@@ -5,11 +5,13 @@ use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
 use crate::host::mesh::{self, Inlet, Outlet, Receiver, Sender};
 use crate::host::ring::{self, Ring};
+use crate::host::tls::Secure;
 use crate::host::uring::Uring;
 use crate::host::{Host, clock};
 use crate::shard::log::{Entry, Format, Log};
 use crate::shard::orders::{Order, Report, report};
 use crate::shard::serve::{accept_loop, ticker};
+use crate::shard::tls::{self, TlsFiles};
 use crate::shard::{Setup, Shard};
 use std::cell::Cell;
 use std::io;
@@ -109,6 +111,8 @@ pub struct Common {
     pub sockets: Sockets,
     /// Where a shard says that it listens.
     pub ready: SyncSender<Listening>,
+    /// What TLS needs.
+    pub tls: Arc<TlsFiles>,
 }
 
 /// How sockets are driven on this machine: what the configuration says, or what there is,
@@ -147,9 +151,9 @@ pub fn start(
             reports: report_end,
         };
         match common.sockets {
-            Sockets::Poll => seat.run(Uring, common).await,
+            Sockets::Poll => seat.run(Secure(Uring), common).await,
             Sockets::Auto | Sockets::Ring => match Ring::start() {
-                Ok(ring) => seat.run(ring, common).await,
+                Ok(ring) => seat.run(Secure(ring), common).await,
                 Err(error) => {
                     let why = format!("no completion ring for shard {index}: {error}");
                     drop(common.ready.send(Err(why))); // nobody listens: nobody needs it
@@ -186,6 +190,7 @@ impl Seat {
             log,
             sockets: _,
             ready,
+            tls: files,
         } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let setup = Setup {
@@ -197,6 +202,7 @@ impl Seat {
             log: Log::new(format, log),
         };
         let shard = Shard::new(host, setup);
+        tls::install(&shard, &shard.config, shards, &files);
         let listening = listen_all(&shard, &listen);
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
@@ -224,6 +230,7 @@ async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, reports: Se
     while let Some(order) = orders.recv().await {
         match order {
             Order::Drain => shard.drain(),
+            Order::Certificate(config) => shard.set_server_tls(Some(config)),
             Order::Addresses(provider, addresses) => {
                 if let Some(upstream) = shard.upstreams.get(provider) {
                     upstream.set_addresses(&addresses);

@@ -20,7 +20,7 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{plain, relay};
+use super::{plain, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
@@ -381,13 +381,13 @@ async fn connect<H: Host>(
         let began = shard.host.now();
         down.timer
             .arm((began + step.timeouts().connect).min(course.total));
-        let mut connecting = pin!(shard.host.connect(address));
+        let mut connecting = pin!(secure::connect(shard, upstream, address));
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.prefer(index);
                 return Ok(Lease::new(shard, step.provider_index, link, began));
             }
-            Wait::Done(Err(_)) => failed = Kind::ConnectFailed,
+            Wait::Done(Err(kind)) => failed = kind,
             Wait::Late => failed = course.late(Kind::ConnectTimeout),
             Wait::Gone => return Err(Kind::ClientGone),
         }

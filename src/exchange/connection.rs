@@ -5,6 +5,7 @@ use super::down::{Down, Wait};
 use super::reply::{self, Manner};
 use super::request::{self, Body, Broken, Request, Wanted};
 use super::route::{Asked, route};
+use super::secure;
 use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::dialect::openai::ask::{Route, ask};
@@ -42,6 +43,9 @@ pub fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) -> impl Future<
     let mut down = Down::new(&shard, link);
     let mut served: u32 = 0;
     async move {
+        if let Err(next) = secure::accept(&shard, &mut down).await {
+            return secure::refuse(&shard, &mut down, next).await;
+        }
         loop {
             let next = exchange(&shard, &mut down, served == 0).await;
             served = served.wrapping_add(1).max(1);

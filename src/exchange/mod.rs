@@ -31,6 +31,7 @@ pub mod relay;
 pub mod reply;
 pub mod request;
 pub mod route;
+pub mod secure;
 pub mod sending;
 pub mod settle;
 pub mod upstream;

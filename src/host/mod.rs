@@ -13,10 +13,14 @@ pub mod clock;
 pub mod launch;
 pub mod mesh;
 pub mod ring;
+pub mod tls;
 pub mod uring;
 
+use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::wire::tls::Session;
+use crate::wire::tls::fault::Broken;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -102,6 +106,29 @@ pub trait Link: fmt::Debug + 'static {
     /// A host without such a thing sends FIN.
     fn reset(&mut self) {
         self.finish();
+    }
+
+    /// From here on the bytes travel inside of TLS. False where this host has none
+    /// ([`tls::Secure`] has); `pool` is the shard's.
+    fn start_tls(&mut self, _session: Session, _pool: &BufPool) -> bool {
+        false
+    }
+
+    /// Back to bytes as they are; what has arrived so far is dropped.
+    fn stop_tls(&mut self) {}
+
+    /// Waits for the end of the TLS handshake; gives whether it went on from an earlier
+    /// session. Nothing may be read or written before. Ready at once without TLS.
+    ///
+    /// # Errors
+    /// Why there is no TLS connection; the peer was told, as far as it takes it at once.
+    fn poll_handshake(&mut self, _cx: &mut Context<'_>) -> Poll<Result<bool, Broken>> {
+        Poll::Ready(Ok(false))
+    }
+
+    /// Whether part of something has arrived that [`Link::poll_read`] cannot give yet.
+    fn holds_part(&self) -> bool {
+        false
     }
 }
 

@@ -7,10 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod deadline;
+pub mod gate;
 pub mod log;
 pub mod orders;
 pub mod pool;
 pub mod serve;
+pub mod tls;
 
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
@@ -23,11 +25,13 @@ use crate::stats::receipt::{Receipt, RequestId};
 use deadline::Deadlines;
 use log::Log;
 use pool::Pool;
+use rustls::ServerConfig;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tls::UpstreamTls;
 
 /// How long a line of the log waits at most before it is handed over.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -48,6 +52,8 @@ pub struct Upstream<L> {
     addresses: RefCell<Rc<[SocketAddr]>>,
     /// Which address to try first: the last one that worked.
     preferred: Cell<usize>,
+    /// What its TLS needs; `None`: it is asked in clear text.
+    tls: RefCell<Option<Rc<UpstreamTls>>>,
 }
 
 impl<L> Upstream<L> {
@@ -62,6 +68,16 @@ impl<L> Upstream<L> {
             *self.addresses.borrow_mut() = addresses.into();
             self.preferred.set(0);
         }
+    }
+
+    /// What its TLS needs; `None`: it is asked in clear text.
+    pub fn tls(&self) -> Option<Rc<UpstreamTls>> {
+        self.tls.borrow().clone()
+    }
+
+    /// From here on, fresh connections go by `tls`.
+    pub fn set_tls(&self, tls: Option<Rc<UpstreamTls>>) {
+        *self.tls.borrow_mut() = tls;
     }
 
     /// The index of the address to try first.
@@ -121,6 +137,7 @@ pub struct Shard<H: Host> {
     pub connections_max: u64,
     /// This shard's share of `limits.bodies_max`, in bytes.
     pub buffers_max: usize,
+    server_tls: RefCell<Option<Arc<ServerConfig>>>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
@@ -156,6 +173,7 @@ impl<H: Host> Shard<H> {
                         .into(),
                 ),
                 preferred: Cell::new(0),
+                tls: RefCell::default(),
             });
         Rc::new(Self {
             index,
@@ -169,6 +187,7 @@ impl<H: Host> Shard<H> {
             exchanges_max: share(config.limits.streams_max) as u64,
             connections_max: share(config.limits.connections_max) as u64,
             buffers_max: share(config.limits.bodies_max),
+            server_tls: RefCell::default(),
             random: Cell::new(seed | 1),
             date: RefCell::default(),
             is_draining: Cell::new(false),
@@ -192,6 +211,16 @@ impl<H: Host> Shard<H> {
     /// A name for an exchange.
     pub fn request_id(&self) -> RequestId {
         RequestId::new(self.random(), self.random())
+    }
+
+    /// What its listeners' TLS needs; `None`: they speak plain HTTP.
+    pub fn server_tls(&self) -> Option<Arc<ServerConfig>> {
+        self.server_tls.borrow().clone()
+    }
+
+    /// From here on, fresh client connections go by `config`.
+    pub fn set_server_tls(&self, config: Option<Arc<ServerConfig>>) {
+        *self.server_tls.borrow_mut() = config;
     }
 
     /// Calls `with` with the `Date` field's value, made once a second (RFC 9110, 5.6.7).

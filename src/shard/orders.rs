@@ -3,7 +3,9 @@
 use super::Shard;
 use crate::host::Host;
 use crate::stats::counters::Counters;
+use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// An order from control.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub enum Order {
     Report(u64),
     /// New addresses of the provider at this index.
     Addresses(usize, Vec<SocketAddr>),
+    /// The listeners' certificate was replaced.
+    Certificate(Arc<ServerConfig>),
     /// Stop accepting; end connections with their exchanges.
     Drain,
 }

@@ -120,4 +120,5 @@ fn is_silent<L: Link>(link: &mut L, buffers: &BufPool) -> bool {
     let mut rx = RxBuf::new(buffers);
     link.poll_read(&mut Context::from_waker(Waker::noop()), &mut rx)
         .is_pending()
+        && !link.holds_part()
 }

@@ -1,5 +1,6 @@
 //! What one shard counts. Written by that shard alone; copied when scraped.
 
+use super::handshakes::Handshakes;
 use super::receipt::{AttemptEnd, End, Receipt};
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
@@ -113,6 +114,8 @@ pub struct Counters {
     pub reconnects: u64,
     /// Tokens in, tokens out, as reported by providers, by model.
     pub tokens: AHashMap<usize, (u64, u64)>,
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
     /// From first byte to settled.
     pub duration: Latency,
     /// From first byte to first content.
@@ -192,6 +195,7 @@ impl Counters {
         self.panics += other.panics;
         self.log_dropped += other.log_dropped;
         self.reconnects += other.reconnects;
+        self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);
         self.overhead.add(&other.overhead);

@@ -7,6 +7,7 @@
 //! generative AI metrics".
 
 use super::counters::{Counters, Latency};
+use super::handshakes::{OUTCOMES, SIDES};
 use super::receipt::AttemptEnd;
 use std::fmt::Write;
 use std::time::Duration;
@@ -52,6 +53,7 @@ pub fn write(
     targets(out, &all, connections, names);
     streams(out, shards, &all);
     plain(out, &all);
+    handshakes(out, &all);
     histogram(
         out,
         "gen_ai_server_request_duration_seconds",
@@ -163,6 +165,17 @@ fn plain(out: &mut String, all: &Counters) {
     for (name, kind, help, value) in plain {
         head(out, name, kind, help);
         line(out, name, "", value);
+    }
+}
+
+fn handshakes(out: &mut String, all: &Counters) {
+    const NAME: &str = "shardgate_tls_handshakes_total";
+    head(out, NAME, "counter", "TLS handshakes by how they ended.");
+    for (side, side_name) in SIDES {
+        for (outcome, name) in OUTCOMES {
+            let labels = format!("side=\"{side_name}\",outcome=\"{name}\"");
+            line(out, NAME, &labels, all.handshakes.of(side, outcome));
+        }
     }
 }
 

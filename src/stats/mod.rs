@@ -7,4 +7,5 @@
 
 pub mod counters;
 pub mod exposition;
+pub mod handshakes;
 pub mod receipt;

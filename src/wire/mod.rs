@@ -1,4 +1,4 @@
-//! What bytes mean: HTTP/1.1, server-sent events, JSON.
+//! What bytes mean: HTTP/1.1, server-sent events, JSON, TLS.
 //!
 //! Bytes in, positions and verdicts out; no I/O.
 
@@ -7,3 +7,4 @@
 pub mod http1;
 pub mod json;
 pub mod sse;
+pub mod tls;

@@ -1,0 +1,68 @@
+//! What a shard has for its TLS connections, and how control gives it.
+
+use super::Shard;
+use super::gate::Gate;
+use crate::config::Config;
+use crate::config::model::Provider;
+use crate::host::Host;
+use crate::wire::tls::Session;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::server::ProducesTickets;
+use rustls::{ClientConfig, ServerConfig};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Sessions that a shard remembers of each provider.
+const SESSIONS: usize = 64;
+
+/// What all shards share: made by control, never changed.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// Of the listeners; `None`: they speak plain HTTP.
+    pub server: Option<Arc<ServerConfig>>,
+    /// By provider, in the order of the configuration; `None`: plain HTTP.
+    pub clients: Vec<Option<Arc<ClientConfig>>>,
+    /// The keys of tickets, so that a client may come back to another shard.
+    pub tickets: Arc<dyn ProducesTickets>,
+}
+
+/// A provider's side of it.
+#[derive(Debug)]
+pub struct UpstreamTls {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    /// Handshakes at once.
+    pub gate: Gate,
+}
+
+impl UpstreamTls {
+    /// For `provider`, on one of `shards`; sessions are remembered here alone. `None` when no
+    /// certificate can be for its host, which the configuration refuses.
+    pub fn new(provider: &Provider, config: &ClientConfig, shards: usize) -> Option<Self> {
+        let mut config = config.clone();
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Some(Self {
+            config: Arc::new(config),
+            name: ServerName::try_from(provider.base_url.host.clone()).ok()?,
+            gate: Gate::new(provider.tls.handshakes_max.div_ceil(shards.max(1))),
+        })
+    }
+
+    /// A fresh connection's session. `None` when rustls refuses the configuration.
+    pub fn session(&self) -> Option<Session> {
+        Session::client(&self.config, &self.name).ok()
+    }
+}
+
+/// Gives a shard what it needs, at its start. `shards` share `config`.
+pub fn install<H: Host>(shard: &Shard<H>, config: &Config, shards: usize, files: &TlsFiles) {
+    shard.set_server_tls(files.server.clone());
+    let providers = config.providers.iter().zip(&files.clients);
+    for ((provider, client), upstream) in providers.zip(&shard.upstreams) {
+        let tls = client
+            .as_ref()
+            .and_then(|client| UpstreamTls::new(provider, client, shards));
+        upstream.set_tls(tls.map(Rc::new));
+    }
+}
