@@ -8,3 +8,4 @@
 pub mod counters;
 pub mod exposition;
 pub mod receipt;
+pub mod reloads;
