@@ -430,6 +430,7 @@ fn shard(host: &Thin) -> Receiver<Entry> {
         shards: 1,
         config: Arc::new(check(CONFIG, &SECRETS).unwrap().config),
         addresses: vec![vec![PROVIDER]],
+        tls: None,
         seed: 1,
         log: Log::new(Format::Json, sink),
     };

@@ -161,6 +161,7 @@ fn shard(world: &World) -> Rc<Shard<World>> {
         shards: 1,
         config: Arc::new(checked.config),
         addresses: vec![vec![PROVIDER]],
+        tls: None,
         seed: 1,
         log: Log::default(),
     };

@@ -134,7 +134,7 @@ impl Running {
             // Until the test has dropped its end.
             loop {
                 match asked.try_recv() {
-                    Ok(()) => answer.send(report(&shard, 0, 0)).unwrap(),
+                    Ok(()) => answer.send(report(&shard, 0)).unwrap(),
                     Err(std::sync::mpsc::TryRecvError::Disconnected) => return,
                     Err(std::sync::mpsc::TryRecvError::Empty) => {}
                 }
@@ -184,6 +184,7 @@ fn shard<H: Host>(host: H, provider: SocketAddr) -> Rc<Shard<H>> {
         shards: 1,
         config: Arc::new(config::check(&text, &FixedSecrets(&[])).unwrap().config),
         addresses: vec![vec![provider]],
+        tls: None,
         seed: 1,
         log: Log::default(),
     };

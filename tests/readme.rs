@@ -12,6 +12,7 @@ use shardgate::config::print::Printed;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::stats::counters::Counters;
 use shardgate::stats::exposition::{Names, write};
+use shardgate::stats::reloads::Reloads;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -231,6 +232,7 @@ fn every_metric_stands_there() {
         providers: vec![],
     };
     write(&mut text, &[Counters::default()], &[], &names);
+    Reloads::default().write(&mut text, 1);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let known: BTreeSet<_> = types.filter_map(|line| line.split(' ').next()).collect();
     let rows = rows("metric");

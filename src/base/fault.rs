@@ -176,6 +176,8 @@ kinds! {
     Overloaded = 503 "overloaded" Gateway Never "The gateway is at its limit; try again after the time in Retry-After.";
     /// Going down.
     Draining = 503 "draining" Gateway Never "The gateway is shutting down; try again on another connection.";
+    /// The gateway went down before the answer was complete.
+    ShutDown = 503 "shut_down" Gateway Never "The gateway was shut down before the answer was complete; send the request again on another connection.";
     /// Connect timeout.
     ConnectTimeout = 504 "upstream_connect_timeout" Upstream Elsewhere "The provider did not accept a connection in time; try again later.";
     /// No first content in time.

@@ -7,6 +7,7 @@ use super::say;
 use crate::config::model::defaults::{FILE_MAX, SECRET_MAX};
 use crate::config::tls::PEM_MAX;
 use crate::config::{Config, Secrets, check};
+use crate::control::reload::{Loaded, NotLoaded};
 use std::env::{self, VarError};
 use std::fs::File;
 use std::io::Read;
@@ -41,17 +42,31 @@ impl Secrets for System {
 /// # Errors
 /// What to say: why it cannot be read, or all its faults as `file:line:column: text` lines.
 pub fn load(path: &Path) -> Result<Config, String> {
+    let loaded = read_config(path).map_err(|why| match why {
+        NotLoaded::Unreadable(why) => why,
+        NotLoaded::Bad(name, faults) => faults.show(&name),
+    })?;
+    loaded.warnings.iter().for_each(|warning| say(warning));
+    Ok(loaded.config)
+}
+
+/// Reads and checks the config file at `path`, and says nothing.
+///
+/// # Errors
+/// Why it gives no configuration.
+pub fn read_config(path: &Path) -> Result<Loaded, NotLoaded> {
     let name = path.display().to_string();
-    let text = read(path, FILE_MAX).map_err(|why| format!("{name}: cannot be read: {why}"))?;
-    let checked = check(&text, &System).map_err(|faults| faults.show(&name))?;
-    for warning in &checked.warnings.0 {
+    let text = read(path, FILE_MAX)
+        .map_err(|why| NotLoaded::Unreadable(format!("{name}: cannot be read: {why}")))?;
+    let checked = check(&text, &System).map_err(|faults| NotLoaded::Bad(name.clone(), faults))?;
+    let warnings = checked.warnings.0.iter().map(|warning| {
         let (line, column) = (warning.line, warning.column);
-        say(&format!(
-            "{name}:{line}:{column}: warning: {}",
-            warning.text
-        ));
-    }
-    Ok(checked.config)
+        format!("{name}:{line}:{column}: warning: {}", warning.text)
+    });
+    Ok(Loaded {
+        warnings: warnings.collect(),
+        config: checked.config,
+    })
 }
 
 /// The text of a file of at most `max` bytes.

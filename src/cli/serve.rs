@@ -1,6 +1,8 @@
 //! `shardgate serve`: runs the gateway.
 
 use super::file;
+use crate::control::reload::Loader;
+use crate::control::serve::serve;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -17,5 +19,7 @@ pub struct ServeArgs {
 /// # Errors
 /// All faults of the file, or why the gateway cannot run.
 pub(super) fn run(args: &ServeArgs) -> Result<(), String> {
-    crate::control::serve::serve(file::load(&args.config)?)
+    let path = args.config.clone();
+    let loader = Loader::new(move || file::read_config(&path));
+    serve(file::load(&args.config)?, loader)
 }

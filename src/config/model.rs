@@ -55,7 +55,7 @@ pub mod defaults {
         body: Duration::from_secs(30),
         keep_alive: Duration::from_secs(75),
         stall: Duration::from_secs(30),
-        drain: Duration::from_secs(30),
+        drain: Duration::from_secs(600),
     };
     /// `providers.*.pool`. 25 s: the shortest idle limit of common servers and load balancers
     /// is 30 s or more, so the gateway closes first and rarely meets a closing connection.

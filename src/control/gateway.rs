@@ -1,9 +1,12 @@
 //! A running gateway: its shards, its control executor, and how to stop it.
 
 use super::admin::{self, Admin};
+use super::drain::{self, Ended};
+use super::logger;
+use super::reload::{self, Loader};
+use super::resolve::{self, Resolver};
 use super::shards::{self, Common, Line};
-use super::tls::{self, Watch};
-use super::{logger, resolve};
+use super::tls;
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
@@ -11,8 +14,8 @@ use crate::host::bell::Ringer;
 use crate::host::launch::{self, Running};
 use crate::host::uring::Uring;
 use crate::shard::log::{Entry, Format};
-use crate::shard::orders::Order;
-use crate::shard::tls::TlsFiles;
+use crate::shard::orders::Task;
+use crate::shard::snapshot::Edition;
 use futures_lite::FutureExt as _;
 use rustls::ServerConfig;
 use std::future::poll_fn;
@@ -20,29 +23,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-/// How often control looks whether a shard died and for new addresses; a signal rings.
+/// How often control looks whether a shard died; signals and new addresses ring.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// How often control looks whether the last exchange has ended.
-const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// Run on; drain; drain without patience.
 const RUN: u8 = 0;
 const DRAIN: u8 = 1;
 const HURRY: u8 = 2;
 
-/// Asks a gateway to stop. Clones ask the same one.
+/// Asks a gateway to stop, or to reload. Clones ask the same one.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<AtomicU8>, Ringer);
+pub struct Stop(Arc<AtomicU8>, Ringer, Arc<AtomicBool>);
 
 impl Stop {
     /// Nobody has asked yet.
     fn new() -> io::Result<Self> {
-        Ok(Self(Arc::default(), Ringer::new()?))
+        Ok(Self(Arc::default(), Ringer::new()?, Arc::default()))
     }
 
     /// Lets running exchanges end, within `timeouts.drain`.
@@ -51,10 +51,21 @@ impl Stop {
         self.1.ring();
     }
 
-    /// Ends at once.
+    /// Reads the configuration again.
+    pub fn reload(&self) {
+        self.2.store(true, Ordering::Relaxed);
+        self.1.ring();
+    }
+
+    /// Ends the exchanges at once: each with an error.
     pub fn hurry(&self) {
         self.0.store(HURRY, Ordering::Relaxed);
         self.1.ring();
+    }
+
+    /// Whether it is not to wait for exchanges any more.
+    pub fn is_hurried(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == HURRY
     }
 
     /// Whether it was asked to stop.
@@ -77,14 +88,12 @@ pub struct Gateway {
     /// Ends it.
     pub stop: Stop,
     control: Running,
-    ended: Receiver<Result<u64, String>>,
-    /// Dropped at the end: the resolver stops.
-    _resolver: SyncSender<()>,
+    ended: Receiver<Result<Ended, String>>,
 }
 
 impl Gateway {
     /// Starts shards and control, and returns when all of them listen. Log lines in
-    /// `format` go to `log`.
+    /// `format` go to `log`. With a `loader` it can read its configuration again.
     ///
     /// # Errors
     /// Why it cannot listen or start.
@@ -92,6 +101,7 @@ impl Gateway {
         config: &Arc<Config>,
         format: Format,
         log: &SyncSender<Entry>,
+        loader: Option<Loader>,
     ) -> Result<Self, String> {
         let cpus =
             launch::allowed_cpus().map_err(|error| format!("cannot read the CPUs: {error}"))?;
@@ -101,17 +111,19 @@ impl Gateway {
             let said = format!("sockets go by readiness, which costs more CPU: {why}");
             drop(log.try_send(logger::event(format, &said))); // see logger
         }
-        let files = Arc::new(tls::load(config)?);
+        let files = Arc::new(tls::load(config, None)?);
         let (ready, is_ready) = sync_channel(count);
-        let addresses = resolve::all(config);
+        let known = resolve::look_all_up(resolve::system, &resolve::names(config));
+        let addresses = resolve::addresses(config, &known);
+        let edition = Edition::first(Arc::clone(config), addresses, Some(Arc::clone(&files)));
         let common = Common {
             config: Arc::clone(config),
-            addresses,
+            addresses: edition.addresses.clone(),
             format,
             log: log.clone(),
             sockets,
             ready,
-            tls: Arc::clone(&files),
+            tls: Some(files),
         };
         let mut listen = config.server.listen.clone();
         let mut lines = Vec::new();
@@ -133,12 +145,15 @@ impl Gateway {
             }
             lines.push((line, running));
         }
-        let (resolver, resolver_end) = sync_channel(1);
-        let updates = resolve::start(config, common.addresses, resolver_end)
-            .map_err(|error| error.to_string())?;
         let stop = Stop::new().map_err(|error| error.to_string())?;
-        let (control, admin, ended) =
-            start_control(config, lines, updates, &stop, (format, log.clone(), files))?;
+        let resolver = Resolver::start(resolve::system, known, stop.1.clone())
+            .map_err(|error| format!("cannot start the resolver: {error}"))?;
+        let desk = admin::Desk {
+            edition,
+            loader,
+            resolver,
+        };
+        let (control, admin, ended) = start_control(desk, lines, &stop, (format, log.clone()))?;
         Ok(Self {
             listen,
             admin,
@@ -147,36 +162,34 @@ impl Gateway {
             stop,
             control,
             ended,
-            _resolver: resolver,
         })
     }
 
-    /// Waits until it has stopped; gives the number of exchanges that were cut off.
+    /// Waits until it has stopped; gives what came of its exchanges.
     ///
     /// # Errors
     /// When control or a shard died.
-    pub fn wait(self) -> Result<u64, String> {
-        let cut = self
+    pub fn wait(self) -> Result<Ended, String> {
+        let ended = self
             .ended
             .recv()
             .map_err(|_| "the control executor ended unasked".to_owned())??;
         self.control.join()?;
-        Ok(cut)
+        Ok(ended)
     }
 }
 
-type Control = (Running, Option<SocketAddr>, Receiver<Result<u64, String>>);
+type Control = (Running, Option<SocketAddr>, Receiver<Result<Ended, String>>);
 
 fn start_control(
-    config: &Arc<Config>,
+    desk: admin::Desk,
     lines: Vec<(Line, Running)>,
-    updates: Receiver<resolve::Update>,
     stop: &Stop,
-    (format, log, files): (Format, SyncSender<Entry>, Arc<TlsFiles>),
+    (format, log): (Format, SyncSender<Entry>),
 ) -> Result<Control, String> {
     let (ready, is_ready) = sync_channel::<Result<Option<SocketAddr>, String>>(1);
     let (ended, has_ended) = sync_channel(1);
-    let (config, stop) = (Arc::clone(config), stop.clone());
+    let stop = stop.clone();
     let running = launch::start("control", None, move || async move {
         let mut bound = Vec::with_capacity(lines.len());
         let mut threads = Vec::with_capacity(lines.len());
@@ -184,15 +197,15 @@ fn start_control(
             bound.push(line.bind().await);
             threads.push(running);
         }
-        let admin = Admin::new(Arc::clone(&config), bound);
+        let admin = Admin::new(desk, bound);
         let listening = listen_admin(&admin);
         let is_up = listening.is_ok();
         if ready.send(listening).is_err() || !is_up {
             return;
         }
-        let watch = Watch::new(&config, &files, Uring.now());
-        let cut = run(&admin, &threads, &updates, &stop, (format, &log, watch)).await;
-        drop(ended.send(cut)); // nobody waits: then nobody asks either
+        let say = move |what: &str| drop(log.try_send(logger::event(format, what))); // see logger
+        let end = run(&admin, &threads, &stop, say).await;
+        drop(ended.send(end)); // nobody waits: then nobody asks either
     })
     .map_err(|error| format!("cannot start the control executor: {error}"))?;
     match is_ready.recv() {
@@ -205,7 +218,7 @@ fn start_control(
 }
 
 fn listen_admin(admin: &Rc<Admin>) -> Result<Option<SocketAddr>, String> {
-    let Some(at) = admin.config.server.admin else {
+    let Some(at) = admin.edition().config.server.admin else {
         return Ok(None);
     };
     let failed = |error: io::Error| format!("cannot listen on {at} (server.admin): {error}");
@@ -219,69 +232,51 @@ fn listen_admin(admin: &Rc<Admin>) -> Result<Option<SocketAddr>, String> {
 async fn certificate(
     admin: &Rc<Admin>,
     outcome: Result<Arc<ServerConfig>, String>,
-    (format, log): (Format, &SyncSender<Entry>),
+    say: impl Fn(&str),
 ) {
-    let said = match outcome {
+    match outcome {
         Ok(config) => {
             for shard in &admin.shards {
-                shard.order(Order::Certificate(Arc::clone(&config))).await;
+                shard.order(Task::Certificate(Arc::clone(&config))).await;
             }
-            "server.tls: the certificate was replaced".to_owned()
+            say("server.tls: the certificate was replaced");
         }
-        Err(why) => format!("server.tls: the certificate is not replaced: {why}"),
-    };
-    drop(log.try_send(logger::event(format, &said))); // see logger
+        Err(why) => say(&format!(
+            "server.tls: the certificate is not replaced: {why}"
+        )),
+    }
 }
 
-/// Control's own work until it is asked to stop; gives how many exchanges were cut off. A
-/// shard that died takes the process with it: its clients would hang, and whoever started
-/// the process knows how to start it again.
+/// Control's own work until it is asked to stop; gives what came of the exchanges. A shard
+/// that died takes the process with it: its clients would hang, and whoever started the
+/// process knows how to start it again.
 async fn run(
     admin: &Rc<Admin>,
     threads: &[Running],
-    updates: &Receiver<resolve::Update>,
     stop: &Stop,
-    (format, log, mut watch): (Format, &SyncSender<Entry>, Watch),
-) -> Result<u64, String> {
+    say: impl Fn(&str) + Clone + 'static,
+) -> Result<Ended, String> {
     let mut bell = stop.1.bell().map_err(|error| error.to_string())?;
+    admin.hear(say.clone());
     while !stop.is_asked() {
         if let Some(shard) = threads.iter().position(Running::is_finished) {
             return Err(format!("shard {shard} died"));
         }
-        while let Ok((provider, addresses)) = updates.try_recv() {
+        while let Ok(new) = admin.resolver.updates.try_recv() {
+            let new = Arc::new(new);
             for shard in &admin.shards {
-                shard
-                    .order(Order::Addresses(provider, addresses.clone()))
-                    .await;
+                shard.order(Task::Addresses(Arc::clone(&new))).await;
             }
         }
-        if let Some(outcome) = watch.look(Uring.now()) {
-            certificate(admin, outcome, (format, log)).await;
+        if let Some(outcome) = admin.look_at_certificate(Uring.now()) {
+            certificate(admin, outcome, &say).await;
+        }
+        if !admin.is_reloading.get() && stop.2.swap(false, Ordering::Relaxed) {
+            let admin = Rc::clone(admin);
+            Uring.spawn(async move { drop(reload::reload(&admin).await) });
         }
         let heard = poll_fn(|cx| bell.poll_heard(cx));
         heard.or(Uring.sleep_until(Uring.now() + LOOK)).await;
     }
-    admin.is_draining.set(true);
-    for shard in &admin.shards {
-        shard.order(Order::Drain).await;
-    }
-    let said = logger::event(format, "draining: new requests end their connections");
-    drop(log.try_send(said)); // a full log loses this line and nothing else
-    let until = Uring.now() + admin.config.timeouts.drain;
-    loop {
-        let open: u64 = admin
-            .reports()
-            .await
-            .iter()
-            .map(|r| r.counters.exchanges_open)
-            .sum();
-        if open == 0 || Uring.now() >= until || stop.0.load(Ordering::Relaxed) == HURRY {
-            // One more tick of every shard, so that the last log lines are handed over.
-            Uring
-                .sleep_until(Uring.now() + crate::shard::TICK + DRAIN_LOOK)
-                .await;
-            return Ok(open);
-        }
-        Uring.sleep_until(Uring.now() + DRAIN_LOOK).await;
-    }
+    Ok(drain::drain(admin, stop, &say).await)
 }

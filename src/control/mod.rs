@@ -1,4 +1,4 @@
-//! The process: launch, names, signals, the admin listener, the demo.
+//! The process: launch, reload, drain, names, signals, the admin listener, the demo.
 //!
 //! ```text
 //!   main thread ── launch ─┬─► shard 0 … n      one executor each, pinned
@@ -10,8 +10,10 @@
 
 pub mod admin;
 pub mod demo;
+pub mod drain;
 pub mod gateway;
 pub mod logger;
+pub mod reload;
 pub mod resolve;
 pub mod serve;
 pub mod shards;

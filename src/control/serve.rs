@@ -2,6 +2,7 @@
 
 use super::gateway::{Gateway, Stop};
 use super::logger;
+use super::reload::Loader;
 use crate::config::Config;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -51,11 +52,11 @@ pub fn on_signals(stop: Stop, on_hangup: impl Fn() + Send + 'static) -> Result<(
     Ok(())
 }
 
-/// Runs the gateway until a signal ends it.
+/// Runs the gateway until a signal ends it; `loader` reads the configuration again.
 ///
 /// # Errors
 /// Why it cannot start, or that exchanges had to be cut off at the end.
-pub fn serve(config: Config) -> Result<(), String> {
+pub fn serve(config: Config, loader: Loader) -> Result<(), String> {
     let descriptors = raise_descriptors();
     let format = logger::format();
     let log = logger::start().map_err(|error| error.to_string())?;
@@ -72,12 +73,9 @@ pub fn serve(config: Config) -> Result<(), String> {
             descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2
         ));
     }
-    let gateway = Gateway::start(&config, format, &log)?;
-    let hangup_log = log.clone();
-    on_signals(gateway.stop.clone(), move || {
-        let text = "SIGHUP: this version does not reload; restart it to read the file again";
-        drop(hangup_log.try_send(logger::event(format, text))); // see logger
-    })?;
+    let gateway = Gateway::start(&config, format, &log, Some(loader))?;
+    let reloader = gateway.stop.clone();
+    on_signals(gateway.stop.clone(), move || reloader.reload())?;
     let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
     let admin = gateway.admin.map_or("off".to_owned(), |at| at.to_string());
     say(&format!(
@@ -86,11 +84,16 @@ pub fn serve(config: Config) -> Result<(), String> {
         gateway.shards,
         gateway.sockets.name()
     ));
-    let cut = gateway.wait()?;
-    say(&format!("stopped; {cut} exchanges cut off"));
+    let ended = gateway.wait()?;
+    let (exchanges, receipts, cut) = (ended.exchanges, ended.receipts, ended.cut);
+    say(&format!(
+        "stopped: {exchanges} exchanges, {receipts} receipts, {cut} cut off"
+    ));
     logger::flush(&log);
     if cut > 0 {
-        Err(format!("{cut} exchanges were cut off after timeouts.drain"))
+        Err(format!(
+            "{cut} exchanges were cut off before their answer was whole"
+        ))
     } else {
         Ok(())
     }

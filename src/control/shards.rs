@@ -9,13 +9,14 @@ use crate::host::tls::Secure;
 use crate::host::uring::Uring;
 use crate::host::{Host, clock};
 use crate::shard::log::{Entry, Format, Log};
-use crate::shard::orders::{Order, Report, report};
+use crate::shard::orders::{Answer, Order, Outcome, Report, Task, carry_out};
 use crate::shard::serve::{accept_loop, ticker};
-use crate::shard::tls::{self, TlsFiles};
+use crate::shard::tls::TlsFiles;
 use crate::shard::{Setup, Shard};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -34,15 +35,15 @@ pub type Listening = Result<Vec<SocketAddr>, String>;
 #[derive(Debug)]
 pub struct Line {
     orders: Sender<Order>,
-    reports: Receiver<Report>,
+    answers: Receiver<Answer>,
 }
 
 /// The bound lines to a shard.
 #[derive(Debug)]
 pub struct Bound {
     orders: Outlet<Order>,
-    reports: Inlet<Report>,
-    /// The number of the last question.
+    answers: Inlet<Answer>,
+    /// The number of the last order.
     asked: Cell<u64>,
     /// Somebody waits for an answer.
     is_asking: Cell<bool>,
@@ -62,7 +63,7 @@ impl Line {
     pub async fn bind(self) -> Bound {
         Bound {
             orders: self.orders.connect().await,
-            reports: self.reports.connect().await,
+            answers: self.answers.connect().await,
             asked: Cell::new(0),
             is_asking: Cell::new(false),
         }
@@ -70,14 +71,9 @@ impl Line {
 }
 
 impl Bound {
-    /// Gives an order. False when the shard is gone.
-    pub async fn order(&self, order: Order) -> bool {
-        self.orders.send(order).await
-    }
-
-    /// Asks for the shard's counters; `None` when it is gone. One question at a time; the
-    /// answer to one that was given up is passed over.
-    pub async fn report(&self) -> Option<Report> {
+    /// Gives an order and waits for what comes of it; `None` when the shard is gone. One order
+    /// at a time; the answer to one that was given up is passed over.
+    pub async fn order(&self, what: Task) -> Option<Outcome> {
         while self.is_asking.replace(true) {
             Uring.sleep_until(Uring.now() + TURN).await;
         }
@@ -85,14 +81,22 @@ impl Bound {
         let number = self.asked.get() + 1;
         self.asked.set(number);
         let mut answer = None;
-        if self.orders.send(Order::Report(number)).await {
-            answer = self.reports.recv().await;
-            while answer.as_ref().is_some_and(|report| report.number < number) {
-                answer = self.reports.recv().await;
+        if self.orders.send(Order { number, what }).await {
+            answer = self.answers.recv().await;
+            while answer.as_ref().is_some_and(|answer| answer.number < number) {
+                answer = self.answers.recv().await;
             }
         }
         drop(asking);
-        answer
+        answer.map(|answer| answer.outcome)
+    }
+
+    /// Asks for the shard's counters; `None` when it is gone.
+    pub async fn report(&self) -> Option<Report> {
+        match self.order(Task::Report).await? {
+            Outcome::Report(report) => Some(*report),
+            Outcome::Done | Outcome::Refused(_) => None,
+        }
     }
 }
 
@@ -112,7 +116,7 @@ pub struct Common {
     /// Where a shard says that it listens.
     pub ready: SyncSender<Listening>,
     /// What TLS needs.
-    pub tls: Arc<TlsFiles>,
+    pub tls: Option<Arc<TlsFiles>>,
 }
 
 /// How sockets are driven on this machine: what the configuration says, or what there is,
@@ -140,7 +144,7 @@ pub fn start(
     listen: Vec<SocketAddr>,
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
-    let (report_end, reports) = mesh::channel(ORDERS_MAX);
+    let (answer_end, answers) = mesh::channel(ORDERS_MAX);
     let common = common.clone();
     let running = launch::start(&format!("shard-{index}"), cpu, move || async move {
         let seat = Seat {
@@ -148,7 +152,7 @@ pub fn start(
             shards,
             listen,
             orders: order_end,
-            reports: report_end,
+            answers: answer_end,
         };
         match common.sockets {
             Sockets::Poll => seat.run(Secure(Uring), common).await,
@@ -161,7 +165,7 @@ pub fn start(
             },
         }
     })?;
-    Ok((running, Line { orders, reports }))
+    Ok((running, Line { orders, answers }))
 }
 
 /// What a shard is given at its start.
@@ -170,7 +174,7 @@ struct Seat {
     shards: usize,
     listen: Vec<SocketAddr>,
     orders: Receiver<Order>,
-    reports: Sender<Report>,
+    answers: Sender<Answer>,
 }
 
 impl Seat {
@@ -181,7 +185,7 @@ impl Seat {
             shards,
             listen,
             orders,
-            reports,
+            answers,
         } = self;
         let Common {
             config,
@@ -190,7 +194,7 @@ impl Seat {
             log,
             sockets: _,
             ready,
-            tls: files,
+            tls,
         } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let setup = Setup {
@@ -198,15 +202,15 @@ impl Seat {
             shards,
             config,
             addresses,
+            tls,
             seed,
             log: Log::new(format, log),
         };
         let shard = Shard::new(host, setup);
-        tls::install(&shard, &shard.config, shards, &files);
         let listening = listen_all(&shard, &listen);
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
-            shard.host.spawn(obey(Rc::clone(&shard), orders, reports));
+            shard.host.spawn(obey(Rc::clone(&shard), orders, answers));
             ticker(shard).await;
         }
     }
@@ -223,23 +227,18 @@ fn listen_all<H: Host>(shard: &Rc<Shard<H>>, listen: &[SocketAddr]) -> Listening
     Ok(addresses)
 }
 
-/// Carries out orders for as long as control lives.
-async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, reports: Sender<Report>) {
+/// Carries out orders for as long as control lives, and answers each once.
+async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, answers: Sender<Answer>) {
     let orders = orders.connect().await;
-    let reports = reports.connect().await;
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Drain => shard.drain(),
-            Order::Certificate(config) => shard.set_server_tls(Some(config)),
-            Order::Addresses(provider, addresses) => {
-                if let Some(upstream) = shard.upstreams.get(provider) {
-                    upstream.set_addresses(&addresses);
-                }
-            }
-            Order::Report(number) => {
-                // Without room the questions before were given up, and their answers wait.
-                reports.try_send(report(&shard, number, clock::thread_cpu_nanos()));
-            }
-        }
+    let answers = answers.connect().await;
+    while let Some(Order { number, what }) = orders.recv().await {
+        let cpu_nanos = clock::thread_cpu_nanos();
+        let carried = catch_unwind(AssertUnwindSafe(|| carry_out(&shard, &what, cpu_nanos)));
+        let outcome = carried.unwrap_or_else(|_| {
+            shard.counters.borrow_mut().panics += 1;
+            Outcome::Refused(format!("shard {} panicked over it", shard.index))
+        });
+        // Control asks one thing at a time and takes every answer, so there is room.
+        answers.send(Answer { number, outcome }).await;
     }
 }

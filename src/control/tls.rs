@@ -27,12 +27,17 @@ use std::time::Duration;
 /// How often the files are looked at. A change is taken up after two looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Everything that the shards of `config` need for TLS. May be called again for a reload.
+/// Everything that the shards of `config` need for TLS; a reload gives what is in force.
 ///
 /// # Errors
 /// What is wrong, with the path of the file.
-pub fn load(config: &Config) -> Result<TlsFiles, String> {
-    let tickets = files::tickets().map_err(|error| error.to_string())?;
+pub fn load(config: &Config, before: Option<&TlsFiles>) -> Result<TlsFiles, String> {
+    let has_client_ca = |tls: &ServerTls| tls.client_ca.is_some();
+    let asks_clients = config.server.tls.as_ref().is_some_and(has_client_ca);
+    let tickets = match before {
+        Some(before) if !asks_clients => Arc::clone(&before.tickets), // I2
+        _ => files::tickets().map_err(|error| error.to_string())?,
+    };
     let server = match &config.server.tls {
         Some(tls) => Some(load_server(tls, &tickets)?),
         None => None,

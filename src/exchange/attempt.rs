@@ -28,6 +28,8 @@ use crate::config::model::Found;
 use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
+use crate::shard::pool::Pool;
+use crate::shard::snapshot::{Served, Snapshot};
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io::{self, IoSlice};
@@ -46,19 +48,22 @@ pub const AS_ASKED: &str = "";
 #[derive(Debug)]
 pub struct Lease<H: Host> {
     shard: Rc<Shard<H>>,
-    provider: usize,
+    pool: Rc<Pool<H::Stream>>,
     link: Option<H::Stream>,
     opened: Instant,
 }
 
 impl<H: Host> Lease<H> {
-    fn new(shard: &Rc<Shard<H>>, provider: usize, link: H::Stream, opened: Instant) -> Self {
-        if let Some(upstream) = shard.upstreams.get(provider) {
-            upstream.pool.note_lease();
-        }
+    fn new(
+        shard: &Rc<Shard<H>>,
+        pool: &Rc<Pool<H::Stream>>,
+        link: H::Stream,
+        opened: Instant,
+    ) -> Self {
+        pool.note_lease();
         Self {
             shard: Rc::clone(shard),
-            provider,
+            pool: Rc::clone(pool),
             link: Some(link),
             opened,
         }
@@ -99,18 +104,14 @@ impl<H: Host> Lease<H> {
             return;
         };
         let (shard, now) = (&self.shard, self.shard.host.now());
-        if let Some(upstream) = shard.upstreams.get(self.provider) {
-            upstream.pool.note_return();
-            upstream.pool.put(link, self.opened, now, &shard.buffers);
-        }
+        self.pool.note_return();
+        self.pool.put(link, self.opened, now, &shard.buffers);
     }
 
     /// Closes it.
     pub fn close(&mut self) {
-        if self.link.take().is_some()
-            && let Some(upstream) = self.shard.upstreams.get(self.provider)
-        {
-            upstream.pool.note_return();
+        if self.link.take().is_some() {
+            self.pool.note_return();
         }
     }
 }
@@ -142,7 +143,7 @@ impl<H: Host> Answer<H> {
     pub fn detach(&mut self) -> (Lease<H>, RxBuf) {
         let lease = Lease {
             shard: Rc::clone(&self.lease.shard),
-            provider: self.lease.provider,
+            pool: Rc::clone(&self.lease.pool),
             link: self.lease.link.take(),
             opened: self.lease.opened,
         };
@@ -163,6 +164,8 @@ impl<H: Host> Answer<H> {
 pub struct Course<'a, H: Host> {
     /// The shard.
     pub shard: &'a Rc<Shard<H>>,
+    /// What the exchange began with.
+    pub snapshot: &'a Rc<Snapshot<H::Stream>>,
     /// The end of everything.
     pub total: Instant,
     /// How the reply is framed.
@@ -178,15 +181,16 @@ pub struct Course<'a, H: Host> {
 impl<'a, H: Host> Course<'a, H> {
     /// The course of the request that `down` has; `None` without one.
     fn new(
-        shard: &'a Rc<Shard<H>>,
+        (shard, snapshot): Served<'a, H>,
         down: &Down<H::Stream>,
         began: Instant,
         manner: Manner,
     ) -> Option<Self> {
         let wanted = down.request.as_ref()?.wanted.as_ref()?;
-        let model = shard.config.models.get(wanted.model)?;
+        let model = snapshot.config.models.get(wanted.model)?;
         Some(Self {
             shard,
+            snapshot,
             total: began + model.timeouts.total,
             manner,
             is_stream: wanted.ask.stream,
@@ -197,20 +201,27 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// The next target of the plan.
     fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
-        let config = &self.shard.config;
+        let config = &self.snapshot.config;
         let wanted = down.request.as_mut()?.wanted.as_mut()?;
         let found = Found {
             index: wanted.model,
             model: config.models.get(wanted.model)?,
             forwarded: AS_ASKED,
         };
-        let mut rotations = self.shard.rotations.borrow_mut();
+        let mut rotations = self.snapshot.rotations.borrow_mut();
         wanted.plan.next(config, &mut rotations, &found)
     }
 
-    /// What a passed deadline means: the one over everything, or `kind`.
+    /// Shard and snapshot.
+    pub fn served(&self) -> Served<'a, H> {
+        (self.shard, self.snapshot)
+    }
+
+    /// What a passed deadline means: the shard's end, the one over everything, or `kind`.
     pub fn late(&self, kind: Kind) -> Kind {
-        if self.shard.host.now() >= self.total {
+        if self.shard.is_over() {
+            Kind::ShutDown
+        } else if self.shard.host.now() >= self.total {
             Kind::TotalTimeout
         } else {
             kind
@@ -231,13 +242,13 @@ enum Failed<'a> {
 /// # Errors
 /// The last fault, when nothing has reached the client.
 pub async fn attempts<H: Host>(
-    shard: &Rc<Shard<H>>,
+    served: Served<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     manner: Manner,
 ) -> Result<Next, Kind> {
-    let began = settle.receipt.began;
-    let course = Course::new(shard, down, began, manner).ok_or(Kind::Internal)?;
+    let (shard, began) = (served.0, settle.receipt.began);
+    let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     loop {
         settle.begin_attempt(step.model_index, step.provider_index);
@@ -256,7 +267,7 @@ pub async fn attempts<H: Host>(
         settle.end_attempt(AttemptEnd::Failed);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
-        if kind.retry() == Retry::Never || shard.host.now() >= course.total {
+        if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
         step = course.following(down).ok_or(kind)?;
@@ -338,14 +349,12 @@ async fn ask_target<H: Host>(
     step: &Step<'_>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
-    let upstream = shard
-        .upstreams
-        .get(step.provider_index)
-        .ok_or(Kind::Internal)?;
-    let pooled = upstream.pool.take(shard.host.now(), &shard.buffers);
+    let upstreams = &course.snapshot.upstreams;
+    let upstream = upstreams.get(step.provider_index).ok_or(Kind::Internal)?;
+    let pool = &upstream.pool;
+    let pooled = pool.take(shard.host.now(), &shard.buffers);
     let mut is_reused = pooled.is_some();
-    let mut lease =
-        pooled.map(|pooled| Lease::new(shard, step.provider_index, pooled.link, pooled.opened));
+    let mut lease = pooled.map(|pooled| Lease::new(shard, pool, pooled.link, pooled.opened));
     loop {
         if lease.is_none() {
             lease = Some(connect(course, down, step).await?);
@@ -360,40 +369,35 @@ async fn ask_target<H: Host>(
     }
 }
 
-/// A fresh connection: every address once, the last good one first.
+/// A fresh connection: every address once, those that failed lately last.
 async fn connect<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
 ) -> Result<Lease<H>, Kind> {
     let shard = course.shard;
-    let upstream = shard
-        .upstreams
-        .get(step.provider_index)
-        .ok_or(Kind::Internal)?;
-    let addresses = upstream.addresses();
+    let upstreams = &course.snapshot.upstreams;
+    let upstream = upstreams.get(step.provider_index).ok_or(Kind::Internal)?;
+    let mut tour = upstream.begin_tour();
     let mut failed = Kind::NoAddress;
-    for turn in 0..addresses.len() {
-        let index = (upstream.preferred() + turn) % addresses.len().max(1);
-        let Some(&address) = addresses.get(index) else {
-            break;
-        };
+    while let Some(address) = upstream.next_address(&mut tour, shard.host.now()) {
         let began = shard.host.now();
         down.timer
             .arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(secure::connect(shard, upstream, address));
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
-                upstream.prefer(index);
-                return Ok(Lease::new(shard, step.provider_index, link, began));
+                upstream.note_connected(address);
+                return Ok(Lease::new(shard, &upstream.pool, link, began));
             }
             Wait::Done(Err(kind)) => failed = kind,
             Wait::Late => failed = course.late(Kind::ConnectTimeout),
             Wait::Gone => return Err(Kind::ClientGone),
         }
-        if failed == Kind::TotalTimeout {
-            break;
+        if matches!(failed, Kind::TotalTimeout | Kind::ShutDown) {
+            break; // not the address's fault
         }
+        upstream.note_unreachable(address, shard.host.now());
     }
     Err(failed)
 }

@@ -13,6 +13,7 @@ use crate::host::{Host, Link as _};
 use crate::policy::auth;
 use crate::policy::plan::Plan;
 use crate::shard::Shard;
+use crate::shard::snapshot::Served;
 use crate::wire::http1::{Known, Method, RequestHead, Version};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -68,11 +69,12 @@ async fn exchange<H: Host>(
     down: &mut Down<H::Stream>,
     is_first: bool,
 ) -> Next {
-    let (request, began) = match request::read_head(shard, down, is_first).await {
+    let (request, began, snapshot) = match request::read_head(shard, down, is_first).await {
         Ok(read) => read,
         Err(Broken::Closed) => return Next::Close,
         Err(Broken::Refused(kind)) => {
-            let settle = Settle::new(shard, shard.request_id(), shard.host.now());
+            let snapshot = shard.snapshot();
+            let settle = Settle::new(shard, &snapshot, shard.request_id(), shard.host.now());
             return reply::error(shard, down, settle, kind, Manner::LAST).await;
         }
     };
@@ -82,12 +84,13 @@ async fn exchange<H: Host>(
         is_head: head.method == Method::Head,
         is_http10: head.version == Version::Http10,
     };
-    let mut settle = Settle::new(shard, shard.request_id(), began);
-    let asked = match admit(shard, down, head, &mut settle) {
+    let served = (shard, &snapshot);
+    let mut settle = Settle::new(shard, &snapshot, shard.request_id(), began);
+    let asked = match admit(served, down, head, &mut settle) {
         Ok(asked) => asked,
         Err(kind) => return refuse_early(shard, down, settle, head, (kind, manner)).await,
     };
-    let body = match request::read_body(shard, down, head).await {
+    let body = match request::read_body(served, down, head).await {
         Ok(body) => body,
         Err(Broken::Closed) => return Next::Close, // settles as cancelled
         Err(Broken::Refused(kind)) => {
@@ -98,11 +101,11 @@ async fn exchange<H: Host>(
     down.begin_request(body.used);
     let next = match asked {
         Asked::Model(route) => {
-            let served = match understand(shard, down, &mut settle, request, (route, body)) {
-                Ok(()) => attempt::attempts(shard, down, &mut settle, manner).await,
+            let answered = match understand(served, down, &mut settle, request, (route, body)) {
+                Ok(()) => attempt::attempts(served, down, &mut settle, manner).await,
                 Err(kind) => Err(kind),
             };
-            match served {
+            match answered {
                 Ok(next) => next,
                 Err(kind) => reply::error(shard, down, settle, kind, manner).await,
             }
@@ -116,7 +119,7 @@ async fn exchange<H: Host>(
 
 /// Route and key: everything that can be refused before the body is read.
 fn admit<H: Host>(
-    shard: &Rc<Shard<H>>,
+    (shard, snapshot): Served<'_, H>,
     down: &Down<H::Stream>,
     head: &RequestHead,
     settle: &mut Settle<H>,
@@ -133,13 +136,13 @@ fn admit<H: Host>(
             value(Known::XApiKey),
             value(Known::ApiKey),
         );
-        settle.receipt.key = auth::admit(&shard.config.keys, presented)?;
+        settle.receipt.key = auth::admit(&snapshot.config.keys, presented)?;
     }
     match asked {
         Asked::Model(route) => {
             settle.receipt.route = Some(route);
             request::check_media(head, data)?;
-            if shard.is_full() {
+            if shard.is_full(snapshot.exchanges_max) {
                 return Err(Kind::Overloaded);
             }
         }
@@ -172,7 +175,7 @@ async fn refuse_early<H: Host>(
 
 /// Reads the body's routing keys and finds the model; `down.request` is then complete.
 fn understand<H: Host>(
-    shard: &Rc<Shard<H>>,
+    (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     mut request: Box<Request>,
@@ -182,12 +185,10 @@ fn understand<H: Host>(
     let ask = ask(route, bytes)?;
     let mut scratch = shard.scratch.borrow_mut();
     let name = ask.model(bytes, &mut scratch).ok_or(Kind::BadModel)?;
-    let found = shard.config.find(name).ok_or(Kind::NoSuchModel)?;
+    let config = &snapshot.config;
+    let found = config.find(name).ok_or(Kind::NoSuchModel)?;
     settle.receipt.model = Some(found.index);
-    let key = settle
-        .receipt
-        .key
-        .and_then(|index| shard.config.keys.get(index));
+    let key = settle.receipt.key.and_then(|index| config.keys.get(index));
     if key.is_some_and(|key| !auth::may_ask(key, name)) {
         return Err(Kind::ModelForbidden);
     }
@@ -202,7 +203,7 @@ fn understand<H: Host>(
         body: body.span,
         model: found.index,
         forwarded: forwarded.into(),
-        plan: Plan::new(&found, shard.config.retry.attempts_max),
+        plan: Plan::new(&found, config.retry.attempts_max),
         id: settle.receipt.id,
     });
     scratch.clear();
@@ -215,13 +216,16 @@ fn understand<H: Host>(
 ///
 /// # Errors
 /// [`Kind::ClientGone`] when the client is gone or took nothing for `timeouts.stall`.
-pub async fn push<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
+pub async fn push<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    down: &mut Down<H::Stream>,
+) -> Result<(), Kind> {
     let Down { link, tx, .. } = &mut *down;
     if let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await {
         return Ok(());
     }
     down.timer
-        .arm(shard.host.now() + shard.config.timeouts.stall);
+        .arm(shard.host.now() + snapshot.config.timeouts.stall);
     match down.flush().await {
         Wait::Done(()) => Ok(()),
         Wait::Gone | Wait::Late => Err(Kind::ClientGone),

@@ -68,12 +68,20 @@ impl<L: Link> Down<L> {
 
     /// Reads more of a request into `rx`; `Late` at the timer's deadline.
     pub async fn read_more(&mut self) -> Wait<io::Result<usize>> {
+        self.read_unless(|| false).await
+    }
+
+    /// The same; `Late` also when nothing is there and `is_over`.
+    pub async fn read_unless(&mut self, is_over: impl Fn() -> bool) -> Wait<io::Result<usize>> {
         let Self {
             link, rx, timer, ..
         } = self;
         poll_fn(|cx| {
             if let Poll::Ready(outcome) = link.poll_read(cx, rx) {
                 return Poll::Ready(Wait::Done(outcome));
+            }
+            if is_over() {
+                return Poll::Ready(Wait::Late);
             }
             timer.poll_fired(cx).map(|()| Wait::Late)
         })

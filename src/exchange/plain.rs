@@ -77,8 +77,11 @@ async fn finish<H: Host>(
     } else {
         AttemptEnd::Refused
     });
-    if push(course.shard, down).await.is_err() {
-        return Ok(Next::Close); // settles as cancelled
+    if push(course.served(), down).await.is_err() {
+        if course.shard.is_over() {
+            settle.fail(Kind::ShutDown, status);
+        }
+        return Ok(Next::Close); // else it settles as cancelled
     }
     settle.receipt.first_content =
         is_answer.then(|| course.shard.host.now().since(settle.receipt.began));
@@ -204,7 +207,10 @@ async fn pass_through<H: Host>(
         if body.is_done {
             break;
         }
-        if push(shard, down).await.is_err() {
+        if push(course.served(), down).await.is_err() {
+            if shard.is_over() {
+                settle.fail(Kind::ShutDown, answer.head.status);
+            }
             return Ok(Next::Close);
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);

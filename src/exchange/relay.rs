@@ -156,8 +156,12 @@ pub async fn relay<H: Host>(
                     Err(fault) => break fault,
                 }
             }
-            if let Err(gone) = push(shard, down).await {
-                break gone;
+            if let Err(gone) = push(course.served(), down).await {
+                break if shard.is_over() {
+                    Kind::ShutDown
+                } else {
+                    gone
+                };
             }
         }
         if is_committed && seen.events != events {
@@ -380,7 +384,7 @@ async fn finish<H: Host>(
     if seen.form.is_chunked {
         down.tx.put(LAST_CHUNK);
     }
-    let pushed = push(course.shard, down).await;
+    let pushed = push(course.served(), down).await;
     settle.end_attempt(AttemptEnd::Done);
     pushed?;
     settle.done(status);
@@ -440,7 +444,11 @@ async fn cut<H: Host>(
         down.tx.put(LAST_CHUNK);
     }
     settle.fail(fault, 200);
-    push(course.shard, down).await?;
+    let pushed = push(course.served(), down).await;
+    if fault == Kind::ShutDown && pushed.is_err() {
+        return Ok(Next::Close); // a client that takes nothing was cut off all the same
+    }
+    pushed?;
     Ok(if seen.form.is_chunked && !course.manner.closes {
         Next::KeepAlive
     } else {

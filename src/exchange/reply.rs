@@ -7,6 +7,7 @@ use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
+use crate::config::Config;
 use crate::dialect::openai::error::put_error_body;
 use crate::dialect::openai::models::{put_model, put_models};
 use crate::host::Host;
@@ -14,6 +15,8 @@ use crate::shard::Shard;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_field, put_status_line};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Seconds that a client is asked to wait when the gateway is at its limit.
 const RETRY_AFTER: u64 = 1;
@@ -52,7 +55,7 @@ impl Manner {
 pub fn put_common<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, id: RequestId, manner: Manner) {
     shard.with_date(|date| put_field(tx, b"date", date));
     put_field(tx, b"x-request-id", id.bytes());
-    if manner.closes {
+    if manner.closes || shard.is_draining() {
         tx.put(b"connection: close\r\n");
     } else if manner.is_http10 {
         tx.put(b"connection: keep-alive\r\n");
@@ -102,7 +105,7 @@ pub fn put_error<H: Host>(
     let wait = seconds.format(RETRY_AFTER).as_bytes();
     match kind {
         Kind::BadKey => add(b"www-authenticate", b"Bearer"),
-        Kind::Overloaded | Kind::Draining => add(b"retry-after", wait),
+        Kind::Overloaded | Kind::Draining | Kind::ShutDown => add(b"retry-after", wait),
         _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
         _ => {}
     }
@@ -116,10 +119,9 @@ pub fn put_error<H: Host>(
 pub async fn send<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
-    manner: Manner,
+    (manner, stall): (Manner, Duration),
 ) -> Next {
-    down.timer
-        .arm(shard.host.now() + shard.config.timeouts.stall);
+    down.timer.arm(shard.host.now() + stall);
     match down.flush().await {
         Wait::Done(()) if manner.closes => Next::Linger,
         Wait::Done(()) => Next::KeepAlive,
@@ -135,6 +137,7 @@ pub fn error<H: Host>(
     kind: Kind,
     manner: Manner,
 ) -> impl Future<Output = Next> {
+    let stall = settle.snapshot().config.timeouts.stall;
     settle.fail(kind, kind.status());
     down.tx.clear();
     if kind != Kind::ClientGone {
@@ -145,7 +148,7 @@ pub fn error<H: Host>(
         if kind == Kind::ClientGone {
             return Next::Close;
         }
-        send(shard, down, manner).await
+        send(shard, down, (manner, stall)).await
     }
 }
 
@@ -158,8 +161,9 @@ pub fn local<H: Host>(
     (asked, path): (Local, Span),
     manner: Manner,
 ) -> impl Future<Output = Next> {
+    let stall = settle.snapshot().config.timeouts.stall;
     put_local(shard, down, settle, (asked, path), manner);
-    send(shard, down, manner)
+    send(shard, down, (manner, stall))
 }
 
 fn put_local<H: Host>(
@@ -170,21 +174,21 @@ fn put_local<H: Host>(
     manner: Manner,
 ) {
     let (id, key) = (settle.receipt.id, settle.receipt.key);
-    let config = &shard.config;
+    let config = Arc::clone(&settle.snapshot().config);
     let mut fault = None;
     let tx = &mut down.tx;
     match asked {
         Local::Models => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             let models = config
                 .listed()
-                .filter(|model| may_see(shard, key, &model.name));
+                .filter(|model| may_see(&config, key, &model.name));
             put_models(tx, models.map(|model| (model.name.as_str(), "shardgate")));
         }),
         Local::OneModel => {
             let name = path.bytes(down.rx.data()).strip_prefix(MODEL_PATH);
             let found = config
                 .listed()
-                .filter(|model| may_see(shard, key, &model.name))
+                .filter(|model| may_see(&config, key, &model.name))
                 .find(|model| Some(model.name.as_bytes()) == name);
             if let Some(found) = found {
                 put_reply(tx, shard, (200, id, manner), &[], |tx| {
@@ -222,10 +226,10 @@ fn put_local<H: Host>(
 }
 
 /// Whether the key at index `key` may ask for `model`; without keys everybody may.
-pub fn may_see<H: Host>(shard: &Shard<H>, key: Option<usize>, model: &str) -> bool {
-    match key.and_then(|index| shard.config.keys.get(index)) {
+pub fn may_see(config: &Config, key: Option<usize>, model: &str) -> bool {
+    match key.and_then(|index| config.keys.get(index)) {
         Some(key) => crate::policy::auth::may_ask(key, model),
-        None => shard.config.keys.is_empty(),
+        None => config.keys.is_empty(),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::dialect::openai::ask::{Ask, Route};
 use crate::host::Host;
 use crate::policy::plan::Plan;
 use crate::shard::Shard;
+use crate::shard::snapshot::{Served, Snapshot};
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{Chunked, Framing, HeadLimits, Known, RequestHead, RequestReader};
 use std::rc::Rc;
@@ -74,7 +75,8 @@ pub struct Body {
     pub used: usize,
 }
 
-/// Reads the next request's head; gives it with the time of its first byte.
+/// Reads the next request's head; gives it with the time of its first byte and with the
+/// snapshot that was in force then.
 ///
 /// # Errors
 /// [`Broken`].
@@ -82,16 +84,42 @@ pub async fn read_head<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
     is_first: bool,
-) -> Result<(Box<Request>, Instant), Broken> {
-    let limits = &shard.config.limits;
-    let timeouts = &shard.config.timeouts;
+) -> Result<Begun<H::Stream>, Broken> {
+    await_request(shard, down, is_first).await?;
+    let snapshot = shard.snapshot(); // whatever comes into force later, this exchange keeps it
+    let limits = &snapshot.config.limits;
     let mut reader = RequestReader::new(HeadLimits {
         head_max: limits.head_max,
         target_max: limits.target_max,
         fields_max: limits.fields_max,
     });
-    let mut began = None;
+    let began = shard.host.now();
+    down.timer.arm(began + snapshot.config.timeouts.head); // I1
+    loop {
+        match reader.push(down.rx.data()) {
+            Ok(Some(head)) => {
+                let request = Request { head, wanted: None };
+                return Ok((Box::new(request), began, snapshot));
+            }
+            Ok(None) => {}
+            Err(error) => return Err(Broken::Refused(error.kind())),
+        }
+        match down.read_more().await {
+            Wait::Done(Ok(1..)) => {}
+            Wait::Late => return Err(Broken::Refused(too_slow(shard))),
+            _ => return Err(Broken::Closed),
+        }
+    }
+}
+
+/// Waits for the first byte of a request. An idle connection holds no snapshot.
+async fn await_request<H: Host>(
+    shard: &Rc<Shard<H>>,
+    down: &mut Down<H::Stream>,
+    is_first: bool,
+) -> Result<(), Broken> {
     if down.rx.is_empty() {
+        let timeouts = shard.snapshot().config.timeouts;
         let patience = if is_first {
             timeouts.head
         } else {
@@ -99,29 +127,27 @@ pub async fn read_head<H: Host>(
         };
         down.timer.arm(shard.host.now() + patience);
     }
-    loop {
-        if !down.rx.is_empty() {
-            let began = *began.get_or_insert_with(|| {
-                let now = shard.host.now();
-                down.timer.arm(now + timeouts.head); // I1
-                now
-            });
-            match reader.push(down.rx.data()) {
-                Ok(Some(head)) => {
-                    let request = Request { head, wanted: None };
-                    return Ok((Box::new(request), began));
-                }
-                Ok(None) => {}
-                Err(error) => return Err(Broken::Refused(error.kind())),
-            }
-        }
-        match down.read_more().await {
-            Wait::Done(Ok(1..)) => {}
-            Wait::Late if !down.rx.is_empty() => return Err(Broken::Refused(Kind::SlowClient)),
-            _ => return Err(Broken::Closed),
-        }
+    while down.rx.is_empty() {
+        // A connection that has served ends with the draining, a fresh one gets its answer.
+        let is_over = || !is_first && shard.is_draining();
+        let Wait::Done(Ok(1..)) = down.read_unless(is_over).await else {
+            return Err(Broken::Closed);
+        };
+    }
+    Ok(())
+}
+
+/// Why a request is not waited for any longer.
+fn too_slow<H: Host>(shard: &Shard<H>) -> Kind {
+    if shard.is_over() {
+        Kind::ShutDown
+    } else {
+        Kind::SlowClient
     }
 }
+
+/// A request's head, when its first byte came, and what it is served with.
+type Begun<L> = (Box<Request>, Instant, Rc<Snapshot<L>>);
 
 /// Whether the body is there already, without its being read: then an early answer need
 /// not end the connection. Gives the bytes that belong to the request.
@@ -141,12 +167,12 @@ pub fn body_is_here(head: &RequestHead, buffered: usize) -> Option<usize> {
 /// # Errors
 /// [`Broken`]: too large, too slow, broken chunks, no memory left, or gone.
 pub async fn read_body<H: Host>(
-    shard: &Rc<Shard<H>>,
+    (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
     head: &RequestHead,
 ) -> Result<Body, Broken> {
     if let Framing::Length(length) = head.framing
-        && length > shard.config.limits.body_max as u64
+        && length > snapshot.config.limits.body_max as u64
     {
         return Err(Broken::Refused(Kind::BodyTooLarge));
     }
@@ -159,7 +185,7 @@ pub async fn read_body<H: Host>(
     if head.expects_continue && down.rx.len() == head.len {
         down.tx.put(b"HTTP/1.1 100 Continue\r\n\r\n");
         down.timer
-            .arm(shard.host.now() + shard.config.timeouts.stall);
+            .arm(shard.host.now() + snapshot.config.timeouts.stall);
         let Wait::Done(()) = down.flush().await else {
             return Err(Broken::Closed);
         };
@@ -169,19 +195,19 @@ pub async fn read_body<H: Host>(
         Framing::Length(length) => {
             let used = head.len + usize::try_from(length).unwrap_or(usize::MAX - head.len);
             while down.rx.len() < used {
-                read_some(shard, down, since, used - down.rx.len()).await?;
+                read_some((shard, snapshot), down, since, used - down.rx.len()).await?;
             }
             Ok(Body {
                 span: Span::new(head.len, used),
                 used,
             })
         }
-        _ => read_chunked(shard, down, head, since).await,
+        _ => read_chunked((shard, snapshot), down, head, since).await,
     }
 }
 
 async fn read_chunked<H: Host>(
-    shard: &Rc<Shard<H>>,
+    (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
     head: &RequestHead,
     since: Instant,
@@ -199,7 +225,7 @@ async fn read_chunked<H: Host>(
         let follows = end + decoded.used;
         end += decoded.data;
         let announced = usize::try_from(chunked.announced()).unwrap_or(usize::MAX);
-        if (end - head.len).saturating_add(announced) > shard.config.limits.body_max {
+        if (end - head.len).saturating_add(announced) > snapshot.config.limits.body_max {
             return Err(Broken::Refused(Kind::BodyTooLarge));
         }
         let all = down.rx.len();
@@ -212,29 +238,30 @@ async fn read_chunked<H: Host>(
             });
         }
         down.rx.truncate(end);
-        read_some(shard, down, since, BLOCK).await?;
+        read_some((shard, snapshot), down, since, BLOCK).await?;
     }
 }
 
 /// Reads once, with at least some of `want` bytes of room.
 async fn read_some<H: Host>(
-    shard: &Rc<Shard<H>>,
+    (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
     since: Instant,
     want: usize,
 ) -> Result<(), Broken> {
     let room = want.min(down.rx.len().max(4 * BLOCK)); // I2
     let held = shard.buffers.lent() + shard.host.held_bytes();
-    if held.saturating_add(room) > shard.buffers_max {
+    if held.saturating_add(room) > snapshot.buffers_max {
         return Err(Broken::Refused(Kind::Overloaded));
     }
     down.rx.reserve(room);
-    let rate = shard.config.limits.body_rate_min.max(1) as u64;
+    let rate = snapshot.config.limits.body_rate_min.max(1) as u64;
     let earned = Duration::from_millis((down.rx.len() as u64).saturating_mul(1000) / rate);
-    down.timer.arm(since + shard.config.timeouts.body + earned); // I1
+    down.timer
+        .arm(since + snapshot.config.timeouts.body + earned); // I1
     match down.read_more().await {
         Wait::Done(Ok(1..)) => Ok(()),
-        Wait::Late => Err(Broken::Refused(Kind::SlowClient)),
+        Wait::Late => Err(Broken::Refused(too_slow(shard))),
         _ => Err(Broken::Closed),
     }
 }

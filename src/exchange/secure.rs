@@ -6,7 +6,8 @@ use super::reply::{self, Manner};
 use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::host::{Host, Link};
-use crate::shard::{Shard, Upstream};
+use crate::shard::Shard;
+use crate::shard::snapshot::Upstream;
 use crate::stats::handshakes::{Outcome, Side};
 use crate::wire::tls::Session;
 use crate::wire::tls::fault::Broken;
@@ -93,7 +94,7 @@ pub async fn accept<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -
         return Err(Next::Close);
     }
     down.timer
-        .arm(shard.host.now() + shard.config.timeouts.head);
+        .arm(shard.host.now() + shard.snapshot().config.timeouts.head);
     let shake = Shake::new(shard, Side::Downstream);
     let Down { link, timer, .. } = &mut *down;
     let how = poll_fn(|cx| match link.poll_handshake(cx) {
@@ -109,7 +110,8 @@ pub async fn accept<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -
         Ok(_) => Ok(()),
         Err(Broken::PlainHttp) => {
             down.link.stop_tls();
-            let settle = Settle::new(shard, shard.request_id(), shard.host.now());
+            let (snapshot, now) = (shard.snapshot(), shard.host.now());
+            let settle = Settle::new(shard, &snapshot, shard.request_id(), now);
             Err(reply::error(shard, down, settle, Kind::PlainHttp, Manner::LAST).await)
         }
         // The alert must not be destroyed by a reset.

@@ -77,7 +77,7 @@ fn fill<H: Host>(
 ) -> usize {
     let request = down.request.as_deref();
     let wanted = request.and_then(|request| request.wanted.as_ref());
-    let upstream = course.shard.upstreams.get(step.provider_index);
+    let upstream = course.snapshot.upstreams.get(step.provider_index);
     let (Some(request), Some(wanted), Some(upstream)) = (request, wanted, upstream) else {
         return done;
     };

@@ -8,6 +8,7 @@ use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::Host;
 use crate::shard::Shard;
+use crate::shard::snapshot::Snapshot;
 use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
 use std::rc::Rc;
 
@@ -15,16 +16,24 @@ use std::rc::Rc;
 #[derive(Debug)]
 pub struct Settle<H: Host> {
     shard: Rc<Shard<H>>,
+    /// What it began with; the indices of its receipt point into this.
+    snapshot: Rc<Snapshot<H::Stream>>,
     /// What is known so far.
     pub receipt: Receipt,
     counts_stream: bool,
+    /// The numbers under which the attempt under way is counted.
     target: Option<(usize, usize)>,
     attempt_end: AttemptEnd,
 }
 
 impl<H: Host> Settle<H> {
     /// An exchange begins.
-    pub fn new(shard: &Rc<Shard<H>>, id: RequestId, began: Instant) -> Self {
+    pub fn new(
+        shard: &Rc<Shard<H>>,
+        snapshot: &Rc<Snapshot<H::Stream>>,
+        id: RequestId,
+        began: Instant,
+    ) -> Self {
         let mut counters = shard.counters.borrow_mut();
         counters.exchanges += 1;
         counters.exchanges_open += 1;
@@ -36,11 +45,17 @@ impl<H: Host> Settle<H> {
         };
         Self {
             shard: Rc::clone(shard),
+            snapshot: Rc::clone(snapshot),
             receipt,
             counts_stream: false,
             target: None,
             attempt_end: AttemptEnd::Cancelled,
         }
+    }
+
+    /// What the exchange began with.
+    pub fn snapshot(&self) -> &Rc<Snapshot<H::Stream>> {
+        &self.snapshot
     }
 
     /// A stream was asked for.
@@ -57,13 +72,15 @@ impl<H: Host> Settle<H> {
         self.end_attempt(AttemptEnd::Failed);
         self.receipt.attempts = self.receipt.attempts.saturating_add(1);
         self.receipt.provider = Some(provider);
-        self.target = Some((model, provider));
+        let places = &self.snapshot.places;
+        let target = (places.model(model), places.provider(provider));
+        self.target = Some(target);
         self.attempt_end = AttemptEnd::Cancelled;
         self.shard
             .counters
             .borrow_mut()
             .targets
-            .entry((model, provider))
+            .entry(target)
             .or_default()
             .in_flight += 1;
     }
@@ -112,8 +129,10 @@ impl<H: Host> Drop for Settle<H> {
         if self.counts_stream {
             counters.streams_open = counters.streams_open.saturating_sub(1);
         }
-        counters.settle(&self.receipt);
+        let snapshot = &self.snapshot;
+        let model = self.receipt.model.map(|index| snapshot.places.model(index));
+        counters.settle(&self.receipt, model);
         drop(counters);
-        self.shard.note(&self.receipt);
+        self.shard.note(&snapshot.config, &self.receipt);
     }
 }

@@ -2,5 +2,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod addresses;
 pub mod auth;
 pub mod plan;

@@ -55,6 +55,17 @@ impl Rotations {
             models: models.collect(),
         }
     }
+
+    /// Goes on where `before` is, for the models that `kept` has an old index of: those have
+    /// the same targets in both.
+    pub fn take_over(&mut self, before: &Self, kept: &[Option<usize>]) {
+        for (mine, old) in self.models.iter_mut().zip(kept) {
+            let old = old.and_then(|old| before.models.get(old));
+            if let Some(old) = old.filter(|old| old.credits.len() == mine.credits.len()) {
+                mine.clone_from(old);
+            }
+        }
+    }
 }
 
 impl Rotation {
@@ -295,6 +306,23 @@ mod tests {
         let sequence: Vec<_> = (0..7).map(|_| firsts()).collect();
         let want = ["t0", "t0", "t1", "t0", "t2", "t0", "t0"].map(|t| format!("m:{t}"));
         assert_eq!(sequence, want);
+    }
+
+    /// Goal: a reload does not begin the turns of a model anew whose targets are the same.
+    #[test]
+    fn turns_go_on_over_a_reload() {
+        let (old, new) = (
+            config("round_robin", &[1, 1, 1], ""),
+            config("weighted", &[3, 1], ""),
+        );
+        let mut before = Rotations::new(&old, 0);
+        assert_eq!(steps(&old, &mut before, 1), ["m:t0"]);
+        let mut after = Rotations::new(&old, 0);
+        after.take_over(&before, &[Some(0), Some(1), Some(2), None]);
+        assert_eq!(steps(&old, &mut after, 1), ["m:t1"]);
+        let mut other = Rotations::new(&new, 0);
+        other.take_over(&before, &[Some(0)]); // of another length: left alone
+        assert_eq!(steps(&new, &mut other, 1), ["m:t0"]);
     }
 
     /// Goal: round robin and priority.

@@ -14,6 +14,7 @@
 //! - I1 A timer never fires before its deadline, and at most its grain plus the host's
 //!   resolution after it: [`GRAIN`], or a 64th of how far ahead it was, up to [`COARSE_MAX`].
 //! - I2 A slot is reused only under a new generation, so a stale entry fires nobody.
+//! - I3 After [`Deadlines::end`] nothing waits beyond the end, whenever it was armed.
 
 use crate::base::time::Instant;
 use std::cell::RefCell;
@@ -51,6 +52,8 @@ struct State {
     generations: u64,
     /// When `fire` was called last.
     now: Instant,
+    /// No deadline is later than this, once all were ended.
+    end: Option<Instant>,
 }
 
 impl State {
@@ -141,6 +144,27 @@ impl Deadlines {
         Instant::FAR
     }
 
+    /// Wakes whoever waits for a timer, to look at something else.
+    pub fn wake_all(&self) {
+        for slot in &mut self.0.borrow_mut().slots {
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Every timer that is armed fires now, and none is later than `end` from here on (I3).
+    pub fn end(&self, end: Instant) {
+        let mut state = self.0.borrow_mut();
+        state.end = Some(end);
+        for slot in &mut state.slots {
+            slot.fired |= slot.deadline != Instant::FAR;
+            if let Some(waker) = slot.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
     /// Wakes the ticker if it means to sleep beyond `at`.
     pub fn hurry(&self, at: Instant) {
         let mut state = self.0.borrow_mut();
@@ -177,7 +201,7 @@ impl Timer {
     pub fn arm(&self, at: Instant) {
         let mut state = self.all.0.borrow_mut();
         let state = &mut *state;
-        let at = rounded(at, state.now);
+        let at = rounded(at, state.now).min(state.end.unwrap_or(Instant::FAR));
         let Some(slot) = state.slots.get_mut(self.index) else {
             return;
         };
@@ -309,6 +333,22 @@ mod tests {
         second.arm(at(24));
         all.fire(at(24));
         assert!(is_fired(&second));
+    }
+
+    /// Goal: I3. Method: one timer that is armed, one that is not yet, one that never is.
+    #[test]
+    fn nothing_waits_beyond_the_end() {
+        let all = Deadlines::new();
+        let [armed, later, never] = [all.timer(), all.timer(), all.timer()];
+        armed.arm(at(60_000));
+        all.end(at(1000));
+        assert!(is_fired(&armed) && !is_fired(&later) && !is_fired(&never));
+        later.arm(at(90_000));
+        armed.arm(at(90_000));
+        all.fire(at(999));
+        assert!(!is_fired(&armed) && !is_fired(&later));
+        all.fire(at(1000));
+        assert!(is_fired(&armed) && is_fired(&later) && !is_fired(&never));
     }
 
     proptest! {

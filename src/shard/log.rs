@@ -7,6 +7,7 @@
 //! One line per exchange, without prompts, answers or keys.
 
 use super::Shard;
+use crate::config::Config;
 use crate::host::Host;
 use crate::stats::receipt::Receipt;
 use std::cell::{Cell, RefCell};
@@ -59,13 +60,13 @@ impl Log {
 
     /// Writes the line of a settled exchange; true when it is the first since the last
     /// handing over.
-    pub fn receipt<H: Host>(&self, shard: &Shard<H>, receipt: &Receipt) -> bool {
+    pub fn receipt<H: Host>(&self, shard: &Shard<H>, config: &Config, receipt: &Receipt) -> bool {
         if self.format == Format::Off {
             return false;
         }
         let mut lines = self.lines.borrow_mut();
         let is_first = lines.is_empty();
-        write_line(&mut lines, self.format, shard, receipt);
+        write_line(&mut lines, self.format, (shard, config), receipt);
         self.count.set(self.count.get() + 1);
         if lines.len() >= BATCH {
             drop(lines);
@@ -151,9 +152,13 @@ enum Value<'a> {
 
 /// Writes a line. Names come from the configuration, which restricts their letters, so
 /// nothing needs escaping.
-fn write_line<H: Host>(out: &mut String, format: Format, shard: &Shard<H>, receipt: &Receipt) {
+fn write_line<H: Host>(
+    out: &mut String,
+    format: Format,
+    (shard, config): (&Shard<H>, &Config),
+    receipt: &Receipt,
+) {
     use Value::{Number, Word};
-    let config = &shard.config;
     let key = receipt.key.and_then(|i| config.keys.get(i));
     let model = receipt.model.and_then(|i| config.models.get(i));
     let target = receipt.provider.and_then(|i| config.providers.get(i));

@@ -12,26 +12,26 @@ pub mod log;
 pub mod orders;
 pub mod pool;
 pub mod serve;
+pub mod snapshot;
 pub mod tls;
 
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
 use crate::config::Config;
-use crate::exchange::upstream::Template;
 use crate::host::Host;
-use crate::policy::plan::Rotations;
 use crate::stats::counters::Counters;
 use crate::stats::receipt::{Receipt, RequestId};
 use deadline::Deadlines;
 use log::Log;
-use pool::Pool;
 use rustls::ServerConfig;
+use snapshot::{Edition, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tls::UpstreamTls;
+use tls::TlsFiles;
 
 /// How long a line of the log waits at most before it is handed over.
 pub const TICK: Duration = Duration::from_millis(100);
@@ -42,54 +42,8 @@ pub const IDLE_TICK: Duration = Duration::from_secs(1);
 /// How often pools are swept.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// What a shard knows of a provider.
-#[derive(Debug)]
-pub struct Upstream<L> {
-    /// Its idle connections.
-    pub pool: Pool<L>,
-    /// The parts of a request head that never change.
-    pub template: Template,
-    addresses: RefCell<Rc<[SocketAddr]>>,
-    /// Which address to try first: the last one that worked.
-    preferred: Cell<usize>,
-    /// What its TLS needs; `None`: it is asked in clear text.
-    tls: RefCell<Option<Rc<UpstreamTls>>>,
-}
-
-impl<L> Upstream<L> {
-    /// The addresses, newest resolution; empty when the name never resolved.
-    pub fn addresses(&self) -> Rc<[SocketAddr]> {
-        Rc::clone(&self.addresses.borrow())
-    }
-
-    /// Replaces the addresses.
-    pub fn set_addresses(&self, addresses: &[SocketAddr]) {
-        if **self.addresses.borrow() != *addresses {
-            *self.addresses.borrow_mut() = addresses.into();
-            self.preferred.set(0);
-        }
-    }
-
-    /// What its TLS needs; `None`: it is asked in clear text.
-    pub fn tls(&self) -> Option<Rc<UpstreamTls>> {
-        self.tls.borrow().clone()
-    }
-
-    /// From here on, fresh connections go by `tls`.
-    pub fn set_tls(&self, tls: Option<Rc<UpstreamTls>>) {
-        *self.tls.borrow_mut() = tls;
-    }
-
-    /// The index of the address to try first.
-    pub fn preferred(&self) -> usize {
-        self.preferred.get()
-    }
-
-    /// The address at `index` worked, or the one before it failed: try it first from here on.
-    pub fn prefer(&self, index: usize) {
-        self.preferred.set(index);
-    }
-}
+/// How long an exchange has to tell its client that it was cut off.
+pub const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// What a shard is made from.
 #[derive(Debug)]
@@ -102,6 +56,8 @@ pub struct Setup {
     pub config: Arc<Config>,
     /// Addresses of each provider, in the order of the configuration.
     pub addresses: Vec<Vec<SocketAddr>>,
+    /// What TLS needs; `None`: there is none.
+    pub tls: Option<Arc<TlsFiles>>,
     /// Seed of request ids; must differ from shard to shard.
     pub seed: u64,
     /// Where access-log lines go.
@@ -115,32 +71,30 @@ pub struct Shard<H: Host> {
     pub host: H,
     /// Which shard this is, from 0.
     pub index: usize,
-    /// The checked configuration.
-    pub config: Arc<Config>,
+    /// How many there are.
+    pub shards: usize,
     /// The store of buffers.
     pub buffers: BufPool,
     /// The timers of its connections.
     pub deadlines: Deadlines,
     /// What it counts.
     pub counters: RefCell<Counters>,
-    /// Whose turn it is among the targets of each model.
-    pub rotations: RefCell<Rotations>,
-    /// By provider, in the order of the configuration.
-    pub upstreams: Vec<Upstream<H::Stream>>,
     /// Where receipts are written.
     pub log: Log,
     /// Scratch for what must be joined or unescaped; empty between uses.
     pub scratch: RefCell<Vec<u8>>,
-    /// This shard's share of `limits.streams_max`.
-    pub exchanges_max: u64,
-    /// This shard's share of `limits.connections_max`.
-    pub connections_max: u64,
-    /// This shard's share of `limits.bodies_max`, in bytes.
-    pub buffers_max: usize,
+    /// The snapshot that new exchanges begin with.
+    current: RefCell<Rc<Snapshot<H::Stream>>>,
+    /// What a prepared reload will put in its place.
+    prepared: RefCell<Option<Rc<Snapshot<H::Stream>>>>,
     server_tls: RefCell<Option<Arc<ServerConfig>>>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
+    /// The time of exchanges is over: all that is left is the last word.
+    is_over: Cell<bool>,
+    /// Who waits for the draining to begin.
+    drain_wakers: RefCell<Vec<Waker>>,
     next_sweep: Cell<Instant>,
     /// When the ticker does its regular work.
     next_tick: Cell<Instant>,
@@ -154,46 +108,31 @@ impl<H: Host> Shard<H> {
             shards,
             config,
             addresses,
+            tls,
             seed,
             log,
         } = setup;
-        let share = |all: usize| all.div_ceil(shards.max(1));
-        let upstreams = config
-            .providers
-            .iter()
-            .enumerate()
-            .map(|(at, provider)| Upstream {
-                pool: Pool::new(provider.pool),
-                template: Template::new(provider),
-                addresses: RefCell::new(
-                    addresses
-                        .get(at)
-                        .map(Vec::as_slice)
-                        .unwrap_or_default()
-                        .into(),
-                ),
-                preferred: Cell::new(0),
-                tls: RefCell::default(),
-            });
+        let server_tls = tls.as_ref().and_then(|files| files.server.clone());
+        let first = Edition::first(config, addresses, tls);
+        let snapshot = Snapshot::new(&first, None, (index, shards));
         Rc::new(Self {
             index,
+            shards,
             buffers: BufPool::new(),
             deadlines: Deadlines::new(),
             counters: RefCell::default(),
-            rotations: RefCell::new(Rotations::new(&config, index)),
-            upstreams: upstreams.collect(),
             log,
             scratch: RefCell::default(),
-            exchanges_max: share(config.limits.streams_max) as u64,
-            connections_max: share(config.limits.connections_max) as u64,
-            buffers_max: share(config.limits.bodies_max),
-            server_tls: RefCell::default(),
+            current: RefCell::new(Rc::new(snapshot)),
+            prepared: RefCell::default(),
+            server_tls: RefCell::new(server_tls),
             random: Cell::new(seed | 1),
             date: RefCell::default(),
             is_draining: Cell::new(false),
+            is_over: Cell::new(false),
+            drain_wakers: RefCell::default(),
             next_sweep: Cell::default(),
             next_tick: Cell::default(),
-            config,
             host,
         })
     }
@@ -234,9 +173,19 @@ impl<H: Host> Shard<H> {
         with(date.1.as_bytes())
     }
 
-    /// From here on, connections end with their exchange.
+    /// The snapshot that an exchange which begins now keeps to its end.
+    pub fn snapshot(&self) -> Rc<Snapshot<H::Stream>> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// From here on, connections end with their exchange, idle ones at once, and listeners are
+    /// closed when their queue is empty.
     pub fn drain(&self) {
         self.is_draining.set(true);
+        for waker in self.drain_wakers.take() {
+            waker.wake();
+        }
+        self.deadlines.wake_all();
     }
 
     /// Whether the shard is going down.
@@ -244,15 +193,43 @@ impl<H: Host> Shard<H> {
         self.is_draining.get()
     }
 
+    /// Ready once the shard goes down.
+    pub fn poll_draining(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_draining.get() {
+            return Poll::Ready(());
+        }
+        let mut wakers = self.drain_wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The time is over: whatever waits stops waiting, and has [`LAST_WORD`] to say so to its
+    /// client.
+    pub fn end(&self) {
+        if !self.is_draining.get() {
+            self.drain();
+        }
+        if !self.is_over.replace(true) {
+            self.deadlines.end(self.host.now() + LAST_WORD);
+        }
+    }
+
+    /// Whether the time of exchanges is over.
+    pub fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
     /// Whether the exchanges under way are more than this shard's share of the limit.
-    pub fn is_full(&self) -> bool {
-        self.counters.borrow().exchanges_open > self.exchanges_max
+    pub fn is_full(&self, exchanges_max: u64) -> bool {
+        self.counters.borrow().exchanges_open > exchanges_max
     }
 
     /// Writes an exchange into the access log. Lines are handed over together, [`TICK`] after
     /// the first of them, so that a shard without exchanges sleeps.
-    pub fn note(&self, receipt: &Receipt) {
-        if self.log.receipt(self, receipt) {
+    pub fn note(&self, config: &Config, receipt: &Receipt) {
+        if self.log.receipt(self, config, receipt) {
             let due = self.host.now() + TICK;
             self.next_tick.set(self.next_tick.get().min(due));
             self.deadlines.hurry(due);
@@ -263,7 +240,7 @@ impl<H: Host> Shard<H> {
     pub fn tick(&self, now: Instant) {
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
-            for upstream in &self.upstreams {
+            for upstream in &self.snapshot().upstreams {
                 upstream.pool.sweep(now, &self.buffers);
             }
         }

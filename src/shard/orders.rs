@@ -1,53 +1,180 @@
 //! What the control executor asks of a shard, and what it gets back.
+//!
+//! ```text
+//!   control ── Order 7: Prepare(edition) ──► shard      builds the snapshot beside the current one
+//!           ◄── Answer 7: Done ─────────────
+//!           ── Order 8: Commit(epoch) ─────►            new exchanges begin with it
+//!           ◄── Answer 8: Done ─────────────
+//! ```
+//!
+//! Invariants
+//! - O1 Every order has a number and is answered once, under that number.
+//! - O2 A snapshot comes into force only by a commit of the very epoch that was prepared, and
+//!   epochs follow one another without a gap.
 
 use super::Shard;
+use super::snapshot::{Edition, Snapshot};
 use crate::host::Host;
 use crate::stats::counters::Counters;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
-/// An order from control.
+/// A numbered order.
 #[derive(Debug)]
-pub enum Order {
-    /// Answer with a [`Report`] of this number.
-    Report(u64),
-    /// New addresses of the provider at this index.
-    Addresses(usize, Vec<SocketAddr>),
+pub struct Order {
+    /// Its number; the answer has the same.
+    pub number: u64,
+    /// What is to be done.
+    pub what: Task,
+}
+
+/// What control wants of a shard.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Answer with a [`Report`].
+    Report,
+    /// New addresses of a name.
+    Addresses(Arc<NewAddresses>),
     /// The listeners' certificate was replaced.
     Certificate(Arc<ServerConfig>),
-    /// Stop accepting; end connections with their exchanges.
+    /// Build the snapshot of this edition, beside the one in force.
+    Prepare(Arc<Edition>),
+    /// The snapshot that was prepared comes into force.
+    Commit(u64),
+    /// The snapshot that was prepared is dropped.
+    Abort,
+    /// Accept what is queued and no more; end connections with their exchanges.
     Drain,
+    /// The time is over: exchanges end with an error.
+    End,
+}
+
+/// What a name resolves to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAddresses {
+    /// The name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Its addresses, at least one.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The answer to the order of the same number.
+#[derive(Debug)]
+pub struct Answer {
+    /// Which order it answers.
+    pub number: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of an order.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is done.
+    Done,
+    /// It cannot be done, and nothing has changed.
+    Refused(String),
+    /// What was asked for.
+    Report(Box<Report>),
 }
 
 /// What a shard counts and holds.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// Which of control's questions it answers.
-    pub number: u64,
     /// Which shard.
     pub shard: usize,
+    /// The epoch in force there.
+    pub epoch: u64,
     /// Its counters.
     pub counters: Counters,
     /// By provider: idle and leased upstream connections.
     pub pools: Vec<(u64, u64)>,
+    /// By provider: addresses, and how many of them are tried last since they failed.
+    pub addresses: Vec<(usize, usize)>,
     /// Bytes of buffers that are lent out.
     pub buffers_lent: usize,
     /// CPU time of the shard's thread, in nanoseconds.
     pub cpu_nanos: u64,
 }
 
+/// Carries out one order; `cpu_nanos` is the time that the shard's thread has used.
+pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outcome {
+    let done = match what {
+        Task::Report => return Outcome::Report(Box::new(report(shard, cpu_nanos))),
+        Task::Addresses(new) => {
+            let prepared = shard.prepared.borrow().clone();
+            for snapshot in prepared.into_iter().chain([shard.snapshot()]) {
+                snapshot.set_addresses(&new.host, new.port, &new.addresses);
+            }
+            Ok(())
+        }
+        Task::Certificate(config) => {
+            shard.set_server_tls(Some(Arc::clone(config)));
+            Ok(())
+        }
+        Task::Prepare(edition) => prepare(shard, edition),
+        Task::Commit(epoch) => commit(shard, *epoch),
+        Task::Abort => {
+            drop(shard.prepared.take());
+            Ok(())
+        }
+        Task::Drain => {
+            shard.drain();
+            Ok(())
+        }
+        Task::End => {
+            shard.end();
+            Ok(())
+        }
+    };
+    done.map_or_else(Outcome::Refused, |()| Outcome::Done)
+}
+
+fn prepare<H: Host>(shard: &Shard<H>, edition: &Edition) -> Result<(), String> {
+    let current = shard.snapshot();
+    if edition.epoch != current.epoch + 1 {
+        let (wanted, is) = (edition.epoch, current.epoch);
+        return Err(format!("epoch {wanted} does not follow epoch {is}")); // O2
+    }
+    if let Some(other) = &*shard.prepared.borrow() {
+        return Err(format!("epoch {} is prepared already", other.epoch));
+    }
+    let place = (shard.index, shard.shards);
+    let snapshot = Snapshot::new(edition, Some(&current), place);
+    shard.prepared.replace(Some(Rc::new(snapshot)));
+    Ok(())
+}
+
+fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
+    let prepared = shard.prepared.borrow().clone();
+    let Some(next) = prepared.filter(|next| next.epoch == epoch) else {
+        return Err(format!("epoch {epoch} is not prepared")); // O2
+    };
+    drop(shard.prepared.take());
+    let before = shard.current.replace(Rc::clone(&next));
+    next.go_on_from(&before);
+    shard.set_server_tls(next.server_tls.clone());
+    Ok(())
+}
+
 /// The report of `shard`.
-pub fn report<H: Host>(shard: &Shard<H>, number: u64, cpu_nanos: u64) -> Report {
-    let pools = shard
-        .upstreams
-        .iter()
+pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
+    let snapshot = shard.snapshot();
+    let now = shard.host.now();
+    let upstreams = snapshot.upstreams.iter();
+    let pools = upstreams
+        .clone()
         .map(|upstream| (upstream.pool.idle() as u64, upstream.pool.leased() as u64));
     Report {
-        number,
         shard: shard.index,
+        epoch: snapshot.epoch,
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
+        addresses: upstreams.map(|up| up.count_addresses(now)).collect(),
         buffers_lent: shard.buffers.lent() + shard.host.held_bytes(),
         cpu_nanos,
     }

@@ -34,7 +34,8 @@ pub struct Pooled<L> {
 pub struct Pool<L> {
     idle: RefCell<Vec<Pooled<L>>>,
     leased: Cell<usize>,
-    settings: Settings,
+    settings: Cell<Settings>,
+    is_retired: Cell<bool>,
 }
 
 impl<L: Link> Pool<L> {
@@ -43,8 +44,20 @@ impl<L: Link> Pool<L> {
         Self {
             idle: RefCell::default(),
             leased: Cell::new(0),
-            settings,
+            settings: Cell::new(settings),
+            is_retired: Cell::new(false),
         }
+    }
+
+    /// Other settings, from here on.
+    pub fn set(&self, settings: Settings) {
+        self.settings.set(settings);
+    }
+
+    /// Nobody leases from it any more: what it keeps and what comes back is closed.
+    pub fn retire(&self) {
+        self.is_retired.set(true);
+        self.clear();
     }
 
     /// Idle connections.
@@ -92,7 +105,8 @@ impl<L: Link> Pool<L> {
             idle_since: now,
         };
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.settings.idle_max && self.is_fresh(&pooled, now) {
+        let has_room = !self.is_retired.get() && idle.len() < self.settings.get().idle_max;
+        if has_room && self.is_fresh(&pooled, now) {
             idle.push(pooled);
         }
     }
@@ -110,8 +124,8 @@ impl<L: Link> Pool<L> {
     }
 
     fn is_fresh(&self, pooled: &Pooled<L>, now: Instant) -> bool {
-        now.since(pooled.idle_since) < self.settings.idle
-            && now.since(pooled.opened) < self.settings.age_max
+        now.since(pooled.idle_since) < self.settings.get().idle
+            && now.since(pooled.opened) < self.settings.get().age_max
     }
 }
 

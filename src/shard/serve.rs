@@ -14,20 +14,51 @@ use std::time::Duration;
 /// How long accepting pauses when the kernel refuses (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Accepts connections until the shard drains, each in a task of its own.
+/// While the shard drains: for how long nobody must have come for the queue to count as empty.
+const QUEUE_QUIET: Duration = Duration::from_millis(20);
+
+/// For how long a draining shard accepts, at most.
+const QUEUE_MAX: Duration = Duration::from_secs(1);
+
+/// Accepts connections, each in a task of its own, until the shard drains and the queue is
+/// empty; then the listener is closed.
 pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
-    while !shard.is_draining() {
-        match shard.host.accept(&listener).await {
-            Ok(link) => accepted(&shard, link),
+    let mut last_call = None;
+    loop {
+        let came = if shard.is_draining() {
+            // What the kernel has accepted for us already is not thrown away.
+            let now = shard.host.now();
+            let until = (now + QUEUE_QUIET).min(*last_call.get_or_insert(now + QUEUE_MAX));
+            let quiet = async {
+                shard.host.sleep_until(until).await;
+                None
+            };
+            async { Some(shard.host.accept(&listener).await) }
+                .or(quiet)
+                .await
+        } else {
+            let draining = async {
+                poll_fn(|cx| shard.poll_draining(cx)).await;
+                None
+            };
+            async { Some(shard.host.accept(&listener).await) }
+                .or(draining)
+                .await
+        };
+        match came {
+            Some(Ok(link)) => accepted(&shard, link),
             // Anything but a shortage is a client that left the queue.
-            Err(error) if !is_shortage(&error) => shard.host.breathe().await,
+            Some(Err(error)) if !is_shortage(&error) => shard.host.breathe().await,
             // The listener lives on, but must not spin.
-            Err(_) => {
-                shard
-                    .host
-                    .sleep_until(shard.host.now() + ACCEPT_PAUSE)
-                    .await;
+            Some(Err(_)) => {
+                let later = shard.host.now() + ACCEPT_PAUSE;
+                shard.host.sleep_until(later).await;
             }
+            None if last_call.is_some() => return,
+            None => {}
+        }
+        if last_call.is_some_and(|last| shard.host.now() >= last) {
+            return;
         }
     }
 }
@@ -55,7 +86,7 @@ pub fn guarded<H: Host>(shard: &Rc<Shard<H>>, task: impl Future<Output = ()> + '
 /// leaves every other connection alone.
 pub fn accepted<H: Host>(shard: &Rc<Shard<H>>, link: H::Stream) {
     let mut counters = shard.counters.borrow_mut();
-    if counters.connections_open >= shard.connections_max {
+    if counters.connections_open >= shard.snapshot().connections_max {
         counters.connections_shed += 1;
         return; // dropping the link closes it
     }

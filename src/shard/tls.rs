@@ -1,16 +1,12 @@
 //! What a shard has for its TLS connections, and how control gives it.
 
-use super::Shard;
 use super::gate::Gate;
-use crate::config::Config;
 use crate::config::model::Provider;
-use crate::host::Host;
 use crate::wire::tls::Session;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::server::ProducesTickets;
 use rustls::{ClientConfig, ServerConfig};
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// Sessions that a shard remembers of each provider.
@@ -25,6 +21,13 @@ pub struct TlsFiles {
     pub clients: Vec<Option<Arc<ClientConfig>>>,
     /// The keys of tickets, so that a client may come back to another shard.
     pub tickets: Arc<dyn ProducesTickets>,
+}
+
+impl TlsFiles {
+    /// What connections of the provider at this index need.
+    pub fn client(&self, provider: usize) -> Option<&Arc<ClientConfig>> {
+        self.clients.get(provider)?.as_ref()
+    }
 }
 
 /// A provider's side of it.
@@ -52,17 +55,5 @@ impl UpstreamTls {
     /// A fresh connection's session. `None` when rustls refuses the configuration.
     pub fn session(&self) -> Option<Session> {
         Session::client(&self.config, &self.name).ok()
-    }
-}
-
-/// Gives a shard what it needs, at its start. `shards` share `config`.
-pub fn install<H: Host>(shard: &Shard<H>, config: &Config, shards: usize, files: &TlsFiles) {
-    shard.set_server_tls(files.server.clone());
-    let providers = config.providers.iter().zip(&files.clients);
-    for ((provider, client), upstream) in providers.zip(&shard.upstreams) {
-        let tls = client
-            .as_ref()
-            .and_then(|client| UpstreamTls::new(provider, client, shards));
-        upstream.set_tls(tls.map(Rc::new));
     }
 }

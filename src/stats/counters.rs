@@ -84,7 +84,9 @@ pub struct TargetCounters {
 /// Everything that one shard counts.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Exchanges by (model, status); the model is `None` where none was known.
+    /// Exchanges by (model, status); the model is `None` where none was known. Models and
+    /// providers stand here and below by their numbers (`config/diff.rs`),
+    /// which outlive a reload.
     pub requests: AHashMap<(Option<usize>, u16), u64>,
     /// Faults by [`crate::base::fault::Kind`]'s code.
     pub faults: AHashMap<&'static str, u64>,
@@ -125,17 +127,15 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts a settled exchange.
-    pub fn settle(&mut self, receipt: &Receipt) {
+    /// Counts a settled exchange, whose model has the number `model` (a receipt has its index
+    /// in the configuration that the exchange began with).
+    pub fn settle(&mut self, receipt: &Receipt, model: Option<usize>) {
         self.receipts += 1;
-        *self
-            .requests
-            .entry((receipt.model, receipt.status))
-            .or_default() += 1;
+        *self.requests.entry((model, receipt.status)).or_default() += 1;
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }
-        if let (Some(model), Some(usage)) = (receipt.model, receipt.usage) {
+        if let (Some(model), Some(usage)) = (model, receipt.usage) {
             let (input, output) = self.tokens.entry(model).or_default();
             *input = input.saturating_add(usage.input);
             *output = output.saturating_add(usage.output);
@@ -230,11 +230,11 @@ mod tests {
             Counters::default(),
         );
         for (index, receipt) in receipts.iter().enumerate() {
-            one.settle(receipt);
+            one.settle(receipt, None);
             if index % 2 == 0 {
-                left.settle(receipt);
+                left.settle(receipt, None);
             } else {
-                right.settle(receipt);
+                right.settle(receipt, None);
             }
         }
         left.add(&right);

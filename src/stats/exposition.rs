@@ -324,12 +324,15 @@ mod tests {
     fn a_scrape_shows_what_was_counted() {
         let mut shard = Counters::default();
         for micros in [40, 900, 30_000] {
-            shard.settle(&Receipt {
-                status: 200,
-                model: Some(0),
-                ended: Instant::from_nanos(micros * 1000),
-                ..Receipt::default()
-            });
+            shard.settle(
+                &Receipt {
+                    status: 200,
+                    model: Some(0),
+                    ended: Instant::from_nanos(micros * 1000),
+                    ..Receipt::default()
+                },
+                Some(0),
+            );
         }
         let mut out = String::new();
         let names = Names {

@@ -9,3 +9,4 @@ pub mod counters;
 pub mod exposition;
 pub mod handshakes;
 pub mod receipt;
+pub mod reloads;

@@ -90,6 +90,7 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
         shards: 1,
         config: Arc::clone(&config),
         addresses: (0..providers).map(|number| vec![address(number)]).collect(),
+        tls: None,
         seed: world.rng().next(),
         log: Log::new(Format::Json, sink),
     };

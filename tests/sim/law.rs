@@ -284,7 +284,7 @@ pub(crate) fn rest(scene: &Scene) {
     for (target, counts) in &counters.targets {
         assert_eq!(counts.in_flight, 0, "in flight at {target:?}");
     }
-    for upstream in &shard.upstreams {
+    for upstream in &shard.snapshot().upstreams {
         assert_eq!(
             (upstream.pool.leased(), upstream.pool.idle()),
             (0, 0),

@@ -8,6 +8,7 @@
 #![expect(clippy::print_stderr, reason = "a failing seed names itself")]
 
 mod client;
+mod epochs;
 mod exchange;
 mod http;
 mod law;

@@ -98,6 +98,11 @@ impl Net {
         ends.filter(|e| e.closed_at.is_none()).count()
     }
 
+    /// Whether somebody listens at `at`.
+    pub(crate) fn is_bound(&self, at: SocketAddr) -> bool {
+        self.listeners.get(&at).is_some_and(|all| !all.is_empty())
+    }
+
     /// How `at` answers from now on.
     pub(crate) fn set_door(&mut self, at: SocketAddr, door: Door) {
         self.doors.insert(at, door);

@@ -4,9 +4,13 @@
 use super::client::Style;
 use super::exchange::{Tally, perform, scene};
 use super::law::Outcome;
+use super::net::Door;
 use super::rng::Rng;
 use super::script::{Abort, Act, Ask, Exchange, Sort, Then, plain, plain_of, stream};
 use super::world::{Faults, World};
+use shardgate::shard::orders::{NewAddresses, Task, carry_out};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 const STREAM: Ask = Ask::Chat {
@@ -144,6 +148,48 @@ fn a_pooled_connection_that_breaks_is_never_seen() {
         assert_eq!(tally.borrow()[&Outcome::Whole], 6);
         let conns = scene.world.net().borrow().conns.len();
         assert!(conns <= 1 + 6 + 6, "{conns} connections for 6 requests");
+    }
+}
+
+/// Goal: a name's addresses share its connections, and one that does not answer costs one
+/// request its time, not every second one. Method: two addresses, of which one swallows what
+/// comes; a provider that closes after each answer, so that each request connects anew.
+#[test]
+fn an_address_that_fails_is_tried_last() {
+    let asks = (0..8).map(|id| {
+        let act = closing(&format!("x{id}-0"), id as u64);
+        Exchange::new(id, PLAIN, vec![act])
+    });
+    let tally = Tally::default();
+    let world = World::new(5, Faults::NONE);
+    let scene = scene(world, asks.collect(), 1, 0);
+    let [live, dead] = [7000, 7100].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let known = scene.shard.snapshot().config.providers[0].base_url.clone();
+    let new = NewAddresses {
+        host: known.host,
+        port: known.port,
+        addresses: vec![dead, live],
+    };
+    let door = Door::Swallows;
+    scene.world.net().borrow_mut().set_door(dead, door);
+    carry_out(&scene.shard, &Task::Addresses(Arc::new(new)), 0);
+    perform(&scene, &[Style::PLAIN], &tally);
+    assert_eq!(tally.borrow()[&Outcome::Whole], 8);
+    let took = scene.shard.counters.borrow().duration.sum();
+    let (least, most) = (Duration::from_secs(1), Duration::from_millis(1900));
+    assert!(
+        (least..most).contains(&took),
+        "connect = 1s, once: {took:?}"
+    );
+}
+
+/// A small plain answer after which the provider closes.
+fn closing(name: &str, seed: u64) -> Act {
+    let act = answer(PLAIN, seed, name);
+    Act {
+        then: Then::Close,
+        pause_ms: 0,
+        ..act
     }
 }
 

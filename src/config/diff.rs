@@ -1,0 +1,348 @@
+//! What a new configuration keeps of the one in force.
+//!
+//! ```text
+//!   old ─┐                      ┌─► what only a restart can change     → refused
+//!        ├─ compared by name ───┼─► providers at the same endpoint     → connections kept
+//!   new ─┘                      └─► models with the same targets       → whose turn it is kept
+//!
+//!   names ──Roster──► numbers that never change meaning while the process lives: counters
+//! ```
+//!
+//! Invariants
+//! - D1 A name has one number for as long as the process lives, also when it goes and comes
+//!   back, and no two names share one.
+//! - D2 A connection is kept only where it would be opened again to the same place in the same
+//!   way. What is sent over it (key, path, version) may change.
+
+use super::model::{Config, Model, Provider, Server};
+use ahash::AHashMap;
+
+/// The keys of `[server]` that differ between `old` and `new` and cannot be changed while the
+/// process runs.
+pub fn needs_restart(old: &Server, new: &Server) -> Vec<&'static str> {
+    let pairs = [
+        ("server.listen", old.listen == new.listen),
+        ("server.admin", old.admin == new.admin),
+        ("server.shards", old.shards == new.shards),
+        ("server.sockets", old.sockets == new.sockets),
+    ];
+    let changed = pairs.into_iter().filter(|(_, is_same)| !is_same);
+    changed.map(|(key, _)| key).collect()
+}
+
+/// What a reload keeps, by index into the new configuration: the index in the old one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Providers whose connections may be used on (D2).
+    pub providers: Vec<Option<usize>>,
+    /// Models whose turn is where it was.
+    pub models: Vec<Option<usize>>,
+}
+
+impl Kept {
+    /// What `new` keeps of `old`.
+    pub fn between(old: &Config, new: &Config) -> Self {
+        let provider = |new: &Provider| {
+            let found = old.providers.iter().position(|old| old.name == new.name)?;
+            let is_same = is_same_endpoint(old.providers.get(found)?, new);
+            is_same.then_some(found)
+        };
+        let model = |model: &Model| {
+            let found = old.models.iter().position(|old| old.name == model.name)?;
+            let is_same = has_same_turns((old, old.models.get(found)?), (new, model));
+            is_same.then_some(found)
+        };
+        Self {
+            providers: new.providers.iter().map(provider).collect(),
+            models: new.models.iter().map(model).collect(),
+        }
+    }
+}
+
+/// D2. Everything that decides how a connection is opened belongs here.
+fn is_same_endpoint(old: &Provider, new: &Provider) -> bool {
+    let (before, after) = (&old.base_url, &new.base_url);
+    (before.scheme, &before.host, before.port) == (after.scheme, &after.host, after.port)
+        && old.tls == new.tls
+}
+
+/// Whether two models take their targets in turn in the same way.
+fn has_same_turns((old, a): (&Config, &Model), (new, b): (&Config, &Model)) -> bool {
+    let name = |config: &Config, at: usize| config.providers.get(at).map(|p| p.name.clone());
+    a.strategy == b.strategy
+        && a.targets.len() == b.targets.len()
+        && a.targets.iter().zip(&b.targets).all(|(a, b)| {
+            (a.weight, &a.model) == (b.weight, &b.model)
+                && name(old, a.provider) == name(new, b.provider)
+        })
+}
+
+/// What changed, in a few words for the log.
+pub fn summary(old: &Config, new: &Config) -> String {
+    let mut parts = Vec::new();
+    let mut compare = |what: &str, old: Vec<(&str, String)>, new: Vec<(&str, String)>| {
+        let old: AHashMap<_, _> = old.into_iter().collect();
+        let new: AHashMap<_, _> = new.into_iter().collect();
+        let added = new.keys().filter(|name| !old.contains_key(*name)).count();
+        let removed = old.keys().filter(|name| !new.contains_key(*name)).count();
+        let is_other =
+            |(name, text): &(&&str, &String)| old.get(**name).is_some_and(|before| before != *text);
+        let changed = new.iter().filter(is_other).count();
+        for (count, how) in [(added, "added"), (changed, "changed"), (removed, "removed")] {
+            if count > 0 {
+                let plural = if count == 1 { "" } else { "s" };
+                parts.push(format!("{count} {what}{plural} {how}"));
+            }
+        }
+    };
+    // `Debug` shows no secret; a rotated one counts as a change through what follows.
+    let providers = |config: &'_ Config| -> Vec<(String, String)> {
+        let all = config.providers.iter();
+        all.map(|p| (p.name.clone(), format!("{p:?}"))).collect()
+    };
+    let (before, after) = (providers(old), providers(new));
+    compare("provider", borrowed(&before), borrowed(&after));
+    let models = |config: &'_ Config| -> Vec<(String, String)> {
+        let all = config.written().iter();
+        let named = |model: &Model| {
+            let targets = model.targets.iter().map(|target| {
+                let provider = config.provider(target).map(|p| p.name.as_str());
+                (provider, target.model.as_deref(), target.weight)
+            });
+            let targets: Vec<_> = targets.collect();
+            let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();
+            format!(
+                "{:?} {targets:?} {fallbacks:?} {:?}",
+                model.strategy, model.timeouts
+            )
+        };
+        all.map(|m| (m.name.clone(), named(m))).collect()
+    };
+    let (before, after) = (models(old), models(new));
+    compare("model", borrowed(&before), borrowed(&after));
+    let keys = |config: &'_ Config| -> Vec<(String, String)> {
+        let all = config.keys.iter();
+        all.map(|k| (k.name.clone(), format!("{:?} {:?}", k.digest, k.models)))
+            .collect()
+    };
+    let (before, after) = (keys(old), keys(new));
+    compare("client key", borrowed(&before), borrowed(&after));
+    if old.limits != new.limits {
+        parts.push("limits changed".to_owned());
+    }
+    if old.timeouts != new.timeouts {
+        parts.push("timeouts changed".to_owned());
+    }
+    let is_rekeyed = |new: &&Provider| {
+        let old = old.providers.iter().find(|old| old.name == new.name);
+        old.is_some_and(|old| {
+            let value = |p: &Provider| p.api_key.as_ref().map(|key| key.reveal().to_owned());
+            value(old) != value(new)
+        })
+    };
+    let rekeyed = new.providers.iter().filter(is_rekeyed).count();
+    if rekeyed > 0 {
+        let plural = if rekeyed == 1 { "" } else { "s" };
+        parts.push(format!("{rekeyed} provider key{plural} renewed"));
+    }
+    if parts.is_empty() {
+        parts.push("nothing changed".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn borrowed(all: &[(String, String)]) -> Vec<(&str, String)> {
+    let pairs = all.iter();
+    pairs
+        .map(|(name, text)| (name.as_str(), text.clone()))
+        .collect()
+}
+
+/// Numbers of names, in the order in which they were first seen.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    names: Vec<String>,
+    by_name: AHashMap<String, usize>,
+}
+
+impl Numbers {
+    fn of(&mut self, name: &str) -> usize {
+        if let Some(&number) = self.by_name.get(name) {
+            return number;
+        }
+        let number = self.names.len();
+        self.names.push(name.to_owned());
+        self.by_name.insert(name.to_owned(), number);
+        number
+    }
+}
+
+/// Every model and provider that the process has known, numbered (D1).
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    models: Numbers,
+    providers: Numbers,
+}
+
+impl Roster {
+    /// Enters the names of `config`; gives their numbers.
+    pub fn enter(&mut self, config: &Config) -> Places {
+        let models = config.models.iter().map(|m| self.models.of(&m.name));
+        let providers = config.providers.iter().map(|p| self.providers.of(&p.name));
+        Places {
+            models: models.collect(),
+            providers: providers.collect(),
+        }
+    }
+
+    /// Names of models by number.
+    pub fn models(&self) -> &[String] {
+        &self.models.names
+    }
+
+    /// Names of providers by number.
+    pub fn providers(&self) -> &[String] {
+        &self.providers.names
+    }
+}
+
+/// The numbers of one configuration's names, by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    models: Vec<usize>,
+    providers: Vec<usize>,
+}
+
+impl Places {
+    /// The number of the model at `index`.
+    pub fn model(&self, index: usize) -> usize {
+        self.models.get(index).copied().unwrap_or(index)
+    }
+
+    /// The number of the provider at `index`.
+    pub fn provider(&self, index: usize) -> usize {
+        self.providers.get(index).copied().unwrap_or(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{FixedSecrets, check};
+    use std::fmt::Write as _;
+
+    /// A config of these providers (name, URL) and models (name, targets as TOML).
+    fn config(providers: &[(&str, &str)], models: &[(&str, &str)], key: &str) -> Config {
+        let mut text = String::new();
+        for (name, url) in providers {
+            writeln!(text, "[providers.{name}]\ndialect = \"openai\"").unwrap();
+            writeln!(text, "base_url = \"{url}\"\napi_key = {{ env = \"K\" }}").unwrap();
+        }
+        for (name, targets) in models {
+            writeln!(text, "[models.{name}]\ntargets = [{targets}]").unwrap();
+        }
+        check(&text, &FixedSecrets(&[("K", key)])).unwrap().config
+    }
+
+    const P: &str = "{ provider = \"p\" }";
+    const Q: &str = "{ provider = \"q\" }";
+
+    /// Goal: D2. Method: one provider moves in the file, one changes its path and key, one its
+    /// port, one is new.
+    #[test]
+    fn connections_are_kept_where_the_endpoint_is_the_same() {
+        let old = config(
+            &[
+                ("p", "http://a:1/v1"),
+                ("q", "http://b:1/v1"),
+                ("r", "http://c:1"),
+            ],
+            &[("m", P), ("n", Q)],
+            "old",
+        );
+        let new = config(
+            &[
+                ("s", "http://c:1"),
+                ("q", "http://b:1/v2"),
+                ("p", "http://a:2/v1"),
+            ],
+            &[("n", Q), ("m", &format!("{P}, {Q}"))],
+            "new",
+        );
+        let kept = Kept::between(&old, &new);
+        assert_eq!(kept.providers, [None, Some(1), None]);
+        // the written ones, then the implicit ones of s, q and p
+        assert_eq!(kept.models, [Some(1), None, None, Some(3), Some(2)]);
+        let all: Vec<_> = (0..3).map(Some).collect();
+        assert_eq!(Kept::between(&old, &old).providers, all);
+    }
+
+    /// Goal: D1. Method: names go, come back in another order, and come anew.
+    #[test]
+    fn a_name_keeps_its_number() {
+        let mut roster = Roster::default();
+        let one = config(
+            &[("p", "http://a:1"), ("q", "http://b:1")],
+            &[("m", P)],
+            "k",
+        );
+        let two = config(
+            &[("q", "http://b:1"), ("x", "http://d:1")],
+            &[("n", Q)],
+            "k",
+        );
+        let first = roster.enter(&one);
+        assert_eq!(first.providers, [0, 1]);
+        assert_eq!(first.models, [0, 1, 2]);
+        let second = roster.enter(&two);
+        assert_eq!(second.providers, [1, 2]);
+        assert_eq!(second.models, [3, 2, 4]);
+        assert_eq!(roster.enter(&one), first);
+        assert_eq!(roster.models(), ["m", "p/*", "q/*", "n", "x/*"]);
+        assert_eq!(roster.providers(), ["p", "q", "x"]);
+    }
+
+    /// Goal: what only a restart can change is named.
+    #[test]
+    fn what_needs_a_restart_is_named() {
+        let text = |server: &str| {
+            let text = format!(
+                "[server]\n{server}\n[providers.p]\ndialect = \"openai\"\nbase_url = \"http://a\"\n"
+            );
+            check(&text, &FixedSecrets(&[])).unwrap().config.server
+        };
+        let old = text("");
+        assert!(needs_restart(&old, &old).is_empty());
+        let new =
+            text("listen = [\"127.0.0.1:1\"]\nadmin = \"off\"\nshards = 3\nsockets = \"poll\"");
+        assert_eq!(
+            needs_restart(&old, &new),
+            [
+                "server.listen",
+                "server.admin",
+                "server.shards",
+                "server.sockets"
+            ]
+        );
+    }
+
+    /// Goal: the log says what changed, and nothing of a secret.
+    #[test]
+    fn a_summary_counts_what_changed() {
+        let old = config(
+            &[("p", "http://a:1"), ("q", "http://b:1")],
+            &[("m", P)],
+            "old-key",
+        );
+        let new = config(
+            &[("p", "http://a:2"), ("s", "http://b:1")],
+            &[("m", P)],
+            "new-key",
+        );
+        assert_eq!(
+            summary(&old, &new),
+            "1 provider added, 1 provider changed, 1 provider removed, 1 provider key renewed"
+        );
+        assert_eq!(summary(&old, &old), "nothing changed");
+    }
+}

@@ -1,0 +1,107 @@
+//! Going down without cutting off what can still end.
+//!
+//! ```text
+//!   SIGTERM ─► readyz says no ─► shards accept what is queued, close their listeners,
+//!              answer with `Connection: close`; idle connections end
+//!           ─► streams run on, up to timeouts.drain ──┬─ all ended ───────────────► exit 0
+//!   SIGINT, or a second SIGTERM: no more waiting ─────┴─► End: error events ─► 1 s ─► exit 1
+//! ```
+
+use super::admin::Admin;
+use super::gateway::Stop;
+use crate::base::fault::Kind;
+use crate::host::Host;
+use crate::host::uring::Uring;
+use crate::shard::orders::{Report, Task};
+use crate::shard::{LAST_WORD, TICK};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often control looks whether the last exchange has ended.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// For how long connections without an exchange are waited for: longer than the shards accept
+/// what is queued, and than a last answer is protected from being reset.
+const IDLE_MAX: Duration = Duration::from_secs(3);
+
+/// What came of the exchanges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Exchanges that the process has had.
+    pub exchanges: u64,
+    /// Receipts that it has written.
+    pub receipts: u64,
+    /// Exchanges that were ended with an error, or cut off altogether.
+    pub cut: u64,
+}
+
+/// Lets exchanges end, then ends what is left.
+pub async fn drain(admin: &Rc<Admin>, stop: &Stop, say: &dyn Fn(&str)) -> Ended {
+    admin.is_draining.set(true);
+    for shard in &admin.shards {
+        shard.order(Task::Drain).await;
+    }
+    say("draining: listeners close, new requests end their connections");
+    let timeout = admin.edition().config.timeouts.drain;
+    let until = Uring.now() + timeout;
+    let mut quiet_since = None;
+    let mut open = 0;
+    while !stop.is_hurried() && Uring.now() < until {
+        let reports = admin.reports().await;
+        open = sum(&reports, |report| report.counters.exchanges_open);
+        let connections = sum(&reports, |report| report.counters.connections_open);
+        let now = Uring.now();
+        let quiet = *quiet_since.get_or_insert(now);
+        if open > 0 {
+            quiet_since = None;
+        } else if connections == 0 && now.since(quiet) >= LOOK || now.since(quiet) >= IDLE_MAX {
+            break;
+        }
+        Uring.sleep_until(now + LOOK).await;
+    }
+    if open > 0 || stop.is_hurried() {
+        end(admin, stop, say).await;
+    }
+    // One more tick of every shard, so that the last log lines are handed over.
+    Uring.sleep_until(Uring.now() + TICK + LOOK).await;
+    let reports = admin.reports().await;
+    let open = sum(&reports, |report| report.counters.exchanges_open);
+    let told = |report: &Report| {
+        let faults = &report.counters.faults;
+        faults.get(Kind::ShutDown.code()).copied().unwrap_or(0)
+    };
+    Ended {
+        exchanges: sum(&reports, |report| report.counters.exchanges),
+        receipts: sum(&reports, |report| report.counters.receipts),
+        cut: open + sum(&reports, told),
+    }
+}
+
+/// Ends the exchanges that are left: each has a second to tell its client.
+async fn end(admin: &Rc<Admin>, stop: &Stop, say: &dyn Fn(&str)) {
+    let reports = admin.reports().await;
+    let open = sum(&reports, |report| report.counters.exchanges_open);
+    if open > 0 {
+        let why = if stop.is_hurried() {
+            "told to hurry"
+        } else {
+            "timeouts.drain is over"
+        };
+        say(&format!("{why}: {open} exchanges end with an error"));
+    }
+    for shard in &admin.shards {
+        shard.order(Task::End).await;
+    }
+    let until = Uring.now() + LAST_WORD + 2 * LOOK;
+    while Uring.now() < until {
+        let reports = admin.reports().await;
+        if sum(&reports, |report| report.counters.exchanges_open) == 0 {
+            return;
+        }
+        Uring.sleep_until(Uring.now() + LOOK).await;
+    }
+}
+
+fn sum(reports: &[Report], of: impl Fn(&Report) -> u64) -> u64 {
+    reports.iter().map(of).sum()
+}
