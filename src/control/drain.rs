@@ -20,6 +20,12 @@ use std::time::Duration;
 /// How often control looks whether the last exchange has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How often once it has taken a while: a look costs each shard a copy of its counters.
+const LOOK_LATER: Duration = Duration::from_millis(500);
+
+/// When that begins.
+const LATER: Duration = Duration::from_secs(10);
+
 /// For how long connections without an exchange are waited for: longer than the shards accept
 /// what is queued, and than a last answer is protected from being reset.
 const IDLE_MAX: Duration = Duration::from_secs(3);
@@ -43,23 +49,27 @@ pub async fn drain(admin: &Rc<Admin>, stop: &Stop, say: &dyn Fn(&str)) -> Ended 
     }
     say("draining: listeners close, new requests end their connections");
     let timeout = admin.edition().config.timeouts.drain;
-    let until = Uring.now() + timeout;
+    let began = Uring.now();
+    let until = began + timeout;
     let mut quiet_since = None;
-    let mut open = 0;
+    let mut is_quiet = false;
     while !stop.is_hurried() && Uring.now() < until {
         let reports = admin.reports().await;
-        open = sum(&reports, |report| report.counters.exchanges_open);
+        let open = sum(&reports, |report| report.counters.exchanges_open);
         let connections = sum(&reports, |report| report.counters.connections_open);
         let now = Uring.now();
         let quiet = *quiet_since.get_or_insert(now);
         if open > 0 {
             quiet_since = None;
         } else if connections == 0 && now.since(quiet) >= LOOK || now.since(quiet) >= IDLE_MAX {
+            is_quiet = true;
             break;
         }
-        Uring.sleep_until(now + LOOK).await;
+        let later = open > 0 && now.since(began) > LATER;
+        let look = now + if later { LOOK_LATER } else { LOOK };
+        Uring.sleep_until(look.min(until)).await;
     }
-    if open > 0 || stop.is_hurried() {
+    if !is_quiet {
         end(admin, stop, say).await;
     }
     // One more tick of every shard, so that the last log lines are handed over.

@@ -310,6 +310,7 @@ mod tests {
     fn fake(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match host {
             "two" => Ok(vec![SocketAddr::new("::1".parse().unwrap(), port), v4(1)]),
+            "late" => Ok(vec![v4(5)]),
             "panics" => panic!("a resolver that panics"),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -335,6 +336,24 @@ mod tests {
         let literal: SocketAddr = "[::1]:7".parse().unwrap();
         let six = SocketAddr::new("::1".parse().unwrap(), 80);
         assert_eq!(addresses, [vec![six, v4(1)], vec![literal], vec![]]);
+    }
+
+    /// Goal: the thread looks a name up again that failed at first, tells what it found, rings,
+    /// and ends with its owner. Method: the fake resolver; it takes [`RETRY`].
+    #[test]
+    fn a_name_that_failed_is_looked_up_again() {
+        let ringer = Ringer::new().unwrap();
+        let watch = vec![(name("late"), vec![]), (name("never"), vec![])];
+        let resolver = Resolver::start(fake, watch, ringer).unwrap();
+        let found = resolver.updates.recv_timeout(4 * RETRY).unwrap();
+        assert_eq!(
+            (found.host.as_str(), found.addresses),
+            ("late", vec![v4(5)])
+        );
+        let Resolver { watch, updates } = resolver;
+        drop(watch);
+        let ended = updates.recv_timeout(4 * RETRY);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
     }
 
     /// Goal: the system's resolver reads the hosts file, and fails on a name that cannot exist.
