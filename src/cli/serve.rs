@@ -10,6 +10,9 @@ pub struct ServeArgs {
     /// The config file
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// Take the listening sockets over from the running process, which then drains
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// Checks the file and runs the gateway until SIGTERM or SIGINT.
@@ -17,5 +20,5 @@ pub struct ServeArgs {
 /// # Errors
 /// All faults of the file, or why the gateway cannot run.
 pub(super) fn run(args: &ServeArgs) -> Result<(), String> {
-    crate::control::serve::serve(file::load(&args.config)?)
+    crate::control::serve::serve(file::load(&args.config)?, args.takeover)
 }

@@ -7,6 +7,7 @@
 use super::model::{Config, Model, Provider, SecretRef, Timeouts};
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
 /// The whole config, to be written out.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,13 @@ fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         Some(shards) => writeln!(f, "shards = {shards}"),
         None => writeln!(f, "shards = \"auto\""),
     }?;
-    writeln!(f, "sockets = {}", quoted(server.sockets.name()))
+    writeln!(f, "sockets = {}", quoted(server.sockets.name()))?;
+    let handover = server.handover.as_deref().map(Path::to_string_lossy);
+    writeln!(
+        f,
+        "handover = {}",
+        quoted(handover.as_deref().unwrap_or("off"))
+    )
 }
 
 fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
@@ -143,6 +150,7 @@ fn reference(source: &SecretRef) -> String {
     let (key, value) = match source {
         SecretRef::Env(name) => ("env", name),
         SecretRef::File(path) => ("file", path),
+        SecretRef::Credential(name) => ("credential", name),
         SecretRef::Sha256(hex) => ("sha256", hex),
     };
     format!("{{ {key} = {} }}", quoted(value))

@@ -35,6 +35,8 @@ pub struct Admin {
     pub shards: Vec<Bound>,
     /// Whether the process is going down.
     pub is_draining: Cell<bool>,
+    /// Whether a successor accepts on the same socket.
+    pub is_handed_over: Cell<bool>,
     open: Cell<usize>,
 }
 
@@ -45,6 +47,7 @@ impl Admin {
             config,
             shards,
             is_draining: Cell::new(false),
+            is_handed_over: Cell::new(false),
             open: Cell::new(0),
         })
     }
@@ -59,9 +62,9 @@ impl Admin {
     }
 }
 
-/// Serves the admin plane for as long as the process lives.
+/// Serves the admin plane until a successor does; one more connection may come here then.
 pub async fn accept_loop(admin: Rc<Admin>, listener: <Uring as Host>::Listener) {
-    loop {
+    while !admin.is_handed_over.get() {
         let Ok(link) = Uring.accept(&listener).await else {
             Uring
                 .sleep_until(Uring.now() + Duration::from_millis(100))

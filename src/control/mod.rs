@@ -11,8 +11,14 @@
 pub mod admin;
 pub mod demo;
 pub mod gateway;
+pub mod handover;
+pub mod listeners;
 pub mod logger;
+pub mod notify;
+pub mod preflight;
 pub mod resolve;
 pub mod serve;
 pub mod shards;
 pub mod status;
+pub mod succession;
+pub mod watchdog;

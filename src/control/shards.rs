@@ -14,6 +14,7 @@ use crate::shard::{Setup, Shard};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -25,8 +26,8 @@ const ORDERS_MAX: usize = 64;
 /// How often somebody who waits to ask a shard looks whether it is free.
 const TURN: Duration = Duration::from_millis(2);
 
-/// What a shard says when it listens, or why it cannot: its data addresses.
-pub type Listening = Result<Vec<SocketAddr>, String>;
+/// What a shard says when it listens, or why it cannot.
+pub type Listening = Result<(), String>;
 
 /// The ends of a shard's lines, to be bound on the control executor.
 #[derive(Debug)]
@@ -125,7 +126,7 @@ pub fn choose(wanted: Sockets) -> Result<(Sockets, Option<String>), String> {
     }
 }
 
-/// Starts shard `index` of `shards` on `cpu`, listening at `listen`.
+/// Starts shard `index` of `shards` on `cpu`, accepting on the sockets of `listen`.
 ///
 /// # Errors
 /// When its thread cannot be started; everything later comes over `common.ready`.
@@ -133,7 +134,7 @@ pub fn start(
     common: &Common,
     (index, shards): (usize, usize),
     cpu: Option<usize>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<OwnedFd>,
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
     let (report_end, reports) = mesh::channel(ORDERS_MAX);
@@ -164,7 +165,7 @@ pub fn start(
 struct Seat {
     index: usize,
     shards: usize,
-    listen: Vec<SocketAddr>,
+    listen: Vec<OwnedFd>,
     orders: Receiver<Order>,
     reports: Sender<Report>,
 }
@@ -197,7 +198,7 @@ impl Seat {
             log: Log::new(format, log),
         };
         let shard = Shard::new(host, setup);
-        let listening = listen_all(&shard, &listen);
+        let listening = listen_all(&shard, listen);
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
             shard.host.spawn(obey(Rc::clone(&shard), orders, reports));
@@ -206,15 +207,13 @@ impl Seat {
     }
 }
 
-fn listen_all<H: Host>(shard: &Rc<Shard<H>>, listen: &[SocketAddr]) -> Listening {
-    let mut addresses = Vec::new();
-    for &at in listen {
-        let failed = |error: io::Error| format!("cannot listen on {at}: {error}");
-        let listener = shard.host.listen(at).map_err(failed)?;
-        addresses.push(shard.host.local_addr(&listener).map_err(failed)?);
+fn listen_all<H: Host>(shard: &Rc<Shard<H>>, listen: Vec<OwnedFd>) -> Listening {
+    for fd in listen {
+        let failed = |error: io::Error| format!("cannot accept on a listening socket: {error}");
+        let listener = shard.host.listen_on(fd).map_err(failed)?;
         shard.host.spawn(accept_loop(Rc::clone(shard), listener));
     }
-    Ok(addresses)
+    Ok(())
 }
 
 /// Carries out orders for as long as control lives.
@@ -223,6 +222,7 @@ async fn obey<H: Host>(shard: Rc<Shard<H>>, orders: Receiver<Order>, reports: Se
     let reports = reports.connect().await;
     while let Some(order) = orders.recv().await {
         match order {
+            Order::HandOver => shard.hand_over(),
             Order::Drain => shard.drain(),
             Order::Addresses(provider, addresses) => {
                 if let Some(upstream) = shard.upstreams.get(provider) {

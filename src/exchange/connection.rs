@@ -49,8 +49,10 @@ pub fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) -> impl Future<
                 shard.host.breathe().await; // who pipelines must not keep the others waiting
             }
             match next {
-                Next::KeepAlive if !shard.is_draining() => {}
-                Next::KeepAlive | Next::Linger => {
+                // Who was not told that it ends may be sending already, also when the shard
+                // drains.
+                Next::KeepAlive => {}
+                Next::Linger => {
                     return down.linger(shard.host.now() + LINGER).await;
                 }
                 Next::Close => return,

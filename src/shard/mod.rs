@@ -24,9 +24,11 @@ use deadline::Deadlines;
 use log::Log;
 use pool::Pool;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How long a line of the log waits at most before it is handed over.
@@ -124,6 +126,12 @@ pub struct Shard<H: Host> {
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
+    /// Another process accepts on the same sockets.
+    is_handed_over: Cell<bool>,
+    /// Accept loops that wait for the drain.
+    drain_waits: RefCell<Vec<Waker>>,
+    /// How often it ticked.
+    ticks: Cell<u64>,
     next_sweep: Cell<Instant>,
     /// When the ticker does its regular work.
     next_tick: Cell<Instant>,
@@ -172,6 +180,9 @@ impl<H: Host> Shard<H> {
             random: Cell::new(seed | 1),
             date: RefCell::default(),
             is_draining: Cell::new(false),
+            is_handed_over: Cell::new(false),
+            drain_waits: RefCell::default(),
+            ticks: Cell::new(0),
             next_sweep: Cell::default(),
             next_tick: Cell::default(),
             config,
@@ -208,6 +219,40 @@ impl<H: Host> Shard<H> {
     /// From here on, connections end with their exchange.
     pub fn drain(&self) {
         self.is_draining.set(true);
+        for waiting in self.drain_waits.take() {
+            waiting.wake();
+        }
+    }
+
+    /// Ready when the shard drains.
+    pub async fn drained(&self) {
+        let is_so = |cx: &mut Context<'_>| {
+            if self.is_draining() {
+                return Poll::Ready(());
+            }
+            let mut waits = self.drain_waits.borrow_mut();
+            if !waits.iter().any(|waker| waker.will_wake(cx.waker())) {
+                waits.push(cx.waker().clone());
+            }
+            Poll::Pending
+        };
+        poll_fn(is_so).await;
+    }
+
+    /// Another process accepts on the same sockets from now on: what waits in their queues
+    /// is left to it.
+    pub fn hand_over(&self) {
+        self.is_handed_over.set(true);
+    }
+
+    /// Whether another process accepts on the same sockets.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.get()
+    }
+
+    /// How often it ticked: a shard that hangs does not.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.get()
     }
 
     /// Whether the shard is going down.
@@ -232,6 +277,7 @@ impl<H: Host> Shard<H> {
 
     /// Regular work: closes stale pooled connections, hands the log over.
     pub fn tick(&self, now: Instant) {
+        self.ticks.set(self.ticks.get() + 1);
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
             for upstream in &self.upstreams {

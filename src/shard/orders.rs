@@ -12,6 +12,8 @@ pub enum Order {
     Report(u64),
     /// New addresses of the provider at this index.
     Addresses(usize, Vec<SocketAddr>),
+    /// Another process accepts on the same sockets; followed by [`Order::Drain`].
+    HandOver,
     /// Stop accepting; end connections with their exchanges.
     Drain,
 }
@@ -23,6 +25,8 @@ pub struct Report {
     pub number: u64,
     /// Which shard.
     pub shard: usize,
+    /// How often it ticked.
+    pub ticks: u64,
     /// Its counters.
     pub counters: Counters,
     /// By provider: idle and leased upstream connections.
@@ -42,6 +46,7 @@ pub fn report<H: Host>(shard: &Shard<H>, number: u64, cpu_nanos: u64) -> Report 
     Report {
         number,
         shard: shard.index,
+        ticks: shard.ticks(),
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
         buffers_lent: shard.buffers.lent() + shard.host.held_bytes(),

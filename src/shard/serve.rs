@@ -14,21 +14,44 @@ use std::time::Duration;
 /// How long accepting pauses when the kernel refuses (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Accepts connections until the shard drains, each in a task of its own.
+/// Connections that are taken at most when the shard drains: who keeps coming must not keep
+/// the socket open.
+const QUEUE_MAX: usize = 8192;
+
+/// Accepts connections until the shard drains, each in a task of its own; then takes what has
+/// come already. What waits in the queue of a socket that lives on in another process is left
+/// to that one.
 pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
-    while !shard.is_draining() {
-        match shard.host.accept(&listener).await {
-            Ok(link) => accepted(&shard, link),
+    loop {
+        let drained = async {
+            shard.drained().await;
+            None
+        };
+        let next = async { Some(shard.host.accept(&listener).await) };
+        match drained.or(next).await {
+            None => break,
+            Some(Ok(link)) => accepted(&shard, link),
             // Anything but a shortage is a client that left the queue.
-            Err(error) if !is_shortage(&error) => shard.host.breathe().await,
+            Some(Err(error)) if !is_shortage(&error) => shard.host.breathe().await,
             // The listener lives on, but must not spin.
-            Err(_) => {
+            Some(Err(_)) => {
                 shard
                     .host
                     .sleep_until(shard.host.now() + ACCEPT_PAUSE)
                     .await;
             }
         }
+    }
+    let is_shared = shard.is_handed_over();
+    for _ in 0..QUEUE_MAX {
+        match shard.host.accept_last(&listener, !is_shared).await {
+            Some(link) => accepted(&shard, link),
+            None => break,
+        }
+    }
+    // A host that cannot take an accept back brings one more; it must not be lost.
+    if is_shared && let Ok(link) = shard.host.accept(&listener).await {
+        accepted(&shard, link);
     }
 }
 
