@@ -317,11 +317,12 @@ async fn run(
         let reports = admin.reports().await;
         let open: u64 = reports.iter().map(|r| r.counters.exchanges_open).sum();
         let connections: u64 = reports.iter().map(|r| r.counters.connections_open).sum();
+        let accepting = reports.iter().any(|r| r.accepting > 0);
         let now = Uring.now();
-        if open > 0 {
+        if open > 0 || accepting {
             busy = now;
         }
-        let is_quiet = open == 0 && (connections == 0 || now >= busy + quiet);
+        let is_quiet = open == 0 && !accepting && (connections == 0 || now >= busy + quiet);
         if is_quiet || now >= until || stop.0.load(Ordering::Relaxed) == HURRY {
             // One more tick of every shard, so that the last log lines are handed over.
             Uring

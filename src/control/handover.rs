@@ -22,6 +22,7 @@
 
 use super::listeners::Listeners;
 use crate::sys::inherit::Inherited;
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt,
@@ -29,7 +30,7 @@ use rustix::net::{
 use std::fs::{self, Permissions};
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -203,12 +204,8 @@ fn send(stream: &UnixStream, line: &str, fd: BorrowedFd<'_>) -> io::Result<()> {
     if !with.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let sent = sendmsg(
-        stream,
-        &[IoSlice::new(line.as_bytes())],
-        &mut with,
-        SendFlags::NOSIGNAL,
-    )?;
+    let text = [IoSlice::new(line.as_bytes())];
+    let sent = retry_on_intr(|| sendmsg(stream, &text, &mut with, SendFlags::NOSIGNAL))?;
     let mut rest = stream;
     rest.write_all(line.as_bytes().get(sent..).unwrap_or_default())
 }
@@ -222,7 +219,7 @@ fn receive(stream: &UnixStream) -> io::Result<Vec<Inherited>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(TOGETHER))];
         let mut with = RecvAncillaryBuffer::new(&mut space);
         let into = &mut [IoSliceMut::new(&mut block)];
-        let got = recvmsg(stream.as_fd(), into, &mut with, RecvFlags::CMSG_CLOEXEC)?;
+        let got = retry_on_intr(|| recvmsg(stream, into, &mut with, RecvFlags::CMSG_CLOEXEC))?;
         for message in with.drain() {
             if let RecvAncillaryMessage::ScmRights(these) = message {
                 fds.extend(these);

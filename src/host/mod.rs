@@ -64,13 +64,9 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// Waits for the next connection; `TCP_NODELAY` is set on it.
     fn accept(&self, on: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>>;
 
-    /// Takes no new connections any more; gives the next one that was taken before or, with
-    /// `and_queued`, waits in the kernel's queue. None when that is all.
-    fn accept_last(
-        &self,
-        _on: &Self::Listener,
-        _and_queued: bool,
-    ) -> impl Future<Output = Option<Self::Stream>> {
+    /// Waits for no new connections any more; gives the next one that was accepted before or
+    /// waits in the kernel's queue. None when that is all.
+    fn accept_last(&self, _on: &Self::Listener) -> impl Future<Output = Option<Self::Stream>> {
         std::future::ready(None)
     }
 

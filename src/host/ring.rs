@@ -283,11 +283,9 @@ impl Host for Ring {
         Ok(Socket::new(&self.0, Rc::new(fd)))
     }
 
-    async fn accept_last(&self, on: &Listener, and_queued: bool) -> Option<Socket> {
-        let fd = match poll_fn(|cx| on.poll_last(cx)).await {
-            None if and_queued => listen::accept_queued(&on.fd),
-            other => other,
-        };
+    async fn accept_last(&self, on: &Listener) -> Option<Socket> {
+        let fd = poll_fn(|cx| on.poll_last(cx)).await;
+        let fd = fd.or_else(|| listen::accept_queued(&on.fd));
         Some(Socket::new(&self.0, Rc::new(fd?)))
     }
 

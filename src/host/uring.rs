@@ -101,10 +101,8 @@ impl Host for Uring {
         Tcp::accepted(poll_fn(|cx| on.poll_accept(cx)).await?)
     }
 
-    async fn accept_last(&self, on: &Listener, and_queued: bool) -> Option<Tcp> {
-        let queued = || listen::accept_queued(&on.fd).map(adopt::<TcpStream>);
-        let stream = queued().filter(|_| and_queued)?;
-        Tcp::accepted(stream).ok()
+    async fn accept_last(&self, on: &Listener) -> Option<Tcp> {
+        Tcp::accepted(adopt(listen::accept_queued(&on.fd)?)).ok()
     }
 
     #[expect(

@@ -128,6 +128,8 @@ pub struct Shard<H: Host> {
     is_draining: Cell<bool>,
     /// Another process accepts on the same sockets.
     is_handed_over: Cell<bool>,
+    /// Accept loops that have not come to their end.
+    accepting: Cell<usize>,
     /// Accept loops that wait for the drain.
     drain_waits: RefCell<Vec<Waker>>,
     /// How often it ticked.
@@ -181,6 +183,7 @@ impl<H: Host> Shard<H> {
             date: RefCell::default(),
             is_draining: Cell::new(false),
             is_handed_over: Cell::new(false),
+            accepting: Cell::new(0),
             drain_waits: RefCell::default(),
             ticks: Cell::new(0),
             next_sweep: Cell::default(),
@@ -248,6 +251,11 @@ impl<H: Host> Shard<H> {
     /// Whether another process accepts on the same sockets.
     pub fn is_handed_over(&self) -> bool {
         self.is_handed_over.get()
+    }
+
+    /// How many of its sockets it accepts on.
+    pub fn accepting(&self) -> usize {
+        self.accepting.get()
     }
 
     /// How often it ticked: a shard that hangs does not.

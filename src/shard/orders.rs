@@ -27,6 +27,8 @@ pub struct Report {
     pub shard: usize,
     /// How often it ticked.
     pub ticks: u64,
+    /// How many sockets it accepts on.
+    pub accepting: usize,
     /// Its counters.
     pub counters: Counters,
     /// By provider: idle and leased upstream connections.
@@ -47,6 +49,7 @@ pub fn report<H: Host>(shard: &Shard<H>, number: u64, cpu_nanos: u64) -> Report 
         number,
         shard: shard.index,
         ticks: shard.ticks(),
+        accepting: shard.accepting(),
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
         buffers_lent: shard.buffers.lent() + shard.host.held_bytes(),

@@ -19,9 +19,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const QUEUE_MAX: usize = 8192;
 
 /// Accepts connections until the shard drains, each in a task of its own; then takes what has
-/// come already. What waits in the queue of a socket that lives on in another process is left
-/// to that one.
+/// come already, and what waits in the queue: also when the socket lives on in another
+/// process, for who came while both waited may have woken this one only.
 pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
+    shard.accepting.set(shard.accepting.get() + 1);
     loop {
         let drained = async {
             shard.drained().await;
@@ -42,15 +43,17 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
             }
         }
     }
-    let is_shared = shard.is_handed_over();
     for _ in 0..QUEUE_MAX {
-        match shard.host.accept_last(&listener, !is_shared).await {
+        match shard.host.accept_last(&listener).await {
             Some(link) => accepted(&shard, link),
             None => break,
         }
     }
+    shard.accepting.set(shard.accepting.get() - 1);
     // A host that cannot take an accept back brings one more; it must not be lost.
-    if is_shared && let Ok(link) = shard.host.accept(&listener).await {
+    if shard.is_handed_over()
+        && let Ok(link) = shard.host.accept(&listener).await
+    {
         accepted(&shard, link);
     }
 }

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -58,7 +59,7 @@ class Service(Process):
         self.address, self.admin = words[words.index("on") + 1], words[words.index("admin") + 2]
         self.port = int(self.address.rsplit(":", 1)[1])
 
-    def ask(self, path="/readyz"):
+    def ask(self, path="/livez"):
         return get(self.port, path)
 
     def end(self, sent=signal.SIGTERM):
@@ -168,8 +169,8 @@ def test_the_manager_is_told_of_start_and_end(tmp_path, provider):
 
 
 def threads(pid):
-    """The threads of a process by their names."""
-    tasks = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    """The threads of a process by their names; of several, the first (helpers come later)."""
+    tasks = sorted(pathlib.Path(f"/proc/{pid}/task").iterdir(), key=lambda task: -int(task.name))
     return {(task / "comm").read_text().strip(): int(task.name) for task in tasks}
 
 
@@ -268,12 +269,13 @@ def test_a_killed_process_is_followed_by_one_on_the_stored_sockets(tmp_path, pro
 
 
 @pytest.fixture
-def open_folder(tmp_path):
-    """A folder that another user reaches, with the program in it."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o777 if folder == tmp_path else 0o755)
-    shutil.copy(BINARY, tmp_path / "shardgate")
-    return tmp_path
+def open_folder():
+    """A folder that another user reaches, with the program in it; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        folder.chmod(0o755)
+        shutil.copy(BINARY, folder / "shardgate")
+        yield folder
 
 
 def started(folder, limits, config=""):
@@ -320,7 +322,7 @@ def test_credentials_come_from_the_folder_of_the_manager(tmp_path, provider):
         return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
     faults = check({"CREDENTIALS_DIRECTORY": str(tmp_path)}).stderr
-    assert ":7:13: the credential missing cannot be read" in faults and "team-a" not in faults, faults
+    assert ":7:26: the credential missing cannot be read" in faults and "team-a" not in faults, faults
     (tmp_path / "missing").write_text("sk-b")
     good = check({"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert good.returncode == 0 and 'secret = { credential = "team-a" }' in good.stdout, good

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from processes import BINARY, PATIENCE
-from test_service import Service, held_stream, nobody_stays  # noqa: F401 (a fixture)
+from test_service import Manager, Service, held_stream, nobody_stays, open_folder  # noqa: F401 (fixtures)
 
 TAKEOVERS = int(os.environ.get("SHARDGATE_TAKEOVERS", "5"))
 BODY = json.dumps({"model": "p/sim/events-3", "messages": [{"role": "user", "content": "x"}]})
@@ -125,8 +125,6 @@ def test_the_number_of_shards_may_change(tmp_path, provider):
 
 def test_a_signal_starts_a_successor(tmp_path, provider):
     """SIGUSR2; the service manager hears of the new main process, and nothing of the old one's end."""
-    from test_service import Manager
-
     manager = Manager(tmp_path)
     service = Service(tmp_path, provider.address, environment={"NOTIFY_SOCKET": manager.path})
     first = int(manager.hear("READY")["MAINPID"])
@@ -177,12 +175,10 @@ def test_a_second_process_does_not_slip_in_beside_the_first(tmp_path, provider):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
-def test_another_user_gets_no_socket(tmp_path, provider):
-    service = Service(tmp_path, provider.address)
-    path = tmp_path / "handover.sock"
+def test_another_user_gets_no_socket(open_folder, provider):
+    service = Service(open_folder, provider.address)
+    path = open_folder / "handover.sock"
     assert path.stat().st_mode & 0o777 == 0o600
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
     path.chmod(0o666)  # also when the file lets everybody in
     script = ("import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(10)\n"
               "try: print(s.recv(99))\nexcept ConnectionResetError: print(b'')")
