@@ -44,6 +44,7 @@ use crate::base::bufpool::{Block, BufPool};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use land::{Landing, land};
+pub use probe::allowed;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::net::addr::SocketAddrArg as _;
@@ -324,6 +325,23 @@ impl Ring {
                 }
                 _ => Poll::Ready(Err(io::ErrorKind::NotFound.into())),
             },
+        }
+    }
+
+    /// Ends a stream: what it has brought is still given, then [`Landed::Paused`].
+    pub fn stop(&mut self, key: Key) {
+        if let Some(Slot {
+            state:
+                State::Flowing {
+                    fd: Some(_),
+                    pausing: pausing @ false,
+                    ..
+                },
+            ..
+        }) = self.slot(key)
+        {
+            *pausing = true;
+            self.cancel(key);
         }
     }
 
