@@ -38,6 +38,7 @@
 mod land;
 mod probe;
 mod slot;
+mod stop;
 
 use super::stock::{SIZE, STOCK, Stock};
 use crate::base::bufpool::{Block, BufPool};
@@ -325,23 +326,6 @@ impl Ring {
                 }
                 _ => Poll::Ready(Err(io::ErrorKind::NotFound.into())),
             },
-        }
-    }
-
-    /// Ends a stream: what it has brought is still given, then [`Landed::Paused`].
-    pub fn stop(&mut self, key: Key) {
-        if let Some(Slot {
-            state:
-                State::Flowing {
-                    fd: Some(_),
-                    pausing: pausing @ false,
-                    ..
-                },
-            ..
-        }) = self.slot(key)
-        {
-            *pausing = true;
-            self.cancel(key);
         }
     }
 
