@@ -12,6 +12,9 @@ pub struct ServeArgs {
     /// The config file
     #[arg(long, short, value_name = "FILE")]
     config: PathBuf,
+    /// Take the listening sockets over from the running process, which then drains
+    #[arg(long)]
+    takeover: bool,
 }
 
 /// Checks the file and runs the gateway until SIGTERM or SIGINT.
@@ -21,5 +24,5 @@ pub struct ServeArgs {
 pub(super) fn run(args: &ServeArgs) -> Result<(), String> {
     let path = args.config.clone();
     let loader = Loader::new(move || file::read_config(&path));
-    serve(file::load(&args.config)?, loader)
+    serve(file::load(&args.config)?, loader, args.takeover)
 }

@@ -22,10 +22,13 @@ use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Retry, Server, Sockets, Timeouts};
 use super::tls;
 use super::upstreams;
-use super::value::{self, choice, count, duration, show_duration, size, wrong};
+use super::value::{
+    self, Wrong, choice, count, duration, kind_of, odd, show_duration, size, wrong,
+};
 use super::walk::{Item, Known, Section};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
@@ -42,7 +45,7 @@ const ROOT: Known = Known {
     later: &["breaker", "cache", "gossip"],
 };
 const SERVER: Known = Known {
-    now: &["listen", "admin", "shards", "sockets", "tls"],
+    now: &["listen", "admin", "shards", "sockets", "handover", "tls"],
     later: &[],
 };
 const LIMITS: Known = Known {
@@ -105,6 +108,17 @@ pub trait Secrets {
     /// Why it cannot be read.
     fn pem(&self, path: &str) -> Result<String, String> {
         self.file(path)
+    }
+
+    /// The text of a credential: a file of `$CREDENTIALS_DIRECTORY` (systemd.exec(5)).
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    fn credential(&self, name: &str) -> Result<String, String> {
+        match self.env("CREDENTIALS_DIRECTORY")? {
+            Some(folder) => self.file(&format!("{folder}/{name}")),
+            None => Err("$CREDENTIALS_DIRECTORY is not set".to_owned()),
+        }
     }
 }
 
@@ -214,6 +228,7 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
         admin: Some(defaults::ADMIN),
         shards: None,
         sockets: Sockets::Auto,
+        handover: None,
         tls: None,
     };
     let section = section(root, found, "server", "[server]", SERVER);
@@ -247,6 +262,9 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
         let sockets = item.read(found, |value| choice(value, &words, &[]));
         server.sockets = sockets.unwrap_or_default();
     }
+    if let Some(item) = item("handover") {
+        server.handover = item.read(found, handover).flatten();
+    }
     let Some(admin) = server.admin else {
         return server;
     };
@@ -264,6 +282,23 @@ fn server(root: &Section<'_, '_>, found: &mut Findings) -> Server {
         found.warn(at, text);
     }
     server
+}
+
+/// The longest path that a unix socket can have, with room for a suffix (unix(7)).
+const HANDOVER_MAX: usize = 96;
+
+fn handover(value: &DeValue<'_>) -> Result<Option<PathBuf>, Wrong> {
+    const RIGHT: &str = "write an absolute path of at most 96 bytes, or \"off\"";
+    match value {
+        DeValue::String(s) if s == "off" => Ok(None),
+        DeValue::String(s)
+            if s.starts_with('/') && s.len() <= HANDOVER_MAX && !s.contains('\0') =>
+        {
+            Ok(Some(PathBuf::from(s.as_ref())))
+        }
+        DeValue::String(_) => wrong(RIGHT),
+        other => odd(format!("is {}", kind_of(other)), RIGHT),
+    }
 }
 
 fn listen(item: Item<'_, '_>, root: &Section<'_, '_>, found: &mut Findings) -> Vec<SocketAddr> {

@@ -25,6 +25,7 @@ pub fn needs_restart(old: &Server, new: &Server) -> Vec<&'static str> {
         ("server.admin", old.admin == new.admin),
         ("server.shards", old.shards == new.shards),
         ("server.sockets", old.sockets == new.sockets),
+        ("server.handover", old.handover == new.handover),
     ];
     let changed = pairs.into_iter().filter(|(_, is_same)| !is_same);
     changed.map(|(key, _)| key).collect()
@@ -313,15 +314,17 @@ mod tests {
         };
         let old = text("");
         assert!(needs_restart(&old, &old).is_empty());
-        let new =
-            text("listen = [\"127.0.0.1:1\"]\nadmin = \"off\"\nshards = 3\nsockets = \"poll\"");
+        let new = text(
+            "listen = [\"127.0.0.1:1\"]\nadmin = \"off\"\nshards = 3\nsockets = \"poll\"\nhandover = \"/run/h\"",
+        );
         assert_eq!(
             needs_restart(&old, &new),
             [
                 "server.listen",
                 "server.admin",
                 "server.shards",
-                "server.sockets"
+                "server.sockets",
+                "server.handover"
             ]
         );
     }

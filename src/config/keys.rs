@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   { env = "NAME" } | { file = "PATH" } ──Secrets──► value ──► Secret, or SHA-256 of it
+//!   { credential = "NAME" }              ──────┘
 //!   { sha256 = "64 hex digits" }         ─────────────────────► SHA-256   (client keys only)
 //! ```
 //!
@@ -25,16 +26,16 @@ const KEY: Known = Known {
     later: &[],
 };
 const CLIENT_SECRET: Known = Known {
-    now: &["env", "file", "sha256"],
+    now: &["env", "file", "credential", "sha256"],
     later: &[],
 };
 const PROVIDER_SECRET: Known = Known {
-    now: &["env", "file"],
+    now: &["env", "file", "credential"],
     later: &[],
 };
-const CLIENT_RIGHT: &str =
-    "write { env = \"NAME\" }, { file = \"PATH\" } or { sha256 = \"64 hex digits\" }";
-const PROVIDER_RIGHT: &str = "write { env = \"NAME\" } or { file = \"PATH\" }";
+const CLIENT_RIGHT: &str = "write { env = \"NAME\" }, { file = \"PATH\" }, { credential = \"NAME\" } or { sha256 = \"64 hex digits\" }";
+const PROVIDER_RIGHT: &str =
+    "write { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 
 /// Patterns of one key, at most.
 const PATTERNS_MAX: usize = 1024;
@@ -218,6 +219,12 @@ fn reference(
         }
         "env" => SecretRef::Env(written),
         "file" => SecretRef::File(written),
+        "credential" if written.contains('/') || written.starts_with('.') => {
+            let text = "`credential` is no name of a credential; write the one of LoadCredential=";
+            found.fault(one.at, text.to_owned());
+            return None;
+        }
+        "credential" => SecretRef::Credential(written),
         _ => SecretRef::Sha256(written.to_ascii_lowercase()),
     };
     Some((source, one.at))
@@ -227,6 +234,7 @@ fn place_of(source: &SecretRef) -> String {
     match source {
         SecretRef::Env(name) => format!("the environment variable {name}"),
         SecretRef::File(path) => format!("the file {path}"),
+        SecretRef::Credential(name) => format!("the credential {name}"),
         SecretRef::Sha256(_) => "the hash".to_owned(),
     }
 }
@@ -250,6 +258,14 @@ fn fetch(
             .map(|text| text.trim_ascii_end().to_owned())
             .map_err(|why| {
                 format!("{place} cannot be read ({why}); correct the path or its rights")
+            }),
+        SecretRef::Credential(name) => secrets
+            .credential(name)
+            .map(|text| text.trim_ascii_end().to_owned())
+            .map_err(|why| {
+                format!(
+                    "{place} cannot be read ({why}); add LoadCredential={name}:PATH to the unit"
+                )
             }),
         SecretRef::Sha256(_) => return None,
     };

@@ -19,6 +19,7 @@ use super::tls::{ProviderTls, ServerTls};
 use ahash::AHashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Every default value of the file, and the range of what may be written instead.
@@ -207,6 +208,8 @@ pub struct Server {
     pub shards: Option<usize>,
     /// How sockets are driven.
     pub sockets: Sockets,
+    /// The unix socket on which the listeners are handed to a successor; `None` = `"off"`.
+    pub handover: Option<PathBuf>,
     /// The files of the listeners; `None`: they speak plain HTTP.
     pub tls: Option<ServerTls>,
 }
@@ -309,6 +312,8 @@ pub enum SecretRef {
     Env(String),
     /// A file; white space at its end is dropped.
     File(String),
+    /// A file of `$CREDENTIALS_DIRECTORY`, as a service manager provides it.
+    Credential(String),
     /// The SHA-256 itself, in hex; for client keys only.
     Sha256(String),
 }

@@ -7,6 +7,7 @@
 use super::model::{Config, Model, Provider, Scheme, SecretRef, Timeouts};
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
+use std::path::Path;
 
 /// The whole config, to be written out.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,9 @@ fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         None => writeln!(f, "shards = \"auto\""),
     }?;
     writeln!(f, "sockets = {}", quoted(server.sockets.name()))?;
+    let handover = server.handover.as_deref().map(Path::to_string_lossy);
+    let handover = quoted(handover.as_deref().unwrap_or("off"));
+    writeln!(f, "handover = {handover}")?;
     let Some(tls) = &server.tls else {
         return Ok(());
     };
@@ -161,6 +165,7 @@ fn reference(source: &SecretRef) -> String {
     let (key, value) = match source {
         SecretRef::Env(name) => ("env", name),
         SecretRef::File(path) => ("file", path),
+        SecretRef::Credential(name) => ("credential", name),
         SecretRef::Sha256(hex) => ("sha256", hex),
     };
     format!("{{ {key} = {} }}", quoted(value))

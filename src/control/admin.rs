@@ -3,6 +3,7 @@
 //! One request a connection, bounded in size and time; it runs on the control executor and
 //! asks the shards for what it shows.
 
+use super::notify::Notify;
 use super::reload::{self, Loader, Reloaded};
 use super::resolve::Resolver;
 use super::shards::Bound;
@@ -49,6 +50,8 @@ pub struct Desk {
     pub loader: Option<Loader>,
     /// Looks names up.
     pub resolver: Resolver,
+    /// The service manager.
+    pub notify: Notify,
 }
 
 /// Writes a line into the log.
@@ -60,12 +63,16 @@ pub struct Admin {
     pub shards: Vec<Bound>,
     /// Whether the process is going down.
     pub is_draining: Cell<bool>,
+    /// Whether a successor accepts on the same socket.
+    pub is_handed_over: Cell<bool>,
     /// Whether a reload is under way.
     pub is_reloading: Cell<bool>,
     /// See [`Desk`].
     pub loader: Option<Loader>,
     /// See [`Desk`].
     pub resolver: Resolver,
+    /// See [`Desk`].
+    pub notify: Notify,
     /// The numbers of all names that were ever configured.
     pub roster: RefCell<Roster>,
     edition: RefCell<Arc<Edition>>,
@@ -111,9 +118,11 @@ impl Admin {
         Rc::new(Self {
             shards,
             is_draining: Cell::new(false),
+            is_handed_over: Cell::new(false),
             is_reloading: Cell::new(false),
             loader: desk.loader,
             resolver: desk.resolver,
+            notify: desk.notify,
             roster: RefCell::new(roster),
             edition: RefCell::new(Arc::new(desk.edition)),
             certificate: RefCell::new(certificate),
@@ -181,9 +190,9 @@ impl Admin {
     }
 }
 
-/// Serves the admin plane for as long as the process lives.
+/// Serves the admin plane until a successor does; one more connection may come here then.
 pub async fn accept_loop(admin: Rc<Admin>, listener: <Uring as Host>::Listener) {
-    loop {
+    while !admin.is_handed_over.get() {
         let Ok(link) = Uring.accept(&listener).await else {
             Uring
                 .sleep_until(Uring.now() + Duration::from_millis(100))

@@ -87,7 +87,7 @@ pub fn demo(once: bool, out: &mut dyn Write) -> Result<(), String> {
     let checked = config::check(&text, &secrets).map_err(|faults| faults.show("demo.toml"))?;
     let log = logger::start().map_err(|error| error.to_string())?;
     let gateway = Gateway::start(&Arc::new(checked.config), Format::Off, &log, None)?;
-    serve::on_signals(gateway.stop.clone(), || {})?;
+    serve::on_signals(gateway.stop.clone(), || {}, || {})?;
     let at = *gateway
         .listen
         .first()

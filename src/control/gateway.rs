@@ -2,11 +2,12 @@
 
 use super::admin::{self, Admin};
 use super::drain::{self, Ended};
-use super::logger;
+use super::listeners::Listeners;
+use super::notify::Notify;
 use super::reload::{self, Loader};
 use super::resolve::{self, Resolver};
 use super::shards::{self, Common, Line};
-use super::tls;
+use super::{logger, tls, watchdog};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
@@ -16,11 +17,13 @@ use crate::host::uring::Uring;
 use crate::shard::log::{Entry, Format};
 use crate::shard::orders::Task;
 use crate::shard::snapshot::Edition;
+use crate::sys::inherit::Inherited;
 use futures_lite::FutureExt as _;
 use rustls::ServerConfig;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -37,18 +40,30 @@ const HURRY: u8 = 2;
 
 /// Asks a gateway to stop, or to reload. Clones ask the same one.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<AtomicU8>, Ringer, Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicU8>, Ringer, Arc<AtomicBool>, Arc<AtomicBool>);
 
 impl Stop {
     /// Nobody has asked yet.
     fn new() -> io::Result<Self> {
-        Ok(Self(Arc::default(), Ringer::new()?, Arc::default()))
+        let ringer = Ringer::new()?;
+        Ok(Self(Arc::default(), ringer, Arc::default(), Arc::default()))
     }
 
     /// Lets running exchanges end, within `timeouts.drain`.
     pub fn drain(&self) {
         self.0.fetch_max(DRAIN, Ordering::Relaxed);
         self.1.ring();
+    }
+
+    /// As [`Stop::drain`]; a successor accepts on the same sockets.
+    pub fn hand_over(&self) {
+        self.3.store(true, Ordering::Relaxed);
+        self.drain();
+    }
+
+    /// Whether a successor has the sockets.
+    pub fn is_handed_over(&self) -> bool {
+        self.3.load(Ordering::Relaxed)
     }
 
     /// Reads the configuration again.
@@ -87,6 +102,8 @@ pub struct Gateway {
     pub sockets: Sockets,
     /// Ends it.
     pub stop: Stop,
+    /// Its listening sockets.
+    pub listeners: Arc<Listeners>,
     control: Running,
     ended: Receiver<Result<Ended, String>>,
 }
@@ -103,6 +120,21 @@ impl Gateway {
         log: &SyncSender<Entry>,
         loader: Option<Loader>,
     ) -> Result<Self, String> {
+        let alone = (Vec::new(), &Notify::default());
+        Self::start_with(config, (format, log), loader, alone)
+    }
+
+    /// As [`Gateway::start`], on sockets that were opened by somebody else, as far as they
+    /// fit, and with a service manager who wants to know how it goes.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub fn start_with(
+        config: &Arc<Config>,
+        (format, log): (Format, &SyncSender<Entry>),
+        loader: Option<Loader>,
+        (inherited, notify): (Vec<Inherited>, &Notify),
+    ) -> Result<Self, String> {
         let cpus =
             launch::allowed_cpus().map_err(|error| format!("cannot read the CPUs: {error}"))?;
         let count = config.server.shards.unwrap_or(cpus.len()).max(1);
@@ -112,6 +144,15 @@ impl Gateway {
             drop(log.try_send(logger::event(format, &said))); // see logger
         }
         let files = Arc::new(tls::load(config, None)?);
+        let wanted = (config.server.listen.as_slice(), config.server.admin);
+        let mut listeners = Listeners::open(wanted, count, inherited)?;
+        if notify.is_heard() {
+            listeners.keep();
+        }
+        let listeners = Arc::new(listeners);
+        for note in &listeners.notes {
+            drop(log.try_send(logger::event(format, note))); // see logger
+        }
         let (ready, is_ready) = sync_channel(count);
         let known = resolve::look_all_up(resolve::system, &resolve::names(config));
         let addresses = resolve::addresses(config, &known);
@@ -124,27 +165,9 @@ impl Gateway {
             sockets,
             ready,
             tls: Some(files),
+            is_shared: listeners.shared(),
         };
-        let mut listen = config.server.listen.clone();
-        let mut lines = Vec::new();
-        for index in 0..count {
-            let cpu = cpus.get(index % cpus.len().max(1)).copied();
-            let failed = |error: io::Error| format!("cannot start shard {index}: {error}");
-            let (running, line) =
-                shards::start(&common, (index, count), cpu, listen.clone()).map_err(failed)?;
-            match is_ready.recv() {
-                // The first shard's ports are everybody's, also where the file says 0.
-                Ok(Ok(bound)) => listen = bound,
-                Ok(Err(why)) => return Err(why),
-                Err(_) => {
-                    return Err(running
-                        .join()
-                        .err()
-                        .unwrap_or_else(|| format!("shard {index} ended")));
-                }
-            }
-            lines.push((line, running));
-        }
+        let lines = start_shards(&common, &listeners, (count, &cpus), &is_ready)?;
         let stop = Stop::new().map_err(|error| error.to_string())?;
         let resolver = Resolver::start(resolve::system, known, stop.1.clone())
             .map_err(|error| format!("cannot start the resolver: {error}"))?;
@@ -152,10 +175,18 @@ impl Gateway {
             edition,
             loader,
             resolver,
+            notify: notify.clone(),
         };
-        let (control, admin, ended) = start_control(desk, lines, &stop, (format, log.clone()))?;
+        let told = Told {
+            format,
+            log: log.clone(),
+            notify: notify.clone(),
+        };
+        let seat = listeners.admin().map_err(|error| error.to_string())?;
+        let (control, admin, ended) = start_control(desk, (lines, seat), &stop, told)?;
         Ok(Self {
-            listen,
+            listen: listeners.addresses.clone(),
+            listeners,
             admin,
             shards: count,
             sockets,
@@ -179,13 +210,61 @@ impl Gateway {
     }
 }
 
+/// Starts the shards, one after the other; each says that it accepts on its sockets.
+fn start_shards(
+    common: &Common,
+    listeners: &Listeners,
+    (count, cpus): (usize, &[usize]),
+    is_ready: &Receiver<shards::Listening>,
+) -> Result<Vec<(Line, Running)>, String> {
+    let mut lines = Vec::with_capacity(count);
+    for index in 0..count {
+        let cpu = cpus.get(index % cpus.len().max(1)).copied();
+        let failed = |error: io::Error| format!("cannot start shard {index}: {error}");
+        let sockets = listeners.of(index).map_err(failed)?;
+        let (running, line) =
+            shards::start(common, (index, count), cpu, sockets).map_err(failed)?;
+        match is_ready.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Err(why),
+            Err(_) => {
+                return Err(running
+                    .join()
+                    .err()
+                    .unwrap_or_else(|| format!("shard {index} ended")));
+            }
+        }
+        lines.push((line, running));
+    }
+    Ok(lines)
+}
+
 type Control = (Running, Option<SocketAddr>, Receiver<Result<Ended, String>>);
+
+/// The admin plane's socket and where it listens.
+type Seat = (OwnedFd, SocketAddr);
+
+/// Who is told how it goes.
+#[derive(Clone)]
+pub(super) struct Told {
+    format: Format,
+    log: SyncSender<Entry>,
+    /// The service manager.
+    pub(super) notify: Notify,
+}
+
+impl Told {
+    /// A full log loses this line and nothing else.
+    pub(super) fn say(&self, what: &str) {
+        drop(self.log.try_send(logger::event(self.format, what)));
+    }
+}
 
 fn start_control(
     desk: admin::Desk,
-    lines: Vec<(Line, Running)>,
+    (lines, seat): (Vec<(Line, Running)>, Option<Seat>),
     stop: &Stop,
-    (format, log): (Format, SyncSender<Entry>),
+    told: Told,
 ) -> Result<Control, String> {
     let (ready, is_ready) = sync_channel::<Result<Option<SocketAddr>, String>>(1);
     let (ended, has_ended) = sync_channel(1);
@@ -198,13 +277,13 @@ fn start_control(
             threads.push(running);
         }
         let admin = Admin::new(desk, bound);
-        let listening = listen_admin(&admin);
+        let listening = listen_admin(&admin, seat);
         let is_up = listening.is_ok();
         if ready.send(listening).is_err() || !is_up {
             return;
         }
-        let say = move |what: &str| drop(log.try_send(logger::event(format, what))); // see logger
-        let end = run(&admin, &threads, &stop, say).await;
+        watchdog::start(&admin, &told.notify, &stop);
+        let end = run(&admin, &threads, &stop, &told).await;
         drop(ended.send(end)); // nobody waits: then nobody asks either
     })
     .map_err(|error| format!("cannot start the control executor: {error}"))?;
@@ -217,15 +296,14 @@ fn start_control(
     }
 }
 
-fn listen_admin(admin: &Rc<Admin>) -> Result<Option<SocketAddr>, String> {
-    let Some(at) = admin.edition().config.server.admin else {
+fn listen_admin(admin: &Rc<Admin>, seat: Option<Seat>) -> Result<Option<SocketAddr>, String> {
+    let Some((fd, at)) = seat else {
         return Ok(None);
     };
     let failed = |error: io::Error| format!("cannot listen on {at} (server.admin): {error}");
-    let listener = Uring.listen(at).map_err(failed)?;
-    let bound = Uring.local_addr(&listener).map_err(failed)?;
+    let listener = Uring.listen_on(fd).map_err(failed)?;
     Uring.spawn(admin::accept_loop(Rc::clone(admin), listener));
-    Ok(Some(bound))
+    Ok(Some(at))
 }
 
 /// Hands a certificate that was replaced to the shards, or says why it cannot be used.
@@ -254,10 +332,11 @@ async fn run(
     admin: &Rc<Admin>,
     threads: &[Running],
     stop: &Stop,
-    say: impl Fn(&str) + Clone + 'static,
+    told: &Told,
 ) -> Result<Ended, String> {
     let mut bell = stop.1.bell().map_err(|error| error.to_string())?;
-    admin.hear(say.clone());
+    let heard = told.clone();
+    admin.hear(move |what| heard.say(what));
     while !stop.is_asked() {
         if let Some(shard) = threads.iter().position(Running::is_finished) {
             return Err(format!("shard {shard} died"));
@@ -269,7 +348,7 @@ async fn run(
             }
         }
         if let Some(outcome) = admin.look_at_certificate(Uring.now()) {
-            certificate(admin, outcome, &say).await;
+            certificate(admin, outcome, |what| told.say(what)).await;
         }
         if !admin.is_reloading.get() && stop.2.swap(false, Ordering::Relaxed) {
             let admin = Rc::clone(admin);
@@ -278,5 +357,5 @@ async fn run(
         let heard = poll_fn(|cx| bell.poll_heard(cx));
         heard.or(Uring.sleep_until(Uring.now() + LOOK)).await;
     }
-    Ok(drain::drain(admin, stop, &say).await)
+    Ok(drain::drain(admin, stop, told).await)
 }

@@ -146,6 +146,7 @@ type Read = Result<(Loaded, Watch, Arc<TlsFiles>), NotLoaded>;
 
 /// Reloads, and notes what came of it. Runs to its end (L3): call it in a task of its own.
 pub async fn reload(admin: &Rc<Admin>) -> Reloaded {
+    let mut is_tried = false;
     let outcome = if admin.is_draining.get() {
         Err(refused("the gateway is shutting down"))
     } else if admin.is_reloading.replace(true) {
@@ -153,6 +154,8 @@ pub async fn reload(admin: &Rc<Admin>) -> Reloaded {
             "another reload is under way; ask again when it is over",
         ))
     } else {
+        is_tried = true;
+        admin.notify.reloading(Uring.now());
         let outcome = read_and_change(admin).await;
         admin.is_reloading.set(false);
         outcome
@@ -173,6 +176,11 @@ pub async fn reload(admin: &Rc<Admin>) -> Reloaded {
         lines,
     };
     admin.note_reload(&reloaded);
+    if is_tried && !admin.is_draining.get() {
+        let epoch = reloaded.epoch;
+        let said = format!("epoch {epoch} is in force: {}", reloaded.text);
+        admin.notify.reloaded(&said);
+    }
     reloaded
 }
 

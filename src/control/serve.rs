@@ -1,17 +1,24 @@
 //! `shardgate serve`: limits, signals, and a gateway until it is told to stop.
 
 use super::gateway::{Gateway, Stop};
-use super::logger;
+use super::handover::{self, Place, Takeover};
+use super::notify::Notify;
 use super::reload::Loader;
+use super::{logger, preflight, succession};
 use crate::config::Config;
+use crate::shard::log::{Entry, Format};
+use crate::sys::inherit::{self, Inherited};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::thread;
 
-/// Descriptors that are neither client nor provider connections: rings, listeners, files.
-const SPARE_DESCRIPTORS: u64 = 256;
+/// Said to a take-over without a place for it.
+const NO_PLACE: &str =
+    "server.handover is \"off\": give it a path on which sockets can be handed over";
 
 /// Raises the soft limit of descriptors to the hard one; gives it.
 pub fn raise_descriptors() -> u64 {
@@ -27,20 +34,29 @@ pub fn raise_descriptors() -> u64 {
 }
 
 /// Ends `stop`'s gateway on SIGTERM; a second one, or SIGINT, hurries. SIGHUP calls
-/// `on_hangup`.
+/// `on_hangup`, SIGUSR2 `on_renewal`.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
-pub fn on_signals(stop: Stop, on_hangup: impl Fn() + Send + 'static) -> Result<(), String> {
+pub fn on_signals(
+    stop: Stop,
+    on_hangup: impl Fn() + Send + 'static,
+    on_renewal: impl Fn() + Send + 'static,
+) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot install signal handlers: {error}");
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(failed)?;
+    let mut is_termed = false;
     let waiter = move || {
         for signal in signals.forever() {
             if signal == SIGHUP {
                 on_hangup();
-            } else if signal == SIGINT || stop.is_asked() {
+            } else if signal == SIGUSR2 {
+                on_renewal();
+            } else if signal == SIGINT || is_termed {
                 stop.hurry();
             } else {
+                // The first one hurries nobody who drains already, for a successor.
+                is_termed = true;
                 stop.drain();
             }
         }
@@ -52,41 +68,59 @@ pub fn on_signals(stop: Stop, on_hangup: impl Fn() + Send + 'static) -> Result<(
     Ok(())
 }
 
-/// Runs the gateway until a signal ends it; `loader` reads the configuration again.
+/// Runs the gateway until a signal ends it; `loader` reads the configuration again. With
+/// `takeover` it runs on the sockets of the process that runs now.
 ///
 /// # Errors
 /// Why it cannot start, or that exchanges had to be cut off at the end.
-pub fn serve(config: Config, loader: Loader) -> Result<(), String> {
-    let descriptors = raise_descriptors();
+pub fn serve(config: Config, loader: Loader, takeover: bool) -> Result<(), String> {
+    // The environment is read and emptied before there is another thread.
+    let inherited = inherit::descriptors()?;
+    let notify = Notify::from_environment()?;
+    let misfits = preflight::look(&config)?;
+    let handover = config.server.handover.clone();
+    let (begun, inherited) = begin(handover.as_deref(), takeover, inherited)?;
     let format = logger::format();
     let log = logger::start().map_err(|error| error.to_string())?;
     let config = Arc::new(config);
-    let wanted = (config.limits.streams_max as u64)
-        .saturating_mul(2)
-        .saturating_add(SPARE_DESCRIPTORS);
-    let say = |what: &str| drop(log.try_send(logger::event(format, what))); // see logger
-    if descriptors < wanted {
-        say(&format!(
-            "limits.streams_max = {} needs {wanted} descriptors, this process may open {descriptors}: \
-             at most {} streams fit; raise it (LimitNOFILE={wanted}) or lower streams_max",
-            config.limits.streams_max,
-            descriptors.saturating_sub(SPARE_DESCRIPTORS) / 2
-        ));
+    let say = Say {
+        format,
+        log: log.clone(),
+    };
+    for misfit in &misfits {
+        say.say(misfit);
     }
-    let gateway = Gateway::start(&config, format, &log, Some(loader))?;
-    let reloader = gateway.stop.clone();
-    on_signals(gateway.stop.clone(), move || reloader.reload())?;
+    let gateway = Gateway::start_with(&config, (format, &log), Some(loader), (inherited, &notify))?;
+    watch_signals(&gateway.stop, &say, &notify, handover.is_some())?;
     let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
     let admin = gateway.admin.map_or("off".to_owned(), |at| at.to_string());
-    say(&format!(
+    let text = format!(
         "listening on {}; admin on {admin}; {} shards; sockets: {}",
         listen.join(", "),
         gateway.shards,
         gateway.sockets.name()
-    ));
+    );
+    say.say(&text);
+    for (name, fd) in gateway.listeners.to_store() {
+        notify.store(&name, fd);
+    }
+    notify.ready(&text);
+    if let Some(Err(error)) = begun.map(Takeover::finish) {
+        say.say(&format!(
+            "the process before this one does not say that it drains: {error}"
+        ));
+    }
+    let (stop, sockets) = (gateway.stop.clone(), Arc::clone(&gateway.listeners));
+    let given = stop.clone();
+    let place = handover.map(|path| Place::open(&path, sockets, move || given.hand_over()));
+    let mut place = place.transpose()?;
     let ended = gateway.wait()?;
+    if let Some(place) = place.as_mut().filter(|_| stop.is_handed_over()) {
+        place.leave();
+    }
+    drop(place);
     let (exchanges, receipts, cut) = (ended.exchanges, ended.receipts, ended.cut);
-    say(&format!(
+    say.say(&format!(
         "stopped: {exchanges} exchanges, {receipts} receipts, {cut} cut off"
     ));
     logger::flush(&log);
@@ -97,4 +131,56 @@ pub fn serve(config: Config, loader: Loader) -> Result<(), String> {
     } else {
         Ok(())
     }
+}
+
+/// Gets the sockets of the process that runs now, when they are to be taken over; else `inherited`.
+fn begin(
+    handover: Option<&Path>,
+    takeover: bool,
+    inherited: Vec<Inherited>,
+) -> Result<(Option<Takeover>, Vec<Inherited>), String> {
+    match handover {
+        Some(path) if takeover => {
+            let (takeover, sockets) = Takeover::begin(path)?;
+            Ok((Some(takeover), sockets))
+        }
+        None if takeover => Err(NO_PLACE.to_owned()),
+        Some(path) if handover::is_taken(path) => {
+            let path = path.display();
+            Err(format!(
+                "another process hands over at {path}: start with --takeover, or give this one its own server.handover"
+            ))
+        }
+        _ => Ok((None, inherited)),
+    }
+}
+
+/// Says something in the log; a full log loses the line and nothing else.
+#[derive(Clone)]
+struct Say {
+    format: Format,
+    log: SyncSender<Entry>,
+}
+
+impl Say {
+    fn say(&self, what: &str) {
+        drop(self.log.try_send(logger::event(self.format, what)));
+    }
+}
+
+fn watch_signals(stop: &Stop, say: &Say, notify: &Notify, has_place: bool) -> Result<(), String> {
+    let (reloaded, say, notify) = (stop.clone(), say.clone(), notify.clone());
+    let on_renewal = move || {
+        let failed = say.clone();
+        let started = if has_place {
+            succession::start(&notify, move |why| failed.say(why))
+        } else {
+            Err(NO_PLACE.to_owned())
+        };
+        match started {
+            Ok(()) => say.say("SIGUSR2: a successor starts"),
+            Err(why) => say.say(&format!("SIGUSR2: {why}")),
+        }
+    };
+    on_signals(stop.clone(), move || reloaded.reload(), on_renewal)
 }

@@ -7,7 +7,7 @@ use crate::host::mesh::{self, Inlet, Outlet, Receiver, Sender};
 use crate::host::ring::{self, Ring};
 use crate::host::tls::Secure;
 use crate::host::uring::Uring;
-use crate::host::{Host, clock};
+use crate::host::{Host, clock, listen};
 use crate::shard::log::{Entry, Format, Log};
 use crate::shard::orders::{Answer, Order, Outcome, Report, Task, carry_out};
 use crate::shard::serve::{accept_loop, ticker};
@@ -16,9 +16,11 @@ use crate::shard::{Setup, Shard};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -28,8 +30,8 @@ const ORDERS_MAX: usize = 64;
 /// How often somebody who waits to ask a shard looks whether it is free.
 const TURN: Duration = Duration::from_millis(2);
 
-/// What a shard says when it listens, or why it cannot: its data addresses.
-pub type Listening = Result<Vec<SocketAddr>, String>;
+/// What a shard says when it listens, or why it cannot.
+pub type Listening = Result<(), String>;
 
 /// The ends of a shard's lines, to be bound on the control executor.
 #[derive(Debug)]
@@ -117,6 +119,8 @@ pub struct Common {
     pub ready: SyncSender<Listening>,
     /// What TLS needs.
     pub tls: Option<Arc<TlsFiles>>,
+    /// Whether the listening sockets live on somewhere else.
+    pub is_shared: Arc<AtomicBool>,
 }
 
 /// How sockets are driven on this machine: what the configuration says, or what there is,
@@ -133,7 +137,7 @@ pub fn choose(wanted: Sockets) -> Result<(Sockets, Option<String>), String> {
     }
 }
 
-/// Starts shard `index` of `shards` on `cpu`, listening at `listen`.
+/// Starts shard `index` of `shards` on `cpu`, accepting on the sockets of `listen`.
 ///
 /// # Errors
 /// When its thread cannot be started; everything later comes over `common.ready`.
@@ -141,7 +145,7 @@ pub fn start(
     common: &Common,
     (index, shards): (usize, usize),
     cpu: Option<usize>,
-    listen: Vec<SocketAddr>,
+    listen: Vec<OwnedFd>,
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
     let (answer_end, answers) = mesh::channel(ORDERS_MAX);
@@ -172,7 +176,7 @@ pub fn start(
 struct Seat {
     index: usize,
     shards: usize,
-    listen: Vec<SocketAddr>,
+    listen: Vec<OwnedFd>,
     orders: Receiver<Order>,
     answers: Sender<Answer>,
 }
@@ -195,6 +199,7 @@ impl Seat {
             sockets: _,
             ready,
             tls,
+            is_shared,
         } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let setup = Setup {
@@ -207,7 +212,7 @@ impl Seat {
             log: Log::new(format, log),
         };
         let shard = Shard::new(host, setup);
-        let listening = listen_all(&shard, &listen);
+        let listening = listen_all(&shard, listen, &is_shared);
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
             shard.host.spawn(obey(Rc::clone(&shard), orders, answers));
@@ -216,15 +221,27 @@ impl Seat {
     }
 }
 
-fn listen_all<H: Host>(shard: &Rc<Shard<H>>, listen: &[SocketAddr]) -> Listening {
-    let mut addresses = Vec::new();
-    for &at in listen {
-        let failed = |error: io::Error| format!("cannot listen on {at}: {error}");
-        let listener = shard.host.listen(at).map_err(failed)?;
-        addresses.push(shard.host.local_addr(&listener).map_err(failed)?);
-        shard.host.spawn(accept_loop(Rc::clone(shard), listener));
+/// Accepts on the sockets until the shard drains. Then they refuse, at once and although control
+/// has them too, unless they live on somewhere else.
+fn listen_all<H: Host>(
+    shard: &Rc<Shard<H>>,
+    listen: Vec<OwnedFd>,
+    is_shared: &Arc<AtomicBool>,
+) -> Listening {
+    for fd in listen {
+        let failed = |error: io::Error| format!("cannot accept on a listening socket: {error}");
+        let own = fd.try_clone().map_err(failed)?;
+        let listener = shard.host.listen_on(fd).map_err(failed)?;
+        let accepting = accept_loop(Rc::clone(shard), listener);
+        let is_shared = Arc::clone(is_shared);
+        shard.host.spawn(async move {
+            accepting.await;
+            if !is_shared.load(Ordering::Relaxed) {
+                listen::hush(&own);
+            }
+        });
     }
-    Ok(addresses)
+    Ok(())
 }
 
 /// Carries out orders for as long as control lives, and answers each once.

@@ -54,7 +54,7 @@ pub fn connection<H: Host>(shard: Rc<Shard<H>>, link: H::Stream) -> impl Future<
                 shard.host.breathe().await; // who pipelines must not keep the others waiting
             }
             match next {
-                Next::KeepAlive if !shard.is_draining() => {}
+                Next::KeepAlive if !shard.ends_idle() => {}
                 Next::KeepAlive | Next::Linger => {
                     return down.linger(shard.host.now() + LINGER).await;
                 }

@@ -129,7 +129,7 @@ async fn await_request<H: Host>(
     }
     while down.rx.is_empty() {
         // A connection that has served ends with the draining, a fresh one gets its answer.
-        let is_over = || !is_first && shard.is_draining();
+        let is_over = || !is_first && shard.ends_idle();
         let Wait::Done(Ok(1..)) = down.read_unless(is_over).await else {
             return Err(Broken::Closed);
         };

@@ -8,6 +8,9 @@ use std::future::Future;
 use std::io;
 use std::thread::JoinHandle;
 
+/// Locked memory that an executor may need, in bytes.
+pub const EXECUTOR_MEMLOCK: u64 = 512 << 10;
+
 /// Registered I/O memory of an executor in bytes (glommio's own minimum is 64 KiB).
 const IO_MEMORY: usize = 64 << 10;
 

@@ -11,6 +11,7 @@
 pub mod bell;
 pub mod clock;
 pub mod launch;
+pub mod listen;
 pub mod mesh;
 pub mod ring;
 pub mod tls;
@@ -25,6 +26,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
 
 /// The world outside a shard.
@@ -49,6 +51,14 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// What the kernel says: address in use, permission, no descriptors.
     fn listen(&self, at: SocketAddr) -> io::Result<Self::Listener>;
 
+    /// Accepts on a socket that listens already ([`listen::bind`], or from another process).
+    ///
+    /// # Errors
+    /// What the kernel says; `Unsupported` where there are no descriptors.
+    fn listen_on(&self, _fd: OwnedFd) -> io::Result<Self::Listener> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// The address a listener got (port 0 is filled in).
     ///
     /// # Errors
@@ -57,6 +67,12 @@ pub trait Host: Clone + fmt::Debug + 'static {
 
     /// Waits for the next connection; `TCP_NODELAY` is set on it.
     fn accept(&self, on: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Waits for no new connections any more; gives the next one that was accepted before or
+    /// waits in the kernel's queue. None when that is all.
+    fn accept_last(&self, _on: &Self::Listener) -> impl Future<Output = Option<Self::Stream>> {
+        std::future::ready(None)
+    }
 
     /// Connects to an address (never a name); `TCP_NODELAY` is set.
     fn connect(&self, to: SocketAddr) -> impl Future<Output = io::Result<Self::Stream>>;

@@ -29,17 +29,14 @@ mod pump;
 mod timers;
 
 use super::bell::Bell;
-use super::{Host, Link, clock, mesh};
+use super::{Host, Link, clock, listen, mesh};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::sys::ring::{self as sys, Key, Landed};
 use pump::Pump;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType, ipproto,
-    sockopt,
-};
+use rustix::net::{SendAncillaryBuffer, SendFlags, Shutdown, sockopt};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -67,14 +64,6 @@ const SETTLE_MAX: usize = 4;
 /// 1.11 0.99 1.02 1.37 at 2 connections, 0.81 0.89 0.95 0.97 at 8, 0.77 0.78 0.81 1.01 at 64,
 /// 1.01 0.83 0.86 0.91 for paced events.
 const CROWD: usize = 4;
-
-/// Silence after which a peer is asked whether it is there, how often, and how many times.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBES: u32 = 6;
-
-/// Connections that the kernel keeps for a listener until they are accepted.
-const BACKLOG: i32 = 4096;
 
 /// Whether this machine lets us have such a ring.
 ///
@@ -217,6 +206,8 @@ pub struct Listener {
     shared: Rc<Shared>,
     fd: Rc<OwnedFd>,
     accepting: Cell<Option<Key>>,
+    /// Nothing more is accepted.
+    is_retired: Cell<bool>,
 }
 
 impl Drop for Listener {
@@ -262,18 +253,15 @@ impl Host for Ring {
     }
 
     fn listen(&self, at: SocketAddr) -> io::Result<Listener> {
-        let fd = tcp(at)?;
-        sockopt::set_socket_reuseaddr(&fd, true)?;
-        sockopt::set_socket_reuseport(&fd, true)?;
-        // What it accepts inherits these.
-        sockopt::set_tcp_nodelay(&fd, true)?;
-        probe(&fd)?;
-        rustix::net::bind(&fd, &at)?;
-        rustix::net::listen(&fd, BACKLOG)?;
+        self.listen_on(listen::bind(at)?)
+    }
+
+    fn listen_on(&self, fd: OwnedFd) -> io::Result<Listener> {
         Ok(Listener {
             shared: Rc::clone(&self.0),
             fd: Rc::new(fd),
             accepting: Cell::new(None),
+            is_retired: Cell::new(false),
         })
     }
 
@@ -287,11 +275,14 @@ impl Host for Ring {
         Ok(Socket::new(&self.0, Rc::new(fd)))
     }
 
+    async fn accept_last(&self, on: &Listener) -> Option<Socket> {
+        let fd = poll_fn(|cx| on.poll_last(cx)).await;
+        let fd = fd.or_else(|| listen::accept_queued(&on.fd));
+        Some(Socket::new(&self.0, Rc::new(fd?)))
+    }
+
     async fn connect(&self, to: SocketAddr) -> io::Result<Socket> {
-        let fd = tcp(to)?;
-        sockopt::set_tcp_nodelay(&fd, true)?;
-        probe(&fd)?;
-        let fd = Rc::new(fd);
+        let fd = Rc::new(listen::socket(to)?);
         let key = self.0.ask(|ring| ring.connect(&fd, to))?;
         let guard = Connecting(&self.0, key);
         poll_fn(|cx| self.0.ask(|ring| ring.poll(key, cx.waker()))).await?;
@@ -319,6 +310,9 @@ impl Listener {
         loop {
             let key = match self.accepting.get() {
                 Some(key) => key,
+                None if self.is_retired.get() => {
+                    return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+                }
                 None => self.shared.ask(|ring| ring.accept(&self.fd))?,
             };
             self.accepting.set(Some(key));
@@ -328,6 +322,25 @@ impl Listener {
                 _ => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             }
         }
+    }
+}
+
+impl Listener {
+    /// What was accepted before the listener retired; none when that is all.
+    fn poll_last(&self, cx: &mut Context<'_>) -> Poll<Option<OwnedFd>> {
+        let is_new = !self.is_retired.replace(true);
+        while let Some(key) = self.accepting.get() {
+            if is_new {
+                self.shared.ask(|ring| ring.stop(key));
+            }
+            match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker()))) {
+                Ok(Landed::Accepted(fd)) => return Poll::Ready(Some(fd)),
+                Ok(_) => self.accepting.set(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.accepting.set(None),
+                Err(_) => {} // somebody who left the queue
+            }
+        }
+        Poll::Ready(None)
     }
 }
 
@@ -466,27 +479,4 @@ impl Drop for Socket {
             }
         });
     }
-}
-
-/// Asks a silent peer whether it is there, after [`PROBE_AFTER`], [`PROBES`] times: a host
-/// that vanished without a word must not hold a stream for the two hours of the default.
-fn probe(fd: &OwnedFd) -> rustix::io::Result<()> {
-    sockopt::set_socket_keepalive(fd, true)?;
-    sockopt::set_tcp_keepidle(fd, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(fd, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(fd, PROBES)
-}
-
-/// A TCP socket of the family of `at`.
-fn tcp(at: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let family = match at {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        Some(ipproto::TCP),
-    )
 }

@@ -24,6 +24,7 @@ use rustls::Error;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker, ready};
 
 /// A host whose streams may be started on TLS.
@@ -50,12 +51,20 @@ impl<H: Host> Host for Secure<H> {
         self.0.listen(at)
     }
 
+    fn listen_on(&self, fd: OwnedFd) -> io::Result<H::Listener> {
+        self.0.listen_on(fd)
+    }
+
     fn local_addr(&self, listener: &H::Listener) -> io::Result<SocketAddr> {
         self.0.local_addr(listener)
     }
 
     async fn accept(&self, on: &H::Listener) -> io::Result<Self::Stream> {
         self.0.accept(on).await.map(Stream::new)
+    }
+
+    async fn accept_last(&self, on: &H::Listener) -> Option<Self::Stream> {
+        self.0.accept_last(on).await.map(Stream::new)
     }
 
     async fn connect(&self, to: SocketAddr) -> io::Result<Self::Stream> {

@@ -4,15 +4,20 @@
 //! The kernel never holds one of our buffers across an await here, so a read that is
 //! dropped by a timeout loses nothing. While a read waits its block is back in the pool.
 
-use super::{Host, Link, clock};
+use super::{Host, Link, clock, listen};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::sys::adopt::adopt;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
-use std::future::Future;
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// Glommio's executor and TCP.
@@ -23,9 +28,46 @@ pub struct Uring;
 #[derive(Debug)]
 pub struct Tcp(TcpStream);
 
+impl Tcp {
+    fn accepted(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self(stream))
+    }
+}
+
+/// An accept under way.
+type Accepting = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
+
+/// A listening socket. One task at a time accepts on it. What is under way stays here when
+/// the wait for it is given up: glommio would lose a connection that came at that moment.
+pub struct Listener {
+    fd: OwnedFd,
+    socket: Rc<TcpListener>,
+    accepting: RefCell<Option<Accepting>>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Listener").field(&self.fd).finish()
+    }
+}
+
+impl Listener {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        let mut accepting = self.accepting.borrow_mut();
+        let under_way = accepting.get_or_insert_with(|| {
+            let socket = Rc::clone(&self.socket);
+            Box::pin(async move { socket.accept().await.map_err(io::Error::from) })
+        });
+        let outcome = std::task::ready!(under_way.as_mut().poll(cx));
+        *accepting = None;
+        Poll::Ready(outcome)
+    }
+}
+
 impl Host for Uring {
     type Stream = Tcp;
-    type Listener = TcpListener;
+    type Listener = Listener;
 
     fn now(&self) -> Instant {
         clock::now()
@@ -39,18 +81,28 @@ impl Host for Uring {
         glommio::timer::sleep(at.since(clock::now())).await;
     }
 
-    fn listen(&self, at: SocketAddr) -> io::Result<TcpListener> {
-        TcpListener::bind(at).map_err(io::Error::from)
+    fn listen(&self, at: SocketAddr) -> io::Result<Listener> {
+        self.listen_on(listen::bind(at)?)
     }
 
-    fn local_addr(&self, listener: &TcpListener) -> io::Result<SocketAddr> {
-        listener.local_addr().map_err(io::Error::from)
+    fn listen_on(&self, fd: OwnedFd) -> io::Result<Listener> {
+        Ok(Listener {
+            fd: fd.try_clone()?,
+            socket: Rc::new(adopt(fd)),
+            accepting: RefCell::default(),
+        })
     }
 
-    async fn accept(&self, on: &TcpListener) -> io::Result<Tcp> {
-        let stream = on.accept().await?;
-        stream.set_nodelay(true)?;
-        Ok(Tcp(stream))
+    fn local_addr(&self, listener: &Listener) -> io::Result<SocketAddr> {
+        listener.socket.local_addr().map_err(io::Error::from)
+    }
+
+    async fn accept(&self, on: &Listener) -> io::Result<Tcp> {
+        Tcp::accepted(poll_fn(|cx| on.poll_accept(cx)).await?)
+    }
+
+    async fn accept_last(&self, on: &Listener) -> Option<Tcp> {
+        Tcp::accepted(adopt(listen::accept_queued(&on.fd)?)).ok()
     }
 
     #[expect(

@@ -95,6 +95,12 @@ pub struct Shard<H: Host> {
     is_over: Cell<bool>,
     /// Who waits for the draining to begin.
     drain_wakers: RefCell<Vec<Waker>>,
+    /// Another process accepts on the same sockets.
+    is_handed_over: Cell<bool>,
+    /// Accept loops that have not come to their end.
+    accepting: Cell<usize>,
+    /// How often it ticked.
+    ticks: Cell<u64>,
     next_sweep: Cell<Instant>,
     /// When the ticker does its regular work.
     next_tick: Cell<Instant>,
@@ -131,6 +137,9 @@ impl<H: Host> Shard<H> {
             is_draining: Cell::new(false),
             is_over: Cell::new(false),
             drain_wakers: RefCell::default(),
+            is_handed_over: Cell::new(false),
+            accepting: Cell::new(0),
+            ticks: Cell::new(0),
             next_sweep: Cell::default(),
             next_tick: Cell::default(),
             host,
@@ -188,6 +197,32 @@ impl<H: Host> Shard<H> {
         self.deadlines.wake_all();
     }
 
+    /// Another process accepts on the same sockets from now on; the drain follows. Clients
+    /// that were not told to come anew are not closed under: they may be sending already.
+    pub fn hand_over(&self) {
+        self.is_handed_over.set(true);
+    }
+
+    /// Whether another process accepts on the same sockets.
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over.get()
+    }
+
+    /// Whether connections without an exchange end.
+    pub fn ends_idle(&self) -> bool {
+        self.is_draining.get() && !self.is_handed_over.get()
+    }
+
+    /// How many of its sockets it accepts on.
+    pub fn accepting(&self) -> usize {
+        self.accepting.get()
+    }
+
+    /// How often it ticked: a shard that hangs does not.
+    pub fn ticks(&self) -> u64 {
+        self.ticks.get()
+    }
+
     /// Whether the shard is going down.
     pub fn is_draining(&self) -> bool {
         self.is_draining.get()
@@ -238,6 +273,7 @@ impl<H: Host> Shard<H> {
 
     /// Regular work: closes stale pooled connections, hands the log over.
     pub fn tick(&self, now: Instant) {
+        self.ticks.set(self.ticks.get() + 1);
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
             for upstream in &self.snapshot().upstreams {

@@ -45,6 +45,8 @@ pub enum Task {
     Commit(u64),
     /// The snapshot that was prepared is dropped.
     Abort,
+    /// Another process accepts on the same sockets; followed by [`Task::Drain`].
+    HandOver,
     /// Accept what is queued and no more; end connections with their exchanges.
     Drain,
     /// The time is over: exchanges end with an error.
@@ -89,6 +91,10 @@ pub struct Report {
     pub shard: usize,
     /// The epoch in force there.
     pub epoch: u64,
+    /// How often it ticked.
+    pub ticks: u64,
+    /// How many sockets it accepts on.
+    pub accepting: usize,
     /// Its counters.
     pub counters: Counters,
     /// By provider: idle and leased upstream connections.
@@ -120,6 +126,10 @@ pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outc
         Task::Commit(epoch) => commit(shard, *epoch),
         Task::Abort => {
             drop(shard.prepared.take());
+            Ok(())
+        }
+        Task::HandOver => {
+            shard.hand_over();
             Ok(())
         }
         Task::Drain => {
@@ -172,6 +182,8 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
     Report {
         shard: shard.index,
         epoch: snapshot.epoch,
+        ticks: shard.ticks(),
+        accepting: shard.accepting(),
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
         addresses: upstreams.map(|up| up.count_addresses(now)).collect(),

@@ -20,12 +20,40 @@ const QUEUE_QUIET: Duration = Duration::from_millis(20);
 /// For how long a draining shard accepts, at most.
 const QUEUE_MAX: Duration = Duration::from_secs(1);
 
+/// Connections that are taken at most when it is over: who keeps coming must not keep the
+/// socket open.
+const LAST_MAX: usize = 8192;
+
 /// Accepts connections, each in a task of its own, until the shard drains and the queue is
-/// empty; then the listener is closed.
+/// empty; then the listener is closed. When another process accepts on the same socket, what
+/// was accepted here is served, and the queue is emptied once: who came while both waited may
+/// have woken this one only.
 pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
+    shard.accepting.set(shard.accepting.get() + 1);
+    accept_until_drained(&shard, &listener).await;
+    for _ in 0..LAST_MAX {
+        match shard.host.accept_last(&listener).await {
+            Some(link) => accepted(&shard, link),
+            None => break,
+        }
+    }
+    shard.accepting.set(shard.accepting.get() - 1);
+    // A host that cannot take an accept back brings one more; it must not be lost.
+    if shard.is_handed_over()
+        && let Ok(link) = shard.host.accept(&listener).await
+    {
+        accepted(&shard, link);
+    }
+}
+
+/// Accepts until the shard drains; then what is queued, unless a successor does.
+async fn accept_until_drained<H: Host>(shard: &Rc<Shard<H>>, listener: &H::Listener) {
     let mut last_call = None;
     loop {
         let came = if shard.is_draining() {
+            if shard.is_handed_over() {
+                return;
+            }
             // What the kernel has accepted for us already is not thrown away.
             let now = shard.host.now();
             let until = (now + QUEUE_QUIET).min(*last_call.get_or_insert(now + QUEUE_MAX));
@@ -33,7 +61,7 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
                 shard.host.sleep_until(until).await;
                 None
             };
-            async { Some(shard.host.accept(&listener).await) }
+            async { Some(shard.host.accept(listener).await) }
                 .or(quiet)
                 .await
         } else {
@@ -41,12 +69,12 @@ pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
                 poll_fn(|cx| shard.poll_draining(cx)).await;
                 None
             };
-            async { Some(shard.host.accept(&listener).await) }
+            async { Some(shard.host.accept(listener).await) }
                 .or(draining)
                 .await
         };
         match came {
-            Some(Ok(link)) => accepted(&shard, link),
+            Some(Ok(link)) => accepted(shard, link),
             // Anything but a shortage is a client that left the queue.
             Some(Err(error)) if !is_shortage(&error) => shard.host.breathe().await,
             // The listener lives on, but must not spin.

@@ -3,6 +3,7 @@
 //! Nothing outside this folder may hold `unsafe`; `tests/tidy.rs` checks it.
 
 pub mod adopt;
+pub mod inherit;
 pub mod linger;
 pub mod ring;
 mod stock;

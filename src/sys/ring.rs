@@ -38,12 +38,14 @@
 mod land;
 mod probe;
 mod slot;
+mod stop;
 
 use super::stock::{SIZE, STOCK, Stock};
 use crate::base::bufpool::{Block, BufPool};
 use io_uring::types::{CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use land::{Landing, land};
+pub use probe::allowed;
 use rustix::io::Errno;
 use rustix::net::SendFlags;
 use rustix::net::addr::SocketAddrArg as _;

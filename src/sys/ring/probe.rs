@@ -36,6 +36,14 @@ pub(super) fn build() -> io::Result<IoUring> {
         .build(ENTRIES)
 }
 
+/// Whether this process may have a ring at all, of whatever kind.
+///
+/// # Errors
+/// What the kernel says.
+pub fn allowed() -> io::Result<()> {
+    IoUring::new(2).map(drop)
+}
+
 /// Whether the kernel knows all that is asked of it here.
 pub(super) fn check(uring: &IoUring) -> io::Result<()> {
     if !uring.params().is_feature_ext_arg() || !uring.params().is_feature_nodrop() {
