@@ -113,6 +113,15 @@ def quiet(proxy, seconds):
     return (machine.cpu_s(pids) - before) / passed, (machine.sleeps(pids) - slept) / passed
 
 
+def hold(bench, part, name, rep, streams, **options):
+    """Streams with an event a second each."""
+    return bench.measure(
+        f"{part}-{streams}", name, rep, "held", "--streams", streams, "--ramp", f"{bench.options.ramp_s}s",
+        "--event-interval", "1s", "--timeout", "120s",
+        "--model", f"sim/ttft-200ms/rate-1/events-{bench.options.held_events}", **options,
+    )  # fmt: skip
+
+
 def held(bench, name, rep, streams):
     """Streams with an event a second each: memory of one, and how late the events are."""
     options, proxy = bench.options, fresh(bench, name)
@@ -125,11 +134,7 @@ def held(bench, name, rep, streams):
         if is_open == streams:
             looks.append(machine.memory(proxy.pid) if len(looks) + 1 == look_at else None)
 
-    row = bench.measure(
-        f"held-{streams}", name, rep, "held", "--streams", streams, "--ramp", f"{options.ramp_s}s",
-        "--event-interval", "1s", "--timeout", "120s",
-        "--model", f"sim/ttft-200ms/rate-1/events-{options.held_events}", watch=watch,
-    )  # fmt: skip
+    row = hold(bench, "held", name, rep, streams, watch=watch)
     if name != "direct" and len(looks) >= look_at:
         row.update({kind: (now - before[kind]) / streams for kind, now in looks[look_at - 1].items()})
     late = row["times"].get("lateness", {})
@@ -144,18 +149,13 @@ def inside(bench, name, rep, streams):
     ports = [bench.simulate.ports["held"], proxy.ports["held"]]
     capture = transit.Capture(bench.folder, ports, options.far_cpu)
     pids = {bench.simulate.pid, *machine.tree(proxy.pid)}
-    is_first = all(machine.run_first(pid, True) for pid in pids)
     try:
-        row = bench.measure(
-            f"inside-{streams}", name, rep, "held", "--streams", streams, "--ramp", f"{options.ramp_s}s",
-            "--event-interval", "1s", "--timeout", "120s",
-            "--model", f"sim/ttft-200ms/rate-1/events-{options.held_events}",
-        )  # fmt: skip
+        if not all(machine.run_first(pid, True) for pid in pids):
+            raise SystemExit("inside: provider and proxy must be allowed to run first (SCHED_FIFO, as root)")
+        row = hold(bench, "inside", name, rep, streams)
     finally:
         row_lost = capture.end()
         machine.run_first(bench.simulate.pid, False)
-    if not is_first:
-        raise SystemExit("inside: provider and proxy must be allowed to run first (SCHED_FIFO, as root)")
     delays, left_out = transit.transits(capture, *ports)
     if len(delays) < 100:
         raise SystemExit(f"inside: {len(delays)} events were seen on both sides")

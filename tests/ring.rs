@@ -315,6 +315,44 @@ fn a_reset_is_told_to_reader_and_writer() {
     });
 }
 
+/// Goal: what comes fast and is not taken stays in the sockets. Method: a task writes 32 MiB
+/// as fast as it can; its reader takes some of it in bulk, then nothing; one block at most may
+/// wait here. Afterwards the rest must come, in order.
+#[test]
+fn a_reader_that_stops_holds_the_sender_back() {
+    const TOTAL: usize = 32 << 20;
+    const CHUNK: usize = 16 << 10;
+    on_ring(|host, pool| async move {
+        let (listener, at) = listen(&host);
+        let (mut near, mut far) = pair(&host, &listener, at).await;
+        let lender = pool.clone();
+        host.spawn(async move {
+            let mut tx = TxBuf::new(&lender);
+            for chunk in 0..TOTAL / CHUNK {
+                tx.put(&[u8::try_from(chunk % 251).unwrap(); CHUNK]);
+                flush(&mut far, &mut tx).await.unwrap();
+            }
+        });
+        pause(&host, 20).await;
+        let mut rx = RxBuf::new(&pool);
+        let (mut got, mut stop_at) = (0, TOTAL / 4);
+        while got < TOTAL {
+            if got >= stop_at {
+                pause(&host, 50).await;
+                let waiting = host.lent();
+                assert!(waiting <= 64 << 10, "{waiting} bytes wait at {got}");
+                stop_at += TOTAL / 4;
+            }
+            read(&mut near, &mut rx).await.unwrap();
+            for &byte in rx.data() {
+                assert_eq!(usize::from(byte), got / CHUNK % 251, "at {got}");
+                got += 1;
+            }
+            rx.clear();
+        }
+    });
+}
+
 /// Goal: after `finish` the other side reads the end, and can still answer.
 #[test]
 fn a_half_closed_link_still_reads() {

@@ -65,6 +65,13 @@ const SETTLE_MAX: usize = 4;
 /// 1.01 0.83 0.86 0.91 for paced events.
 const CROWD: usize = 4;
 
+/// Receives shorter than [`TRICKLE`] after which a link that received in bulk is taken for one
+/// that brings its bytes little by little.
+const BULK: u8 = 16;
+
+/// Bytes below which a receive is short: more than a token's event, less than a page.
+const TRICKLE: usize = 4 << 10;
+
 /// Whether this machine lets us have such a ring.
 ///
 /// # Errors
@@ -224,6 +231,10 @@ pub struct Socket {
     shared: Rc<Shared>,
     fd: Rc<OwnedFd>,
     receiving: Option<Key>,
+    /// Short receives until the bytes count as a trickle again; a full block sets it to
+    /// [`BULK`]. Until then each block is asked for when somebody wants it, so that one block
+    /// at most waits here for a slow reader.
+    bulk: u8,
     sending: Option<(Key, usize)>,
     /// FIN is due when the last send is out.
     finishing: bool,
@@ -359,6 +370,7 @@ impl Socket {
             shared: Rc::clone(shared),
             fd,
             receiving: None,
+            bulk: 0,
             sending: None,
             finishing: false,
         }
@@ -411,11 +423,20 @@ impl Link for Socket {
                 key
             } else {
                 let fd = &self.fd;
-                let key = self.shared.ask(|ring| ring.recv(fd))?;
+                let key = self.shared.ask(|ring| match self.bulk {
+                    0 => ring.recv(fd),
+                    _ => ring.recv_once(fd),
+                })?;
                 *self.receiving.insert(key)
             };
-            match std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))? {
+            let landed = std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))?;
+            match landed {
                 Landed::Received { block, len } => {
+                    if len == block.size() {
+                        self.bulk = BULK;
+                    } else if len < TRICKLE {
+                        self.bulk = self.bulk.saturating_sub(1);
+                    }
                     rx.take_in(block, len);
                     return Poll::Ready(Ok(len));
                 }

@@ -135,8 +135,9 @@ impl<H: Host> Conn<H> {
         let row = row.row();
         let outcome = self.answer(&plan).await;
         if plan.counts && outcome == Err(Gone) {
-            row.cancelled.add(1); // I2
+            // Before the count: who sees the count may ask when.
             row.last_cancelled_unix_ns.set(self.host.wall_nanos());
+            row.cancelled.add(1); // I2
         }
         outcome
     }

@@ -11,7 +11,10 @@
 //!
 //! Receives and accepts are streams: submitted once, they complete for as long as somebody
 //! takes what they bring. A stream whose queue is full is cancelled and asked again later,
-//! so that a slow reader is felt by the sender.
+//! so that a slow reader is felt by the sender. The kernel may bring much before it hears of
+//! the cancellation (32 blocks in one go, `MULTISHOT_MAX_RETRY`), so a block that came full
+//! cancels its stream at once, and the next receive is better a single one
+//! ([`Ring::recv_once`]).
 //!
 //! The safety argument is ownership. A caller hands blocks, addresses and descriptors over
 //! and gets a [`Key`], a plain number. Whatever it then does with the key (poll it, abandon
@@ -237,9 +240,21 @@ impl Ring {
     /// # Errors
     /// The submission queue is full and the kernel takes nothing.
     pub fn recv(&mut self, fd: &Rc<OwnedFd>) -> io::Result<Key> {
+        self.receive(fd, self.is_multishot)
+    }
+
+    /// Receives one block, then pauses: for bytes that come faster than they are taken.
+    ///
+    /// # Errors
+    /// As [`Ring::recv`].
+    pub fn recv_once(&mut self, fd: &Rc<OwnedFd>) -> io::Result<Key> {
+        self.receive(fd, false)
+    }
+
+    fn receive(&mut self, fd: &Rc<OwnedFd>, is_multishot: bool) -> io::Result<Key> {
         let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), std::ptr::null_mut(), 0)
             .buf_group(GROUP)
-            .ioprio(if self.is_multishot { MULTISHOT } else { 0 })
+            .ioprio(if is_multishot { MULTISHOT } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
         self.launch(flow(Brings::Bytes, fd), entry)

@@ -68,6 +68,7 @@ pub(super) fn land(
                 }
                 return Landing::Abandoned;
             }
+            let is_full = matches!(&brought, Some(Ok(landed)) if landed.is_full());
             if let Some(outcome) = brought {
                 queue.push(outcome);
             }
@@ -75,7 +76,7 @@ pub(super) fn land(
                 Brings::Bytes => BYTES_AHEAD,
                 Brings::Connections => CONNECTIONS_AHEAD,
             };
-            if queue.len() > most && !is_over && !*pausing {
+            if (queue.len() > most || is_full) && !is_over && !*pausing {
                 *pausing = true; // I8
                 return Landing::Pauses(waker.take());
             }

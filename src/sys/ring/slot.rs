@@ -67,6 +67,13 @@ pub enum Landed {
     Paused,
 }
 
+impl Landed {
+    /// The bytes filled their block: more of them are likely to be there.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Received { block, len } if *len == block.size())
+    }
+}
+
 /// What an operation owns besides its descriptor.
 pub(super) enum Cargo {
     Send { _block: Block },
