@@ -257,7 +257,7 @@ impl Ring {
             .ioprio(if is_multishot { MULTISHOT } else { 0 })
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.launch(flow(Brings::Bytes, fd), entry)
+        self.launch(State::flowing(Brings::Bytes, fd), entry)
     }
 
     /// Accepts connections until the stream fails or pauses.
@@ -268,7 +268,7 @@ impl Ring {
         let entry = opcode::AcceptMulti::new(Fd(fd.as_raw_fd()))
             .flags(CLOSE_ON_EXEC)
             .build();
-        self.launch(flow(Brings::Connections, fd), entry)
+        self.launch(State::flowing(Brings::Connections, fd), entry)
     }
 
     /// Sends `block[start..end]`, all of it unless the connection breaks.
@@ -296,7 +296,7 @@ impl Ring {
         let entry = opcode::Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), len)
             .flags(flags.cast_signed())
             .build();
-        self.launch(once(Cargo::Send { _block: block }, fd), entry)
+        self.launch(State::flying(Cargo::Send { _block: block }, fd), entry)
     }
 
     /// Connects a socket.
@@ -307,7 +307,7 @@ impl Ring {
         let to = Box::new(to.as_any());
         let entry = opcode::Connect::new(Fd(fd.as_raw_fd()), to.as_ptr().cast(), to.addr_len());
         let entry = entry.build();
-        self.launch(once(Cargo::Connect { _to: to }, fd), entry)
+        self.launch(State::flying(Cargo::Connect { _to: to }, fd), entry)
     }
 
     /// What came of an operation; while it is pending `waker` is told. A single result is
@@ -567,28 +567,6 @@ impl Drop for Ring {
             let stock = ManuallyDrop::new(std::mem::replace(&mut self.stock, empty));
             debug_assert!(slots.is_empty() || stock.address() > 0); // both are leaked
         }
-    }
-}
-
-/// A stream that has just been asked for.
-fn flow(brings: Brings, fd: &Rc<OwnedFd>) -> State {
-    State::Flowing {
-        brings,
-        queue: Queue::default(),
-        fd: Some(Rc::clone(fd)),
-        waker: None,
-        abandoned: false,
-        pausing: false,
-    }
-}
-
-/// A single operation that has just been asked for.
-fn once(cargo: Cargo, fd: &Rc<OwnedFd>) -> State {
-    State::Flying {
-        cargo,
-        _fd: Rc::clone(fd),
-        waker: None,
-        abandoned: false,
     }
 }
 

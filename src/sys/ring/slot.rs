@@ -141,6 +141,28 @@ pub(super) enum State {
 }
 
 impl State {
+    /// A single operation that has just been asked for.
+    pub(super) fn flying(cargo: Cargo, fd: &Rc<OwnedFd>) -> Self {
+        Self::Flying {
+            cargo,
+            _fd: Rc::clone(fd),
+            waker: None,
+            abandoned: false,
+        }
+    }
+
+    /// A stream that has just been asked for.
+    pub(super) fn flowing(brings: Brings, fd: &Rc<OwnedFd>) -> Self {
+        Self::Flowing {
+            brings,
+            queue: Queue::default(),
+            fd: Some(Rc::clone(fd)),
+            waker: None,
+            abandoned: false,
+            pausing: false,
+        }
+    }
+
     /// In flight, and was to be cancelled.
     pub(super) fn is_unwanted(&self) -> bool {
         match self {
