@@ -7,6 +7,7 @@ pub mod fault;
 mod keys;
 pub mod model;
 pub mod print;
+mod resilience;
 mod upstreams;
 mod value;
 mod walk;

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::host::uring::{Tcp, Uring};
 use crate::host::{self, Host};
 use crate::shard::orders::Report;
+use crate::stats::text::Form;
 use crate::wire::http1::{
     END_OF_HEAD, HeadLimits, Method, RequestReader, put_decimal_field, put_field, put_status_line,
 };
@@ -94,7 +95,11 @@ async fn serve(admin: &Rc<Admin>, mut link: Tcp) {
             Ok(None) => {}
             Ok(Some(head)) => {
                 let path = head.path.bytes(rx.data());
-                break page(admin, head.method, path).await;
+                let accept = head
+                    .fields(rx.data())
+                    .find(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+                let form = Form::accepted(accept.map_or(b"", |(_, value)| value));
+                break page(admin, head.method, path, form).await;
             }
             Err(error) => {
                 break Page::error(
@@ -157,15 +162,15 @@ impl Page {
     }
 }
 
-async fn page(admin: &Rc<Admin>, method: Method, path: &[u8]) -> Page {
+async fn page(admin: &Rc<Admin>, method: Method, path: &[u8], form: Form) -> Page {
     if !matches!(method, Method::Get | Method::Head) {
         return Page::error(405, "the admin plane answers GET and HEAD");
     }
     let draining = admin.is_draining.get();
     let mut page = match path {
         b"/metrics" => {
-            let text = status::metrics(&admin.config, &admin.reports().await);
-            Page::text("text/plain; version=0.0.4; charset=utf-8", text)
+            let text = status::metrics(&admin.config, &admin.reports().await, form);
+            Page::text(form.media(), text)
         }
         b"/api/status" => Page::json(
             200,

@@ -2,7 +2,7 @@
 
 use super::admin::{self, Admin};
 use super::shards::{self, Common, Line};
-use super::{logger, resolve};
+use super::{gossip, logger, resolve};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
@@ -110,11 +110,11 @@ impl Gateway {
         };
         let mut listen = config.server.listen.clone();
         let mut lines = Vec::new();
-        for index in 0..count {
+        for (index, ears) in gossip::mesh(count).into_iter().enumerate() {
             let cpu = cpus.get(index % cpus.len().max(1)).copied();
             let failed = |error: io::Error| format!("cannot start shard {index}: {error}");
-            let (running, line) =
-                shards::start(&common, (index, count), cpu, listen.clone()).map_err(failed)?;
+            let (running, line) = shards::start(&common, (index, count), cpu, listen.clone(), ears)
+                .map_err(failed)?;
             match is_ready.recv() {
                 // The first shard's ports are everybody's, also where the file says 0.
                 Ok(Ok(bound)) => listen = bound,

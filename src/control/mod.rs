@@ -11,6 +11,7 @@
 pub mod admin;
 pub mod demo;
 pub mod gateway;
+pub mod gossip;
 pub mod logger;
 pub mod resolve;
 pub mod serve;

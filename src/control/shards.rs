@@ -1,5 +1,6 @@
 //! Starts the shards and keeps the lines to them.
 
+use super::gossip::{self, Ears};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
@@ -134,6 +135,7 @@ pub fn start(
     (index, shards): (usize, usize),
     cpu: Option<usize>,
     listen: Vec<SocketAddr>,
+    ears: Ears,
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
     let (report_end, reports) = mesh::channel(ORDERS_MAX);
@@ -145,6 +147,7 @@ pub fn start(
             listen,
             orders: order_end,
             reports: report_end,
+            ears,
         };
         match common.sockets {
             Sockets::Poll => seat.run(Uring, common).await,
@@ -167,6 +170,7 @@ struct Seat {
     listen: Vec<SocketAddr>,
     orders: Receiver<Order>,
     reports: Sender<Report>,
+    ears: Ears,
 }
 
 impl Seat {
@@ -178,6 +182,7 @@ impl Seat {
             listen,
             orders,
             reports,
+            ears,
         } = self;
         let Common {
             config,
@@ -201,6 +206,7 @@ impl Seat {
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
             shard.host.spawn(obey(Rc::clone(&shard), orders, reports));
+            gossip::join(&shard, ears);
             ticker(shard).await;
         }
     }

@@ -107,6 +107,7 @@ async fn exchange<H: Host>(
         Asked::Nothing => reply::error(shard, down, settle, Kind::NoSuchRoute, manner).await,
     };
     down.end_request();
+    down.pulse = None;
     next
 }
 
@@ -212,8 +213,12 @@ fn understand<H: Host>(
 /// # Errors
 /// [`Kind::ClientGone`] when the client is gone or took nothing for `timeouts.stall`.
 pub async fn push<H: Host>(shard: &Rc<Shard<H>>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
-    let Down { link, tx, .. } = &mut *down;
-    if let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await {
+    let Down {
+        link, tx, pulse, ..
+    } = &mut *down;
+    let is_free = pulse.as_ref().is_none_or(|pulse| !pulse.is_busy());
+    if is_free && let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await
+    {
         return Ok(());
     }
     down.timer

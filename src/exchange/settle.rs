@@ -7,9 +7,13 @@
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::Host;
+use crate::policy::breaker::Outcome;
+use crate::policy::plan::Step;
+use crate::policy::targets::Running;
 use crate::shard::Shard;
 use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -18,7 +22,8 @@ pub struct Settle<H: Host> {
     /// What is known so far.
     pub receipt: Receipt,
     counts_stream: bool,
-    target: Option<(usize, usize)>,
+    running: Option<Running>,
+    has_content: bool,
     attempt_end: AttemptEnd,
 }
 
@@ -38,7 +43,8 @@ impl<H: Host> Settle<H> {
             shard: Rc::clone(shard),
             receipt,
             counts_stream: false,
-            target: None,
+            running: None,
+            has_content: false,
             attempt_end: AttemptEnd::Cancelled,
         }
     }
@@ -52,32 +58,60 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// An attempt at a target of `model` begins.
-    pub fn begin_attempt(&mut self, model: usize, provider: usize) {
-        self.end_attempt(AttemptEnd::Failed);
+    /// The attempt `step` begins, of an estimated number of tokens.
+    pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64) {
+        self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
         self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.receipt.provider = Some(provider);
-        self.target = Some((model, provider));
+        self.receipt.provider = Some(step.provider_index);
         self.attempt_end = AttemptEnd::Cancelled;
-        self.shard
-            .counters
-            .borrow_mut()
-            .targets
-            .entry((model, provider))
-            .or_default()
-            .in_flight += 1;
+        self.has_content = false;
+        let mut targets = self.shard.targets.borrow_mut();
+        let index = targets.list.index(step.model_index, step.target_index);
+        self.running = index.map(|index| Running {
+            index,
+            permit: step.permit,
+            tokens,
+        });
+        if let Some(running) = self.running {
+            targets.begin(running);
+        }
+        drop(targets);
+        self.shard.gossip_soon();
     }
 
-    /// The attempt under way, if any, came to `end`.
-    pub fn end_attempt(&mut self, end: AttemptEnd) {
-        let Some(target) = self.target.take() else {
+    /// The attempt got its first content, `took` after its request was sent.
+    pub fn content(&mut self, took: Duration, now: Instant) {
+        self.has_content = true;
+        let Some(running) = self.running else {
+            return;
+        };
+        let changed = self
+            .shard
+            .with_turn(now, |targets, turn| targets.content(running, took, turn));
+        if changed {
+            self.shard.gossip_now();
+        }
+    }
+
+    /// The attempt under way, if any, came to `end`, which says `outcome` of its target.
+    pub fn end_attempt(&mut self, end: AttemptEnd, outcome: Outcome) {
+        let Some(running) = self.running.take() else {
             return;
         };
         let mut counters = self.shard.counters.borrow_mut();
-        let target = counters.targets.entry(target).or_default();
-        target.in_flight = target.in_flight.saturating_sub(1);
-        if let Some(count) = target.attempts.get_mut(end.index()) {
+        let attempts = counters.attempts.entry(running.index).or_default();
+        if let Some(count) = attempts.get_mut(end.index()) {
             *count += 1;
+        }
+        drop(counters);
+        let now = self.shard.host.now();
+        let changed = self
+            .shard
+            .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
+        if changed {
+            self.shard.gossip_now();
+        } else {
+            self.shard.gossip_soon();
         }
     }
 
@@ -105,7 +139,13 @@ impl<H: Host> Drop for Settle<H> {
             self.receipt.fault = Some(Kind::ClientGone);
             self.receipt.status = Kind::ClientGone.status();
         }
-        self.end_attempt(self.attempt_end);
+        // Who left after content saw a target that works.
+        let outcome = if self.has_content {
+            Outcome::Success
+        } else {
+            Outcome::Neutral
+        };
+        self.end_attempt(self.attempt_end, outcome);
         self.receipt.ended = self.shard.host.now();
         let mut counters = self.shard.counters.borrow_mut();
         counters.exchanges_open = counters.exchanges_open.saturating_sub(1);

@@ -17,11 +17,16 @@ pub mod uring;
 
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::stats::counters::Latency;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A task that keeps the others waiting for longer than this is worth knowing of.
+pub const STALL_MIN: Duration = Duration::from_millis(10);
 
 /// The world outside a shard.
 pub trait Host: Clone + fmt::Debug + 'static {
@@ -63,6 +68,12 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// Bytes that have arrived and are held in the host's own blocks, not the shard's.
     fn held_bytes(&self) -> usize {
         0
+    }
+
+    /// Turns in which tasks held the CPU for more than [`STALL_MIN`]; `None` where the host
+    /// does not see them.
+    fn stalls(&self) -> Option<Latency> {
+        None
     }
 
     /// Lets other tasks run.

@@ -3,4 +3,6 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod breaker;
 pub mod plan;
+pub mod targets;

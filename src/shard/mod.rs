@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod deadline;
+pub mod gossip;
 pub mod log;
 pub mod orders;
 pub mod pool;
@@ -18,9 +19,11 @@ use crate::config::Config;
 use crate::exchange::upstream::Template;
 use crate::host::Host;
 use crate::policy::plan::Rotations;
-use crate::stats::counters::Counters;
+use crate::policy::targets::Targets;
+use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
 use deadline::Deadlines;
+use gossip::Gossip;
 use log::Log;
 use pool::Pool;
 use std::cell::{Cell, RefCell};
@@ -109,6 +112,12 @@ pub struct Shard<H: Host> {
     pub counters: RefCell<Counters>,
     /// Whose turn it is among the targets of each model.
     pub rotations: RefCell<Rotations>,
+    /// What it knows of each target.
+    pub targets: RefCell<Targets>,
+    /// How it tells the other shards.
+    pub gossip: Gossip,
+    /// How late the ticker was, beyond what a timer may be.
+    pub stalls: RefCell<Latency>,
     /// By provider, in the order of the configuration.
     pub upstreams: Vec<Upstream<H::Stream>>,
     /// Where receipts are written.
@@ -163,6 +172,9 @@ impl<H: Host> Shard<H> {
             deadlines: Deadlines::new(),
             counters: RefCell::default(),
             rotations: RefCell::new(Rotations::new(&config, index)),
+            targets: RefCell::new(Targets::new(&config, shards)),
+            gossip: Gossip::default(),
+            stalls: RefCell::default(),
             upstreams: upstreams.collect(),
             log,
             scratch: RefCell::default(),
@@ -230,7 +242,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Regular work: closes stale pooled connections, hands the log over.
+    /// Regular work: closes stale pooled connections, hands the log over, gives the other
+    /// shards a sign of life.
     pub fn tick(&self, now: Instant) {
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
@@ -240,5 +253,6 @@ impl<H: Host> Shard<H> {
         }
         let dropped = self.log.hand_over();
         self.counters.borrow_mut().log_dropped += dropped;
+        self.beat(now);
     }
 }

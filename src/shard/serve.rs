@@ -2,7 +2,7 @@
 
 use super::{IDLE_TICK, Shard, TICK};
 use crate::exchange::connection::connection;
-use crate::host::Host;
+use crate::host::{Host, STALL_MIN};
 use futures_lite::FutureExt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// How long accepting pauses when the kernel refuses (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How late a timer may be without anybody being to blame.
+const TIMER_LATE: Duration = Duration::from_millis(5);
 
 /// Accepts connections until the shard drains, each in a task of its own.
 pub async fn accept_loop<H: Host>(shard: Rc<Shard<H>>, listener: H::Listener) {
@@ -83,12 +86,20 @@ pub async fn ticker<H: Host>(shard: Rc<Shard<H>>) {
             shard.next_tick.set(now + IDLE_TICK);
             shard.tick(now);
         }
-        let until = shard.deadlines.fire(now).min(shard.next_tick.get());
+        if now >= shard.gossip.due() {
+            shard.gossip(now);
+        }
+        let next = shard.next_tick.get().min(shard.gossip.due());
+        let until = shard.deadlines.fire(now).min(next);
         let mut sleep = pin!(shard.host.sleep_until(until));
         poll_fn(|cx| match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => shard.deadlines.poll_earlier(cx, until),
         })
         .await;
+        let late = shard.host.now().since(until);
+        if late > STALL_MIN + TIMER_LATE {
+            shard.stalls.borrow_mut().record(late);
+        }
     }
 }

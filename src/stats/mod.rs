@@ -8,3 +8,5 @@
 pub mod counters;
 pub mod exposition;
 pub mod receipt;
+pub mod text;
+pub mod view;

@@ -9,6 +9,7 @@
 
 mod client;
 mod exchange;
+mod gossip;
 mod http;
 mod law;
 mod net;
