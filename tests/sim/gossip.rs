@@ -200,3 +200,35 @@ fn shards_at_rest_hardly_talk() {
     world.end();
     run.unwrap();
 }
+
+/// Goal: G2: what found no room is counted, and told again. Method: a peer that has no room
+/// for a while, and one that always has.
+#[test]
+fn what_finds_no_room_is_counted_and_told_again() {
+    let world = World::new(5, Faults::NONE);
+    let all = shards(&world, 2, 0);
+    let has_room = Rc::new(Cell::new(false));
+    let heard = Rc::new(Cell::new(0));
+    let (room, ears) = (Rc::clone(&has_room), Rc::clone(&heard));
+    all[0].add_peer(Box::new(move |digest| {
+        if room.get() {
+            ears.set(ears.get() + digest.cells.len());
+        }
+        room.get()
+    }));
+    let host = world.clone();
+    let run = world.run(Duration::from_secs(60), async move {
+        attempt(&all[0], Outcome::Success);
+        host.sleep(Duration::from_millis(500)).await;
+        let (_, dropped) = all[0].gossip.counts();
+        assert!((2..=11).contains(&dropped), "once a tick: {dropped}");
+        assert_eq!(heard.get(), 0);
+        has_room.set(true);
+        host.sleep(Duration::from_millis(100)).await;
+        assert_eq!(heard.get(), 1, "a whole digest came");
+        let (_, after) = all[0].gossip.counts();
+        assert!(after <= dropped + 1);
+    });
+    world.end();
+    run.unwrap();
+}
