@@ -71,6 +71,24 @@ async fn pair(host: &Ring, listener: &Listener, at: SocketAddr) -> (Socket, Sock
     (near, host.accept(listener).await.unwrap())
 }
 
+/// Goal: a task that holds the CPU for more than 10 ms is noticed, with how long it was; short
+/// ones are not. Method: work until the clock says so, as the machine may be busy.
+#[test]
+fn a_task_that_holds_the_cpu_is_noticed() {
+    on_ring(|host, _| async move {
+        pause(&host, 20).await;
+        let before = host.stalls().unwrap().count();
+        let until = host.now() + Duration::from_millis(30);
+        while host.now() < until {
+            std::hint::spin_loop();
+        }
+        pause(&host, 1).await;
+        let stalls = host.stalls().unwrap();
+        assert!(stalls.count() > before);
+        assert!(stalls.sum() >= Duration::from_millis(30), "{stalls:?}");
+    });
+}
+
 /// A small generator, so that a failing run can be replayed.
 struct Dice(u64);
 

@@ -277,6 +277,11 @@ impl TxBuf {
         self.0.fill(n);
     }
 
+    /// The pool that this buffer borrows from.
+    pub fn pool(&self) -> &BufPool {
+        &self.0.pool
+    }
+
     /// Takes block and bounds out, for a host that must own what the kernel reads:
     /// `(block, start, end)`. The buffer is empty until [`TxBuf::restore`].
     pub fn lend(&mut self) -> Option<(Block, usize, usize)> {

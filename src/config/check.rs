@@ -20,6 +20,7 @@ use super::fault::{Faults, Findings};
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Retry, Server, Sockets, Timeouts};
+use super::resilience;
 use super::tls;
 use super::upstreams;
 use super::value::{
@@ -41,8 +42,11 @@ const ROOT: Known = Known {
         "providers",
         "models",
         "retry",
+        "breaker",
+        "gossip",
+        "stream",
     ],
-    later: &["breaker", "cache", "gossip"],
+    later: &["cache"],
 };
 const SERVER: Known = Known {
     now: &["listen", "admin", "shards", "sockets", "handover", "tls"],
@@ -194,11 +198,14 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         None => defaults::TIMEOUTS,
     };
     let retry = retry(root, found);
+    let breaker = resilience::breaker(root, found);
+    let gossip = resilience::gossip(root, found);
+    let keepalive = resilience::keepalive(root, found, "[stream]", None);
     let written = upstreams::Written::open(root, found);
     let names = written.names();
     let keys = keys::keys(root, found, secrets, &names);
     let providers = written.providers(found, secrets);
-    let models = written.models(found, &names, timeouts);
+    let models = written.models(found, &names, (timeouts, keepalive));
     Some(Config {
         server,
         limits,
@@ -207,12 +214,15 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         providers: providers?,
         models: models?,
         retry,
+        breaker,
+        gossip,
+        keepalive,
         names,
     })
 }
 
 /// The section `key` of the file, when it is there.
-fn section<'a, 'i>(
+pub(super) fn section<'a, 'i>(
     root: &Section<'a, 'i>,
     found: &mut Findings,
     key: &str,

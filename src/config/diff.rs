@@ -5,16 +5,19 @@
 //!        ├─ compared by name ───┼─► providers at the same endpoint     → connections kept
 //!   new ─┘                      └─► models with the same targets       → whose turn it is kept
 //!
-//!   names ──Roster──► numbers that never change meaning while the process lives: counters
+//!   names ──Roster──► numbers that never change meaning while the process lives: counters,
+//!                     and what shards know of targets
 //! ```
 //!
 //! Invariants
 //! - D1 A name has one number for as long as the process lives, also when it goes and comes
-//!   back, and no two names share one.
+//!   back, and no two names share one. A target whose provider moved has a new number, and the
+//!   same name.
 //! - D2 A connection is kept only where it would be opened again to the same place in the same
 //!   way. What is sent over it (key, path, version) may change.
 
-use super::model::{Config, Model, Provider, Server};
+use super::model::{Config, Model, Provider, Server, Target};
+use crate::stats::view::TargetId;
 use ahash::AHashMap;
 
 /// The keys of `[server]` that differ between `old` and `new` and cannot be changed while the
@@ -78,6 +81,18 @@ fn has_same_turns((old, a): (&Config, &Model), (new, b): (&Config, &Model)) -> b
         })
 }
 
+/// Providers whose key has another value.
+fn rekeyed(old: &Config, new: &Config) -> usize {
+    let is_rekeyed = |new: &&Provider| {
+        let old = old.providers.iter().find(|old| old.name == new.name);
+        old.is_some_and(|old| {
+            let value = |p: &Provider| p.api_key.as_ref().map(|key| key.reveal().to_owned());
+            value(old) != value(new)
+        })
+    };
+    new.providers.iter().filter(is_rekeyed).count()
+}
+
 /// What changed, in a few words for the log.
 pub fn summary(old: &Config, new: &Config) -> String {
     let mut parts = Vec::new();
@@ -113,8 +128,8 @@ pub fn summary(old: &Config, new: &Config) -> String {
             let targets: Vec<_> = targets.collect();
             let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();
             format!(
-                "{:?} {targets:?} {fallbacks:?} {:?}",
-                model.strategy, model.timeouts
+                "{:?} {targets:?} {fallbacks:?} {:?} {:?}",
+                model.strategy, model.timeouts, model.keepalive
             )
         };
         all.map(|m| (m.name.clone(), named(m))).collect()
@@ -128,20 +143,15 @@ pub fn summary(old: &Config, new: &Config) -> String {
     };
     let (before, after) = (keys(old), keys(new));
     compare("client key", borrowed(&before), borrowed(&after));
-    if old.limits != new.limits {
-        parts.push("limits changed".to_owned());
-    }
-    if old.timeouts != new.timeouts {
-        parts.push("timeouts changed".to_owned());
-    }
-    let is_rekeyed = |new: &&Provider| {
-        let old = old.providers.iter().find(|old| old.name == new.name);
-        old.is_some_and(|old| {
-            let value = |p: &Provider| p.api_key.as_ref().map(|key| key.reveal().to_owned());
-            value(old) != value(new)
-        })
-    };
-    let rekeyed = new.providers.iter().filter(is_rekeyed).count();
+    let tables = [
+        ("limits", old.limits == new.limits),
+        ("timeouts", old.timeouts == new.timeouts),
+        ("breaker", old.breaker == new.breaker),
+        ("gossip", old.gossip == new.gossip),
+    ];
+    let changed = tables.iter().filter(|(_, is_same)| !is_same);
+    parts.extend(changed.map(|(table, _)| format!("{table} changed")));
+    let rekeyed = rekeyed(old, new);
     if rekeyed > 0 {
         let plural = if rekeyed == 1 { "" } else { "s" };
         parts.push(format!("{rekeyed} provider key{plural} renewed"));
@@ -178,11 +188,13 @@ impl Numbers {
     }
 }
 
-/// Every model and provider that the process has known, numbered (D1).
+/// Every model, provider and target that the process has known, numbered (D1).
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     models: Numbers,
     providers: Numbers,
+    targets: Vec<(String, TargetId)>,
+    by_id: AHashMap<TargetId, usize>,
 }
 
 impl Roster {
@@ -190,10 +202,43 @@ impl Roster {
     pub fn enter(&mut self, config: &Config) -> Places {
         let models = config.models.iter().map(|m| self.models.of(&m.name));
         let providers = config.providers.iter().map(|p| self.providers.of(&p.name));
+        let (models, providers) = (models.collect(), providers.collect());
+        let written = config.written().len();
+        let targets = config.models.iter().enumerate().map(|(index, model)| {
+            // Its targets forward whatever name was asked for.
+            let is_open = index >= written || model.name == "*";
+            let targets = model.targets.iter();
+            targets
+                .map(|target| self.target(config, (model, is_open), target))
+                .collect()
+        });
         Places {
-            models: models.collect(),
-            providers: providers.collect(),
+            targets: targets.collect(),
+            models,
+            providers,
         }
+    }
+
+    fn target(
+        &mut self,
+        config: &Config,
+        (model, is_open): (&Model, bool),
+        target: &Target,
+    ) -> (usize, TargetId) {
+        let provider = config.provider(target);
+        let upstream = match &target.model {
+            Some(name) => name,
+            None if is_open => "*",
+            None => &model.name,
+        };
+        let name = format!("{}/{upstream}", provider.map_or("", |p| p.name.as_str()));
+        let url = provider.map(|p| p.base_url.to_string());
+        let id = TargetId::of(&name, &url.unwrap_or_default());
+        let number = *self.by_id.entry(id).or_insert_with(|| {
+            self.targets.push((name, id));
+            self.targets.len() - 1
+        });
+        (number, id)
     }
 
     /// Names of models by number.
@@ -205,6 +250,11 @@ impl Roster {
     pub fn providers(&self) -> &[String] {
         &self.providers.names
     }
+
+    /// Names (`provider/model`, `provider/*`) and ids of targets by number.
+    pub fn targets(&self) -> &[(String, TargetId)] {
+        &self.targets
+    }
 }
 
 /// The numbers of one configuration's names, by index.
@@ -212,9 +262,21 @@ impl Roster {
 pub struct Places {
     models: Vec<usize>,
     providers: Vec<usize>,
+    /// By model, then by place among its targets.
+    targets: Vec<Vec<(usize, TargetId)>>,
 }
 
 impl Places {
+    /// The number of the target at `place` of the model at `model`.
+    pub fn target(&self, model: usize, place: usize) -> Option<usize> {
+        Some(self.targets.get(model)?.get(place)?.0)
+    }
+
+    /// All targets: numbers and ids. One that several models have comes several times.
+    pub fn targets(&self) -> impl Iterator<Item = (usize, TargetId)> {
+        self.targets.iter().flatten().copied()
+    }
+
     /// The number of the model at `index`.
     pub fn model(&self, index: usize) -> usize {
         self.models.get(index).copied().unwrap_or(index)
@@ -301,6 +363,23 @@ mod tests {
         assert_eq!(roster.enter(&one), first);
         assert_eq!(roster.models(), ["m", "p/*", "q/*", "n", "x/*"]);
         assert_eq!(roster.providers(), ["p", "q", "x"]);
+    }
+
+    /// Goal: D1 for targets. Method: a provider moves and comes back; models share a target,
+    /// and forward any name.
+    #[test]
+    fn a_target_keeps_its_number_and_a_moved_one_gets_another() {
+        let mut roster = Roster::default();
+        let here = config(&[("p", "http://a:1")], &[("m", P), ("n", P), ("l", P)], "k");
+        let there = config(&[("p", "http://b:1")], &[("m", P)], "k");
+        let first = roster.enter(&here);
+        let numbers = |places: &Places| places.targets().map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(numbers(&first), [0, 1, 2, 3]);
+        assert_eq!((first.target(1, 0), first.target(1, 1)), (Some(1), None));
+        assert_eq!(numbers(&roster.enter(&there)), [4, 5]);
+        assert_eq!(roster.enter(&here), first);
+        let names: Vec<_> = roster.targets().iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["p/m", "p/n", "p/l", "p/*", "p/m", "p/*"]);
     }
 
     /// Goal: what only a restart can change is named.

@@ -8,6 +8,7 @@ pub mod fault;
 mod keys;
 pub mod model;
 pub mod print;
+mod resilience;
 pub mod tls;
 mod upstreams;
 mod value;

@@ -65,6 +65,21 @@ pub mod defaults {
         idle: Duration::from_secs(25),
         age_max: Duration::from_secs(600),
     };
+    /// `breaker`. Five in a row as Envoy has it, half of twenty as Hystrix has it, five
+    /// seconds as Polly has it.
+    pub const BREAKER: super::Breaker = super::Breaker {
+        is_on: true,
+        window: Duration::from_secs(10),
+        error_percent: 50,
+        requests_min: 20,
+        consecutive: 5,
+        open: Duration::from_secs(5),
+        open_max: Duration::from_secs(120),
+    };
+    /// `gossip`.
+    pub const GOSSIP: super::Gossip = super::Gossip {
+        tick: Duration::from_millis(50),
+    };
     /// `retry.attempts_max`.
     pub const ATTEMPTS: usize = 4;
     /// `providers.*.api_version`: the last dated release of Azure's API.
@@ -119,6 +134,12 @@ pub struct Config {
     pub models: Vec<Model>,
     /// How often to try.
     pub retry: Retry,
+    /// When a target is left alone.
+    pub breaker: Breaker,
+    /// How shards tell each other of targets.
+    pub gossip: Gossip,
+    /// `stream.keepalive`: [`Model::keepalive`] of models without their own.
+    pub keepalive: Option<Duration>,
     pub(super) names: Names,
 }
 
@@ -501,6 +522,8 @@ pub struct Model {
     pub fallbacks: Vec<Fallback>,
     /// The timeouts in force for this model.
     pub timeouts: Timeouts,
+    /// After how long a silence a stream gets a comment; `None` = never.
+    pub keepalive: Option<Duration>,
 }
 
 /// One way to get an answer for a model.
@@ -531,4 +554,31 @@ pub struct Retry {
     /// Attempts of one exchange, the first one and fallbacks included:
     /// 1 to [`defaults::ATTEMPTS_MAX`].
     pub attempts_max: usize,
+}
+
+/// `[breaker]`: when a target is left alone, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// `mode`: whether there are breakers at all.
+    pub is_on: bool,
+    /// The time over which attempts and failures are counted.
+    pub window: Duration,
+    /// `error_rate`, in percent: the share of failures that opens it.
+    pub error_percent: u32,
+    /// Attempts in the window from which on the share counts.
+    pub requests_min: u32,
+    /// Failures in a row that open it.
+    pub consecutive: u32,
+    /// How long it stays open the first time; twice as long after each failed probe.
+    pub open: Duration,
+    /// The longest time it stays open.
+    pub open_max: Duration,
+}
+
+/// `[gossip]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gossip {
+    /// How long a shard gathers changes before it tells the others. A breaker that trips is
+    /// told at once.
+    pub tick: Duration,
 }

@@ -8,6 +8,7 @@ use super::model::{Config, Model, Provider, Scheme, SecretRef, Timeouts};
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
+use std::time::Duration;
 
 /// The whole config, to be written out.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,7 @@ impl Display for Printed<'_> {
         limits(f, config)?;
         timeouts(f, config)?;
         writeln!(f, "\n[retry]\nattempts_max = {}", config.retry.attempts_max)?;
+        breaker(f, config)?;
         for key in &config.keys {
             writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;
             writeln!(f, "secret = {}", reference(&key.source))?;
@@ -100,6 +102,30 @@ fn timeouts(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     Ok(())
 }
 
+fn breaker(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let b = config.breaker;
+    let mode = if b.is_on { "on" } else { "off" };
+    let percent = b.error_percent;
+    writeln!(f, "\n[breaker]\nmode = {}", quoted(mode))?;
+    writeln!(f, "error_rate = {}.{:02}", percent / 100, percent % 100)?;
+    writeln!(f, "requests_min = {}", b.requests_min)?;
+    writeln!(f, "consecutive = {}", b.consecutive)?;
+    for (key, length) in [
+        ("window", b.window),
+        ("open", b.open),
+        ("open_max", b.open_max),
+    ] {
+        writeln!(f, "{key} = \"{}\"", show_duration(length))?;
+    }
+    let tick = show_duration(config.gossip.tick);
+    writeln!(f, "\n[gossip]\ntick = \"{tick}\"")?;
+    writeln!(f, "\n[stream]\nkeepalive = {}", keepalive(config.keepalive))
+}
+
+fn keepalive(every: Option<Duration>) -> String {
+    quoted(&every.map_or_else(|| "off".to_owned(), show_duration))
+}
+
 fn model_timeouts(f: &mut Formatter<'_>, t: &Timeouts) -> fmt::Result {
     for (key, length) in [
         ("connect", t.connect),
@@ -157,6 +183,8 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "]")?;
     let fallbacks: Vec<_> = model.fallbacks.iter().map(|b| b.name.clone()).collect();
     writeln!(f, "fallbacks = {}", list(&fallbacks))?;
+    let every = keepalive(model.keepalive);
+    writeln!(f, "stream = {{ keepalive = {every} }}")?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
     model_timeouts(f, &model.timeouts)
 }

@@ -117,15 +117,35 @@ fn full() -> String {
      [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nconnections_max = 0xffff\n\
      [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
      [retry]\nattempts_max = 2\n\
+     [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\n\
+     [gossip]\ntick = \"20ms\"\n\
+     [stream]\nkeepalive = \"15s\"\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
      [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
      [providers.local]\ndialect = \"openai\"\nbase_url = \"http://LOCALHOST:8000/v1/\"\npool = { idle_max = 0, idle = \"1s\", age_max = \"2s\" }\n\
      [providers.\"azure.eu\"]\ndialect = \"azure\"\nbase_url = \"http://[::1]:80\"\napi_key = { env = \"KEY2\" }\napi_version = \"2025-01-01-preview\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
-     timeouts = { total = \"2h\" }\n\
+     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
      [models.small]\nstrategy = \"weighted\"\ntargets = [{ provider = \"local\", weight = 10000 }]\nfallbacks = [\"gpt-4o\"]\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\" }]\n"
         .to_owned()
+}
+
+/// Goal: so do the keys of breakers, gossip and silence.
+#[test]
+fn what_is_for_targets_arrives() {
+    let config = good(&full()).config;
+    let b = config.breaker;
+    assert_eq!(
+        (b.is_on, b.error_percent, b.requests_min, b.consecutive),
+        (false, 7, 9, 3)
+    );
+    let seconds = [b.window, b.open, b.open_max].map(|length| length.as_secs());
+    assert_eq!(seconds, [20, 1, 9]);
+    assert_eq!(config.gossip.tick, Duration::from_millis(20));
+    let keepalive = |at: usize| config.models[at].keepalive;
+    assert_eq!(config.keepalive, Some(Duration::from_secs(15)));
+    assert_eq!((keepalive(0), keepalive(1)), (None, config.keepalive));
 }
 
 /// Goal: every key of the file arrives.

@@ -13,10 +13,12 @@ use super::model::defaults::{
 use super::model::{
     BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
+use super::resilience;
 use super::tls;
 use super::value::{self, choice, count, duration, odd, string, wrong};
 use super::walk::{Item, Known, Section, entries, nearest};
 use rustls::pki_types::ServerName;
+use std::time::Duration;
 use toml::de::DeValue;
 
 const PROVIDER: Known = Known {
@@ -35,7 +37,7 @@ const POOL_KEYS: Known = Known {
     later: &[],
 };
 const MODEL: Known = Known {
-    now: &["strategy", "targets", "fallbacks", "timeouts"],
+    now: &["strategy", "targets", "fallbacks", "timeouts", "stream"],
     later: &["fallback_on", "continuation", "hedge", "cache"],
 };
 const TARGET: Known = Known {
@@ -55,6 +57,9 @@ const STRATEGIES_LATER: &[&str] = &[
     "prefix_affinity",
     "cheapest",
 ];
+
+/// What a model has unless it says otherwise: timeouts and [`Model::keepalive`].
+pub(super) type Defaults = (Timeouts, Option<Duration>);
 
 /// The two tables as they are written, in the order of the file.
 #[derive(Debug)]
@@ -143,11 +148,11 @@ impl<'a, 'i> Written<'a, 'i> {
         &self,
         found: &mut Findings,
         names: &Names,
-        timeouts: Timeouts,
+        (timeouts, keepalive): Defaults,
     ) -> Option<Vec<Model>> {
         let read = self.models.iter().enumerate();
         let read: Vec<_> = read
-            .map(|(index, item)| model(*item, index, found, names, timeouts))
+            .map(|(index, item)| model(*item, index, found, names, (timeouts, keepalive)))
             .collect();
         let implicit = self.providers.iter().enumerate().map(|(provider, item)| {
             Some(Model {
@@ -160,6 +165,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 }],
                 fallbacks: Vec::new(),
                 timeouts,
+                keepalive,
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -269,7 +275,7 @@ fn model(
     index: usize,
     found: &mut Findings,
     names: &Names,
-    timeouts: Timeouts,
+    (timeouts, keepalive): Defaults,
 ) -> Option<Model> {
     let title = format!("[models.{:?}]", item.key);
     let section = item.section(found, &title, MODEL)?;
@@ -286,7 +292,9 @@ fn model(
         Some(item) => fallbacks(item, index, found, names),
         None => Some(Vec::new()),
     };
-    let title = format!("{}.timeouts]", title.trim_end_matches(']'));
+    let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
+    let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
+    let title = inner("timeouts");
     let timeouts = section
         .item("timeouts")
         .and_then(|item| item.section(found, &title, MODEL_TIMEOUTS))
@@ -297,6 +305,7 @@ fn model(
         targets: targets?,
         fallbacks: fallbacks?,
         timeouts,
+        keepalive,
     })
 }
 

@@ -18,6 +18,7 @@ use crate::host::{self, Host};
 use crate::shard::orders::Report;
 use crate::shard::snapshot::Edition;
 use crate::stats::reloads::Reloads;
+use crate::stats::text::Form;
 use crate::wire::http1::{
     END_OF_HEAD, HeadLimits, Method, RequestReader, put_decimal_field, put_field, put_status_line,
 };
@@ -222,12 +223,12 @@ async fn serve(admin: &Rc<Admin>, mut link: Tcp) {
         return;
     };
     let page = match asked {
-        Asked::Page(method, path) => {
+        Asked::Page(asked) => {
             let patience = async {
                 Uring.sleep_until(Uring.now() + PAGE_MAX).await;
                 Page::error(504, "the gateway did not answer in time")
             };
-            page(admin, method, &path).or(patience).await
+            page(admin, &asked).or(patience).await
         }
         Asked::Nonsense(status) => Page::error(status, "the request is not well-formed HTTP/1.1"),
     };
@@ -256,8 +257,16 @@ async fn serve(admin: &Rc<Admin>, mut link: Tcp) {
     answered.or(patience).await;
 }
 
+/// A request for a page.
+struct Wanted {
+    method: Method,
+    path: Vec<u8>,
+    /// What form of metrics the client reads.
+    form: Form,
+}
+
 enum Asked {
-    Page(Method, Vec<u8>),
+    Page(Wanted),
     /// Not HTTP; the status to say so with.
     Nonsense(u16),
 }
@@ -272,8 +281,14 @@ async fn read_asked(link: &mut Tcp, rx: &mut RxBuf) -> Option<Asked> {
         match reader.push(rx.data()) {
             Ok(None) => {}
             Ok(Some(head)) => {
-                let path = head.path.bytes(rx.data()).to_vec();
-                return Some(Asked::Page(head.method, path));
+                let accept = head
+                    .fields(rx.data())
+                    .find(|(name, _)| name.eq_ignore_ascii_case(b"accept"));
+                return Some(Asked::Page(Wanted {
+                    method: head.method,
+                    path: head.path.bytes(rx.data()).to_vec(),
+                    form: Form::accepted(accept.map_or(b"", |(_, value)| value)),
+                }));
             }
             Err(error) => return Some(Asked::Nonsense(error.kind().status())),
         }
@@ -319,7 +334,9 @@ impl Page {
     }
 }
 
-async fn page(admin: &Rc<Admin>, method: Method, path: &[u8]) -> Page {
+async fn page(admin: &Rc<Admin>, wanted: &Wanted) -> Page {
+    let Wanted { method, form, .. } = *wanted;
+    let path = wanted.path.as_slice();
     if path == b"/api/reload" {
         return reload_page(admin, method).await;
     }
@@ -333,15 +350,16 @@ async fn page(admin: &Rc<Admin>, method: Method, path: &[u8]) -> Page {
     let mut page = match path {
         b"/metrics" => {
             let reports = admin.reports().await;
-            let mut text = status::metrics(&admin.edition(), &admin.roster.borrow(), &reports);
-            admin.reloads.get().write(&mut text, admin.edition().epoch);
-            Page::text("text/plain; version=0.0.4; charset=utf-8", text)
+            let edition = admin.edition();
+            let known = (&*edition, &*admin.roster.borrow(), admin.reloads.get());
+            Page::text(form.media(), status::metrics(known, &reports, form))
         }
         b"/api/status" => {
             let reports = admin.reports().await;
             let (edition, last) = (admin.edition(), admin.last.borrow());
             let reloads = status::reloads(edition.epoch, last.0.as_ref(), last.1.as_ref());
-            let status = status::status(&edition.config, &reports, draining, &reloads);
+            let known = (&*edition, &*admin.roster.borrow());
+            let status = status::status(known, &reports, draining, &reloads);
             Page::json(200, &status)
         }
         b"/api/config" => Page::text(

@@ -7,7 +7,7 @@ use super::notify::Notify;
 use super::reload::{self, Loader};
 use super::resolve::{self, Resolver};
 use super::shards::{self, Common, Line};
-use super::{logger, tls, watchdog};
+use super::{gossip, logger, tls, watchdog};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
@@ -218,12 +218,12 @@ fn start_shards(
     is_ready: &Receiver<shards::Listening>,
 ) -> Result<Vec<(Line, Running)>, String> {
     let mut lines = Vec::with_capacity(count);
-    for index in 0..count {
+    for (index, ears) in gossip::mesh(count).into_iter().enumerate() {
         let cpu = cpus.get(index % cpus.len().max(1)).copied();
         let failed = |error: io::Error| format!("cannot start shard {index}: {error}");
         let sockets = listeners.of(index).map_err(failed)?;
         let (running, line) =
-            shards::start(common, (index, count), cpu, sockets).map_err(failed)?;
+            shards::start(common, (index, count), cpu, (sockets, ears)).map_err(failed)?;
         match is_ready.recv() {
             Ok(Ok(())) => {}
             Ok(Err(why)) => return Err(why),

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod demo;
 pub mod drain;
 pub mod gateway;
+pub mod gossip;
 pub mod handover;
 pub mod listeners;
 pub mod logger;

@@ -1,5 +1,6 @@
 //! Starts the shards and keeps the lines to them.
 
+use super::gossip::{self, Ears};
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
@@ -145,7 +146,7 @@ pub fn start(
     common: &Common,
     (index, shards): (usize, usize),
     cpu: Option<usize>,
-    listen: Vec<OwnedFd>,
+    (listen, ears): (Vec<OwnedFd>, Ears),
 ) -> io::Result<(Running, Line)> {
     let (orders, order_end) = mesh::channel(ORDERS_MAX);
     let (answer_end, answers) = mesh::channel(ORDERS_MAX);
@@ -157,6 +158,7 @@ pub fn start(
             listen,
             orders: order_end,
             answers: answer_end,
+            ears,
         };
         match common.sockets {
             Sockets::Poll => seat.run(Secure(Uring), common).await,
@@ -179,6 +181,7 @@ struct Seat {
     listen: Vec<OwnedFd>,
     orders: Receiver<Order>,
     answers: Sender<Answer>,
+    ears: Ears,
 }
 
 impl Seat {
@@ -190,6 +193,7 @@ impl Seat {
             listen,
             orders,
             answers,
+            ears,
         } = self;
         let Common {
             config,
@@ -216,6 +220,7 @@ impl Seat {
         let is_up = listening.is_ok();
         if ready.send(listening).is_ok() && is_up {
             shard.host.spawn(obey(Rc::clone(&shard), orders, answers));
+            gossip::join(&shard, ears);
             ticker(shard).await;
         }
     }

@@ -1,41 +1,95 @@
 //! What the admin plane shows: metrics text, and status and configuration as JSON.
 
 use super::reload::Reloaded;
+use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Roster;
 use crate::config::print::Printed;
 use crate::shard::orders::Report;
 use crate::shard::snapshot::Edition;
-use crate::stats::exposition::{Names, write};
+use crate::stats::exposition::{Hearing, Names, Scrape, TargetGauges, write};
+use crate::stats::reloads::Reloads;
+use crate::stats::text::Form;
+use crate::stats::view::{Cell, Mark};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-/// The metrics of all shards as Prometheus text.
-pub fn metrics(edition: &Edition, roster: &Roster, reports: &[Report]) -> String {
-    let counters: Vec<_> = reports
-        .iter()
-        .map(|report| report.counters.clone())
-        .collect();
+/// The metrics of all shards, with the edition in force, all names and what became of reloads.
+pub fn metrics(
+    (edition, roster, reloads): (&Edition, &Roster, Reloads),
+    reports: &[Report],
+    form: Form,
+) -> String {
     let names = Names {
         models: roster.models().iter().map(String::as_str).collect(),
         providers: roster.providers().iter().map(String::as_str).collect(),
+        targets: roster.targets().iter().map(|(n, _)| n.as_str()).collect(),
     };
-    let mut connections: Vec<(usize, u64, u64)> = Vec::new();
-    for index in 0..edition.config.providers.len() {
+    let connections = (0..edition.config.providers.len()).map(|index| {
         let of = |report: &Report| report.pools.get(index).copied().unwrap_or_default();
-        let sum = reports
-            .iter()
-            .map(of)
-            .fold((0, 0), |(a, b), (idle, leased)| (a + idle, b + leased));
-        connections.push((edition.places.provider(index), sum.0, sum.1));
+        let pools = reports.iter().map(of);
+        let (idle, leased) = pools.fold((0, 0), |(a, b), (idle, leased)| (a + idle, b + leased));
+        (edition.places.provider(index), idle, leased)
+    });
+    let hearing = reports.iter().map(|report| Hearing {
+        age: report.gossip.view.age(report.shard, report.gossip.at),
+        sent: report.gossip.sent,
+        dropped: report.gossip.dropped,
+    });
+    let scrape = Scrape {
+        counters: reports.iter().map(|report| &report.counters).collect(),
+        stalls: reports.iter().map(|report| &report.stalls).collect(),
+        hearing: hearing.collect(),
+        connections: connections.collect(),
+        targets: gauges((edition, roster), reports),
+        reloads,
+        epoch: edition.epoch,
+    };
+    write(&scrape, &names, form)
+}
+
+/// What the box knows of each target: sums, and the newest of the shards' marks. Of a target
+/// that is not configured any more, only while something is under way at it.
+fn gauges<'a>(
+    (edition, roster): (&Edition, &'a Roster),
+    reports: &[Report],
+) -> Vec<(&'a str, TargetGauges)> {
+    let current: BTreeSet<_> = edition.places.targets().map(|(number, _)| number).collect();
+    let mut all: BTreeMap<&str, (TargetGauges, Mark)> = BTreeMap::new();
+    for report in reports {
+        for (target, cell) in &report.gossip.own {
+            let is_current = current.contains(target);
+            let Some((name, _)) = roster.targets().get(*target) else {
+                continue;
+            };
+            if !is_current && cell.in_flight == 0 {
+                continue;
+            }
+            let (gauges, mark) = all.entry(name).or_default();
+            gauges.in_flight += u64::from(cell.in_flight);
+            gauges.tokens = gauges.tokens.saturating_add(cell.tokens);
+            gauges.trips += report.gossip.trips.get(*target).copied().unwrap_or(0);
+            if is_current {
+                *mark = mark.join(cell.mark);
+                gauges.state = mark.state;
+            }
+        }
     }
-    let mut out = String::new();
-    write(&mut out, &counters, &connections, &names);
-    out
+    let all = all.into_iter();
+    all.map(|(name, (gauges, _))| (name, gauges)).collect()
 }
 
 /// Shards, pools and what is under way.
-pub fn status(config: &Config, reports: &[Report], is_draining: bool, reloads: &Value) -> Value {
-    let shards: Vec<_> = reports.iter().map(|report| shard(config, report)).collect();
+pub fn status(
+    (edition, roster): (&Edition, &Roster),
+    reports: &[Report],
+    is_draining: bool,
+    reloads: &Value,
+) -> Value {
+    let config = &edition.config;
+    let shards = reports.iter().map(|report| shard(config, roster, report));
+    let shards: Vec<_> = shards.collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "state": if is_draining { "draining" } else { "ready" },
@@ -44,7 +98,7 @@ pub fn status(config: &Config, reports: &[Report], is_draining: bool, reloads: &
     })
 }
 
-fn shard(config: &Config, report: &Report) -> Value {
+fn shard(config: &Config, roster: &Roster, report: &Report) -> Value {
     let counters = &report.counters;
     let millis = |quantile: f64| counters.duration.quantile(quantile).as_secs_f64() * 1000.0;
     let counts = report.pools.iter().zip(&report.addresses);
@@ -70,9 +124,70 @@ fn shard(config: &Config, report: &Report) -> Value {
         "panics_total": counters.panics,
         "log_dropped_total": counters.log_dropped,
         "buffers_lent_bytes": report.buffers_lent,
-        "cpu_seconds": std::time::Duration::from_nanos(report.cpu_nanos).as_secs_f64(),
+        "cpu_seconds": Duration::from_nanos(report.cpu_nanos).as_secs_f64(),
         "duration_ms": { "p50": millis(0.5), "p99": millis(0.99) },
         "pools": pools.collect::<Vec<_>>(),
+        "stalls": {
+            "count": report.stalls.count(),
+            "longest_ms": millis_of(report.stalls.quantile(1.0)),
+        },
+        "gossip": {
+            "sent_total": report.gossip.sent,
+            "dropped_total": report.gossip.dropped,
+            "ages_ms": ages(report),
+        },
+        "targets": targets(roster, report),
+    })
+}
+
+fn millis_of(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// How old what each other shard said last is; `null` before it spoke.
+fn ages(report: &Report) -> Value {
+    let rows = report.gossip.view.rows.iter().enumerate();
+    let ages = rows
+        .filter(|(shard, _)| *shard != report.shard)
+        .map(|(shard, row)| {
+            let age = row.at.map(|at| millis_of(report.gossip.at.since(at)));
+            (shard.to_string(), json!(age))
+        });
+    Value::Object(ages.collect())
+}
+
+/// What a shard goes by for each target, and what it heard of it, with its age.
+fn targets(roster: &Roster, report: &Report) -> Value {
+    let gossip = &report.gossip;
+    let rows = gossip.own.iter().filter_map(|(index, own)| {
+        let (name, id) = roster.targets().get(*index)?;
+        let heard = gossip.view.rows.iter().enumerate();
+        let heard = heard.filter_map(|(shard, row)| {
+            let heard = row.cells.get(id)?;
+            let age = millis_of(gossip.at.since(heard.at));
+            let value = json!({ "age_ms": age, "says": cell(&heard.cell, gossip.at) });
+            Some((shard.to_string(), value))
+        });
+        Some(json!({
+            "target": name,
+            "trips_total": gossip.trips.get(*index),
+            "own": cell(own, gossip.at),
+            "heard": Value::Object(heard.collect()),
+        }))
+    });
+    Value::Array(rows.collect())
+}
+
+fn cell(cell: &Cell, now: Instant) -> Value {
+    let Mark { state, until, .. } = cell.mark;
+    json!({
+        "breaker": state.name(),
+        "retry_in_ms": millis_of(until.since(now)),
+        "in_flight": cell.in_flight,
+        "tokens_in_flight": cell.tokens,
+        "ttft_ms": f64::from(cell.ttft_us) / 1000.0,
+        "attempts": cell.window.attempts,
+        "failures": cell.window.failures,
     })
 }
 

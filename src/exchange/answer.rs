@@ -150,7 +150,7 @@ pub async fn read_more<H: Host>(
     if body.is_broken {
         return Err(Kind::UpstreamCut);
     }
-    down.timer.arm(until.min(course.total));
+    down.arm(until.min(course.total));
     let Answer { lease, rx, .. } = answer;
     loop {
         match down.wait(|cx| lease.poll_read(cx, rx)).await {

@@ -20,12 +20,13 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{plain, relay, secure};
+use super::{plain, pulse, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
 use crate::config::model::Found;
 use crate::host::{Host, Link};
+use crate::policy::breaker::{Outcome, Verdict};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
@@ -39,6 +40,9 @@ use std::task::Poll;
 
 /// Interim answers (1xx) that are skipped before a provider counts as broken.
 const INTERIM_MAX: usize = 16;
+
+/// Bytes of a body that one token stands for, about.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
@@ -176,6 +180,9 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
+    /// Estimate of the tokens that an attempt takes: a quarter of the body's bytes, and what
+    /// the answer may have.
+    tokens: u64,
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -196,6 +203,8 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
+            tokens: (wanted.body.len() as u64 / BYTES_PER_TOKEN)
+                .saturating_add(wanted.ask.max_tokens.unwrap_or(0)),
         })
     }
 
@@ -209,7 +218,32 @@ impl<'a, H: Host> Course<'a, H> {
             forwarded: AS_ASKED,
         };
         let mut rotations = self.snapshot.rotations.borrow_mut();
-        wanted.plan.next(config, &mut rotations, &found)
+        let mut claimed = false;
+        let mut gate = |model, place| {
+            let now = self.shard.host.now();
+            let target = self.snapshot.places.target(model, place);
+            let asked = self
+                .shard
+                .with_turn(now, |targets, turn| targets.ask(target, turn));
+            claimed |= asked.0 == Verdict::Probe;
+            asked
+        };
+        let step = wanted.plan.next(config, &mut rotations, &found, &mut gate);
+        if claimed {
+            self.shard.gossip_now();
+        }
+        step
+    }
+
+    /// A fallback's turn begins, for the reason `why`.
+    fn count_fallback(&self, settle: &Settle<H>, step: &Step<'_>, why: &'static str) {
+        let Some(from) = settle.receipt.model else {
+            return;
+        };
+        let mut counters = self.shard.counters.borrow_mut();
+        let places = &self.snapshot.places;
+        let key = (places.model(from), places.model(step.model_index), why);
+        *counters.fallbacks.entry(key).or_default() += 1;
     }
 
     /// Shard and snapshot.
@@ -233,8 +267,8 @@ impl<'a, H: Host> Course<'a, H> {
 enum Failed<'a> {
     /// A fault.
     Fault(Kind),
-    /// The provider's refusal; there is this other target.
-    Refused(Step<'a>),
+    /// The provider's refusal with this status; there is this other target.
+    Refused(u16, Step<'a>),
 }
 
 /// Tries targets until one answers.
@@ -250,27 +284,35 @@ pub async fn attempts<H: Host>(
     let (shard, began) = (served.0, settle.receipt.began);
     let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
+    pulse::begin(&course, down, settle.receipt.id);
+    let mut why = "breaker_open";
+    let mut fallback = None;
     loop {
-        settle.begin_attempt(step.model_index, step.provider_index);
+        if step.fallback != fallback {
+            fallback = step.fallback;
+            course.count_fallback(settle, &step, why);
+        }
+        settle.begin_attempt(&step, course.tokens);
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         let kind = match attempt(&course, down, settle, &step).await {
             Ok(next) => return Ok(next),
-            Err(Failed::Refused(another)) => {
+            Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
-                settle.end_attempt(AttemptEnd::Refused);
-                step = another;
+                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+                (step, why) = (another, "refused");
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        settle.end_attempt(AttemptEnd::Failed);
+        settle.end_attempt(AttemptEnd::Failed, Outcome::of_fault(kind, false));
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
         step = course.following(down).ok_or(kind)?;
+        why = kind.code();
     }
 }
 
@@ -289,7 +331,7 @@ async fn attempt<'a, H: Host>(
     if refusal == Refusal::Retriable
         && let Some(another) = course.following(down)
     {
-        return Err(Failed::Refused(another));
+        return Err(Failed::Refused(answer.head.status, another));
     }
     deliver(course, down, settle, step, (&mut answer, refusal))
         .await
@@ -382,8 +424,7 @@ async fn connect<H: Host>(
     let mut failed = Kind::NoAddress;
     while let Some(address) = upstream.next_address(&mut tour, shard.host.now()) {
         let began = shard.host.now();
-        down.timer
-            .arm((began + step.timeouts().connect).min(course.total));
+        down.arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(secure::connect(shard, upstream, address));
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
@@ -414,7 +455,7 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, down, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    down.timer.arm(first_token(course, step, sent)); // I2
+    down.arm(first_token(course, step, sent)); // I2
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -423,7 +464,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.timer.arm(idle.min(first_token(course, step, sent)));
+                down.arm(idle.min(first_token(course, step, sent)));
             }
             is_untouched = false;
             match reader.push(rx.data()) {

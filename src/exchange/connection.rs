@@ -114,6 +114,7 @@ async fn exchange<H: Host>(
         Asked::Nothing => reply::error(shard, down, settle, Kind::NoSuchRoute, manner).await,
     };
     down.end_request();
+    down.pulse = None;
     next
 }
 
@@ -220,8 +221,12 @@ pub async fn push<H: Host>(
     (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
 ) -> Result<(), Kind> {
-    let Down { link, tx, .. } = &mut *down;
-    if let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await {
+    let Down {
+        link, tx, pulse, ..
+    } = &mut *down;
+    let is_free = pulse.as_ref().is_none_or(|pulse| !pulse.is_busy());
+    if is_free && let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await
+    {
         return Ok(());
     }
     down.timer

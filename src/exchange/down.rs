@@ -4,8 +4,10 @@
 //! - I1 While an exchange waits for its provider the client's side is read, so that its
 //!   going away is seen at once; what it sends ahead (pipelined requests) is kept, at most
 //!   [`AHEAD_MAX`] bytes plus one read.
-//! - I2 At rest no block is held, and nothing of a request.
+//! - I2 What fills the silence of a stream goes out before anything else.
+//! - I3 At rest no block is held, and nothing of a request.
 
+use super::pulse::{Beat, Pulse};
 use super::request::Request;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
@@ -46,6 +48,8 @@ pub struct Down<L> {
     pub timer: Timer,
     /// The request that a model is asked with, until nothing of it can be needed again.
     pub request: Option<Box<Request>>,
+    /// What fills the silence of a stream.
+    pub pulse: Option<Box<Pulse>>,
     /// Bytes of `rx` that belong to the request being served.
     used: usize,
     is_gone: bool,
@@ -61,6 +65,7 @@ impl<L: Link> Down<L> {
             tx: TxBuf::new(&shard.buffers),
             timer: shard.deadlines.timer(),
             request: None,
+            pulse: None,
             used: 0,
             is_gone: false,
         }
@@ -88,18 +93,70 @@ impl<L: Link> Down<L> {
         .await
     }
 
-    /// Waits for `poll`, for the client to go away, or for the timer.
+    /// The waits that follow end at `until`.
+    pub fn arm(&mut self, until: Instant) {
+        let at = match &mut self.pulse {
+            Some(pulse) => pulse.wait_until(until),
+            None => until,
+        };
+        self.timer.arm(at);
+    }
+
+    /// Waits for `poll`, for the client to go away, or for the end set by [`Down::arm`].
     pub async fn wait<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Wait<T> {
         poll_fn(|cx| {
-            if let Poll::Ready(value) = poll(cx) {
-                return Poll::Ready(Wait::Done(value));
+            loop {
+                if let Poll::Ready(value) = poll(cx) {
+                    return Poll::Ready(Wait::Done(value));
+                }
+                if self.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Wait::Gone);
+                }
+                let is_due = self.timer.poll_fired(cx).is_ready();
+                if self.pulse.is_some() && !self.beat(cx, is_due) {
+                    return Poll::Ready(Wait::Gone);
+                }
+                if !is_due {
+                    return Poll::Pending;
+                }
+                if self.timer.poll_fired(cx).is_ready() {
+                    return Poll::Ready(Wait::Late);
+                }
             }
-            if self.poll_gone(cx).is_ready() {
-                return Poll::Ready(Wait::Gone);
-            }
-            self.timer.poll_fired(cx).map(|()| Wait::Late)
         })
         .await
+    }
+
+    /// Fills the silence when that is due, and arms the timer anew; false when the client is
+    /// gone.
+    fn beat(&mut self, cx: &mut Context<'_>, is_due: bool) -> bool {
+        let Some(pulse) = &mut self.pulse else {
+            return true;
+        };
+        if is_due {
+            match pulse.beat() {
+                Beat::End => return true,
+                Beat::Next(next) => self.timer.arm(next),
+                Beat::Gone => self.is_gone = true,
+            }
+        }
+        if let Poll::Ready(Err(_)) = pulse.poll_flush(&mut self.link, cx) {
+            self.is_gone = true;
+        }
+        !self.is_gone
+    }
+
+    /// Something was sent at `now`, so that silence begins anew; gives `now` back.
+    pub fn rest(&mut self, now: Instant) -> Instant {
+        if let Some(pulse) = &mut self.pulse {
+            pulse.rest(now);
+        }
+        now
+    }
+
+    /// Whether the head of a stream went out before its content.
+    pub fn has_begun(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse.has_begun())
     }
 
     /// Sends all of `tx`; `Gone` when the client does not take it.
@@ -109,15 +166,26 @@ impl<L: Link> Down<L> {
             tx,
             timer,
             is_gone,
+            pulse,
             ..
         } = self;
-        poll_fn(|cx| match link.poll_flush(cx, tx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Wait::Done(())),
-            Poll::Ready(Err(_)) => {
-                *is_gone = true;
-                Poll::Ready(Wait::Gone)
+        poll_fn(|cx| {
+            let before = match pulse {
+                Some(pulse) => pulse.poll_flush(link, cx), // I2
+                None => Poll::Ready(Ok(())),
+            };
+            let sent = match before {
+                Poll::Ready(Ok(())) => link.poll_flush(cx, tx),
+                other => other,
+            };
+            match sent {
+                Poll::Ready(Ok(())) => Poll::Ready(Wait::Done(())),
+                Poll::Ready(Err(_)) => {
+                    *is_gone = true;
+                    Poll::Ready(Wait::Gone)
+                }
+                Poll::Pending => timer.poll_fired(cx).map(|()| Wait::Late),
             }
-            Poll::Pending => timer.poll_fired(cx).map(|()| Wait::Late),
         })
         .await
     }

@@ -27,6 +27,7 @@ pub mod attempt;
 pub mod connection;
 pub mod down;
 pub mod plain;
+pub mod pulse;
 pub mod relay;
 pub mod reply;
 pub mod request;

@@ -8,12 +8,14 @@ use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
+use super::reply::put_last_event;
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::openai::answer::answer as look;
-use crate::dialect::openai::error::{put_error, type_of};
+use crate::dialect::openai::error::{put_error, put_error_event, type_of};
 use crate::host::{Host, Link};
+use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
@@ -40,6 +42,9 @@ pub async fn deliver<H: Host>(
     answer.rx.consume(answer.head.len);
     body.absorb(&mut answer.rx)?;
     while !body.is_done {
+        if body.decoded > HOLD_MAX && down.has_begun() {
+            return Err(Kind::UpstreamGarbled); // no stream, and no error that could be shown
+        }
         if body.decoded > HOLD_MAX {
             return pass_through(course, down, settle, step, (answer, &mut parts)).await;
         }
@@ -48,6 +53,10 @@ pub async fn deliver<H: Host>(
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_substitute = judge(settle, answer, head.unsent())?;
+    if down.has_begun() {
+        head.clear();
+        return in_band(course, down, settle, answer, is_substitute).await;
+    }
     put_whole(
         course,
         down,
@@ -64,6 +73,47 @@ pub async fn deliver<H: Host>(
     finish(course, down, settle, answer.head.status).await
 }
 
+/// A refusal for a stream whose head went out is its last event, in the provider's words.
+///
+/// # Errors
+/// It is no refusal, and no stream either.
+async fn in_band<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    answer: &mut Answer<H>,
+    is_substitute: bool,
+) -> Result<Next, Kind> {
+    if answer.head.status < 400 {
+        return Err(Kind::UpstreamGarbled);
+    }
+    let manner = course.manner.closing(course.manner.is_http10);
+    put_last_event(&mut down.tx, manner, |tx| {
+        if is_substitute {
+            return put_error_event(tx, Kind::UpstreamError);
+        }
+        // An event's data is made of lines.
+        for line in answer.rx.data().split(|byte| matches!(byte, b'\n' | b'\r')) {
+            tx.put(b"data: ");
+            tx.put(line);
+            tx.put(b"\n");
+        }
+        tx.put(b"\n");
+    });
+    let outcome = Outcome::of_status(answer.head.status);
+    settle.end_attempt(AttemptEnd::Refused, outcome);
+    answer.discard();
+    settle.fail(Kind::UpstreamError, 200);
+    if push(course.served(), down).await.is_err() {
+        return Ok(Next::Close);
+    }
+    Ok(if manner.closes {
+        Next::Linger
+    } else {
+        Next::KeepAlive
+    })
+}
+
 /// Sends the last bytes and settles.
 async fn finish<H: Host>(
     course: &Course<'_, H>,
@@ -72,11 +122,12 @@ async fn finish<H: Host>(
     status: u16,
 ) -> Result<Next, Kind> {
     let is_answer = status < 400;
-    settle.end_attempt(if is_answer {
+    let end = if is_answer {
         AttemptEnd::Done
     } else {
         AttemptEnd::Refused
-    });
+    };
+    settle.end_attempt(end, Outcome::of_status(status));
     if push(course.served(), down).await.is_err() {
         if course.shard.is_over() {
             settle.fail(Kind::ShutDown, status);
@@ -215,7 +266,7 @@ async fn pass_through<H: Host>(
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         if let Err(kind) = read_more(course, down, answer, body, idle).await {
-            settle.end_attempt(AttemptEnd::Cut);
+            settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(kind, true));
             settle.fail(kind, answer.head.status);
             // In mid-body, and with a reset, so that nobody takes it for whole: a client that
             // reads up to the close would take FIN for the end.

@@ -10,7 +10,8 @@
 //! Only whole events are passed on, so an error event never lands inside half of one.
 //!
 //! Invariants
-//! - I1 Before the first content nothing is sent: any fault is another attempt.
+//! - I1 Before the first content nothing of the answer is sent (see [`super::pulse`] for what
+//!   may be): any fault is another attempt.
 //! - I2 After it, a stream that did not end with `[DONE]`, or cleanly after a finish reason,
 //!   ends with an error event and without `[DONE]`.
 //! - I3 The provider is read only when the client has taken everything, or while less than
@@ -22,19 +23,22 @@ use super::answer::{Incoming, put_answer_head, read_here, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
+use super::pulse::put_stream_fields;
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
+use crate::base::time::Instant;
 use crate::dialect::openai::Usage;
 use crate::dialect::openai::chunk::look;
 use crate::dialect::openai::error::put_error_event;
 use crate::dialect::openai::template::Template;
 use crate::host::Host;
+use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
 use crate::stats::receipt::AttemptEnd;
-use crate::wire::http1::{END_OF_HEAD, Known, LAST_CHUNK, put_chunk};
+use crate::wire::http1::{Known, LAST_CHUNK, put_chunk};
 use crate::wire::sse::{Splitter, frame};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -72,6 +76,8 @@ pub fn is_stream<H: Host>(answer: &Answer<H>) -> bool {
 /// What is known of the stream so far.
 #[derive(Debug)]
 struct Seen {
+    /// Bytes of the head, at the front of what is held.
+    head: usize,
     splitter: Splitter,
     /// Bytes at the front of the buffer that the splitter has seen.
     split: usize,
@@ -128,10 +134,7 @@ pub async fn relay<H: Host>(
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
             is_committed = true;
-            let now = shard.host.now();
-            settle.receipt.first_content = Some(now.since(settle.receipt.began));
-            settle.receipt.upstream = before + now.since(answer.sent);
-            down.end_request();
+            commit(course, down, settle, (answer.sent, before), seen.head);
         }
         if let Some(fault) = seen.fault {
             break fault;
@@ -166,7 +169,7 @@ pub async fn relay<H: Host>(
         }
         if is_committed && seen.events != events {
             events = seen.events;
-            deadline = (shard.host.now() + idle, Kind::IdleTimeout);
+            deadline = (down.rest(shard.host.now()) + idle, Kind::IdleTimeout);
         }
         if let Err(fault) = read_more(course, down, answer, &mut body, deadline).await {
             break fault;
@@ -195,13 +198,10 @@ fn begin<H: Host>(
     let manner = course.manner.closing(!is_chunked);
     let data = answer.rx.data();
     put_answer_head(tx, course, settle, step, (answer, data), manner);
-    tx.put(b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n");
-    if is_chunked {
-        tx.put(b"transfer-encoding: chunked\r\n");
-    }
-    tx.put(END_OF_HEAD);
+    put_stream_fields(tx, is_chunked);
     answer.rx.consume(answer.head.len);
     Seen {
+        head: tx.len(),
         splitter: Splitter::new(),
         split: 0,
         has_content: false,
@@ -218,6 +218,28 @@ fn begin<H: Host>(
         },
         template: Template::new(),
     }
+}
+
+/// The first content is here: what is held is the client's. The answer was asked for at
+/// `sent`, attempts before it took `before`.
+fn commit<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (sent, before): (Instant, Duration),
+    head: usize,
+) {
+    let now = course.shard.host.now();
+    let took = now.since(sent);
+    settle.receipt.first_content = Some(now.since(settle.receipt.began));
+    settle.receipt.upstream = before + took;
+    settle.content(took, now);
+    if down.has_begun() {
+        down.tx.sent(head); // another one went out before
+    } else if let Some(pulse) = &mut down.pulse {
+        pulse.drop_head();
+    }
+    down.end_request();
 }
 
 /// What becomes of an event.
@@ -385,7 +407,7 @@ async fn finish<H: Host>(
         down.tx.put(LAST_CHUNK);
     }
     let pushed = push(course.served(), down).await;
-    settle.end_attempt(AttemptEnd::Done);
+    settle.end_attempt(AttemptEnd::Done, Outcome::Success);
     pushed?;
     settle.done(status);
     Ok(if seen.form.is_chunked && !course.manner.closes {
@@ -433,7 +455,7 @@ async fn cut<H: Host>(
     seen: &Seen,
     fault: Kind,
 ) -> Result<Next, Kind> {
-    settle.end_attempt(AttemptEnd::Cut);
+    settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(fault, true));
     // The provider's own error event was passed on: it needs no second one.
     if seen.told != Some(fault) {
         let mut event = TxBuf::new(&course.shard.buffers);

@@ -8,12 +8,14 @@ use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::config::Config;
-use crate::dialect::openai::error::put_error_body;
+use crate::dialect::openai::error::{put_error_body, put_error_event};
 use crate::dialect::openai::models::{put_model, put_models};
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::stats::receipt::RequestId;
-use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_field, put_status_line};
+use crate::wire::http1::{
+    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_status_line,
+};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,7 +131,19 @@ pub async fn send<H: Host>(
     }
 }
 
-/// Answers with the error `kind` and settles, at once; the future only sends.
+/// Writes the event that ends a stream without its end marker, and the end of its body.
+pub fn put_last_event(tx: &mut TxBuf, manner: Manner, event: impl FnOnce(&mut TxBuf)) {
+    if manner.is_http10 {
+        return event(tx);
+    }
+    let mut written = TxBuf::new(tx.pool());
+    event(&mut written);
+    put_chunk(tx, &[written.unsent()]);
+    tx.put(LAST_CHUNK);
+}
+
+/// Answers with the error `kind` and settles, at once; the future only sends. In a stream
+/// whose head went out the error is its last event.
 pub fn error<H: Host>(
     shard: &Rc<Shard<H>>,
     down: &mut Down<H::Stream>,
@@ -138,10 +152,17 @@ pub fn error<H: Host>(
     manner: Manner,
 ) -> impl Future<Output = Next> {
     let stall = settle.snapshot().config.timeouts.stall;
-    settle.fail(kind, kind.status());
     down.tx.clear();
-    if kind != Kind::ClientGone {
-        put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+    let has_begun = down.has_begun() && kind != Kind::ClientGone;
+    let manner = manner.closing(has_begun && manner.is_http10);
+    if has_begun {
+        settle.fail(kind, 200);
+        put_last_event(&mut down.tx, manner, |tx| put_error_event(tx, kind));
+    } else {
+        settle.fail(kind, kind.status());
+        if kind != Kind::ClientGone {
+            put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+        }
     }
     drop(settle);
     async move {

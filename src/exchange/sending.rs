@@ -41,7 +41,7 @@ pub async fn send<H: Host>(
 ) -> Result<bool, Kind> {
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
-    down.timer.arm(first_token(course, step, shard.host.now()));
+    down.arm(first_token(course, step, shard.host.now()));
     let mut done = 0;
     loop {
         let filled = fill(course, down, step, lease, &mut tx, done);

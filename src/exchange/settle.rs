@@ -7,10 +7,14 @@
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::Host;
+use crate::policy::breaker::Outcome;
+use crate::policy::plan::Step;
+use crate::policy::targets::Running;
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
 use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -21,8 +25,8 @@ pub struct Settle<H: Host> {
     /// What is known so far.
     pub receipt: Receipt,
     counts_stream: bool,
-    /// The numbers under which the attempt under way is counted.
-    target: Option<(usize, usize)>,
+    running: Option<Running>,
+    has_content: bool,
     attempt_end: AttemptEnd,
 }
 
@@ -48,7 +52,8 @@ impl<H: Host> Settle<H> {
             snapshot: Rc::clone(snapshot),
             receipt,
             counts_stream: false,
-            target: None,
+            running: None,
+            has_content: false,
             attempt_end: AttemptEnd::Cancelled,
         }
     }
@@ -67,34 +72,59 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// An attempt at a target of `model` begins.
-    pub fn begin_attempt(&mut self, model: usize, provider: usize) {
-        self.end_attempt(AttemptEnd::Failed);
+    /// The attempt `step` begins, of an estimated number of tokens.
+    pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64) {
+        self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
         self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.receipt.provider = Some(provider);
-        let places = &self.snapshot.places;
-        let target = (places.model(model), places.provider(provider));
-        self.target = Some(target);
+        self.receipt.provider = Some(step.provider_index);
         self.attempt_end = AttemptEnd::Cancelled;
-        self.shard
-            .counters
-            .borrow_mut()
-            .targets
-            .entry(target)
-            .or_default()
-            .in_flight += 1;
+        self.has_content = false;
+        let places = &self.snapshot.places;
+        let target = places.target(step.model_index, step.target_index);
+        self.running = target.map(|target| Running {
+            target,
+            permit: step.permit,
+            tokens,
+        });
+        if let Some(running) = self.running {
+            self.shard.targets.borrow_mut().begin(running);
+        }
+        self.shard.gossip_soon();
     }
 
-    /// The attempt under way, if any, came to `end`.
-    pub fn end_attempt(&mut self, end: AttemptEnd) {
-        let Some(target) = self.target.take() else {
+    /// The attempt got its first content, `took` after its request was sent.
+    pub fn content(&mut self, took: Duration, now: Instant) {
+        self.has_content = true;
+        let Some(running) = self.running else {
+            return;
+        };
+        let changed = self
+            .shard
+            .with_turn(now, |targets, turn| targets.content(running, took, turn));
+        if changed {
+            self.shard.gossip_now();
+        }
+    }
+
+    /// The attempt under way, if any, came to `end`, which says `outcome` of its target.
+    pub fn end_attempt(&mut self, end: AttemptEnd, outcome: Outcome) {
+        let Some(running) = self.running.take() else {
             return;
         };
         let mut counters = self.shard.counters.borrow_mut();
-        let target = counters.targets.entry(target).or_default();
-        target.in_flight = target.in_flight.saturating_sub(1);
-        if let Some(count) = target.attempts.get_mut(end.index()) {
+        let attempts = counters.attempts.entry(running.target).or_default();
+        if let Some(count) = attempts.get_mut(end.index()) {
             *count += 1;
+        }
+        drop(counters);
+        let now = self.shard.host.now();
+        let changed = self
+            .shard
+            .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
+        if changed {
+            self.shard.gossip_now();
+        } else {
+            self.shard.gossip_soon();
         }
     }
 
@@ -122,7 +152,13 @@ impl<H: Host> Drop for Settle<H> {
             self.receipt.fault = Some(Kind::ClientGone);
             self.receipt.status = Kind::ClientGone.status();
         }
-        self.end_attempt(self.attempt_end);
+        // Who left after content saw a target that works.
+        let outcome = if self.has_content {
+            Outcome::Success
+        } else {
+            Outcome::Neutral
+        };
+        self.end_attempt(self.attempt_end, outcome);
         self.receipt.ended = self.shard.host.now();
         let mut counters = self.shard.counters.borrow_mut();
         counters.exchanges_open = counters.exchanges_open.saturating_sub(1);
@@ -130,8 +166,10 @@ impl<H: Host> Drop for Settle<H> {
             counters.streams_open = counters.streams_open.saturating_sub(1);
         }
         let snapshot = &self.snapshot;
-        let model = self.receipt.model.map(|index| snapshot.places.model(index));
-        counters.settle(&self.receipt, model);
+        let (places, receipt) = (&snapshot.places, &self.receipt);
+        let model = receipt.model.map(|index| places.model(index));
+        let provider = receipt.provider.map(|index| places.provider(index));
+        counters.settle(receipt, (model, provider));
         drop(counters);
         self.shard.note(&snapshot.config, &self.receipt);
     }

@@ -20,6 +20,7 @@ pub mod uring;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::stats::counters::Latency;
 use crate::wire::tls::Session;
 use crate::wire::tls::fault::Broken;
 use std::fmt;
@@ -28,6 +29,10 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A task that keeps the others waiting for longer than this is worth knowing of.
+pub const STALL_MIN: Duration = Duration::from_millis(10);
 
 /// The world outside a shard.
 pub trait Host: Clone + fmt::Debug + 'static {
@@ -83,6 +88,12 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// Bytes that have arrived and are held in the host's own blocks, not the shard's.
     fn held_bytes(&self) -> usize {
         0
+    }
+
+    /// Turns in which tasks held the CPU for more than [`STALL_MIN`]; `None` where the host
+    /// does not see them.
+    fn stalls(&self) -> Option<Latency> {
+        None
     }
 
     /// Lets other tasks run.

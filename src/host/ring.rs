@@ -33,6 +33,7 @@ use super::{Host, Link, clock, listen, mesh};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::stats::counters::Latency;
 use crate::sys::ring::{self as sys, Key, Landed};
 use pump::Pump;
 use rustix::io::Errno;
@@ -116,6 +117,8 @@ struct Notices {
     kicked: Cell<bool>,
     /// Who sleeps.
     timers: Rc<Timers>,
+    /// Turns that were too long.
+    stalls: RefCell<Latency>,
 }
 
 impl std::fmt::Debug for Notices {
@@ -308,6 +311,10 @@ impl Host for Ring {
 
     fn held_bytes(&self) -> usize {
         self.lent()
+    }
+
+    fn stalls(&self) -> Option<Latency> {
+        Some(self.0.notices.stalls.borrow().clone())
     }
 
     async fn breathe(&self) {

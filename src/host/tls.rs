@@ -18,6 +18,7 @@ use super::{Host, Link};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::stats::counters::Latency;
 use crate::wire::tls::fault::Broken;
 use crate::wire::tls::{Buffers, Session};
 use rustls::Error;
@@ -77,6 +78,10 @@ impl<H: Host> Host for Secure<H> {
 
     fn held_bytes(&self) -> usize {
         self.0.held_bytes()
+    }
+
+    fn stalls(&self) -> Option<Latency> {
+        self.0.stalls()
     }
 
     fn breathe(&self) -> impl Future<Output = ()> {

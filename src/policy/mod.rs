@@ -4,4 +4,6 @@
 
 pub mod addresses;
 pub mod auth;
+pub mod breaker;
 pub mod plan;
+pub mod targets;

@@ -5,6 +5,10 @@
 //!            └────────────── at most `attempts_max` steps in all ──────────────┘
 //! ```
 //!
+//! A target whose breaker is open is passed over and costs no step. When all of them are,
+//! the one that may be asked again first is tried all the same: no answer is worse than a
+//! doubtful one.
+//!
 //! Each target is tried once. A model's rotation moves when the model's turn comes, so a
 //! fallback that is never reached is not moved by other models' requests.
 //!
@@ -17,9 +21,11 @@
 //! - R2 A plan names no target of a model twice, and at most `attempts_max` in all.
 //! - R3 Nothing is allocated after [`Rotations::new`].
 
+use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::model::defaults::{ATTEMPTS_MAX, TARGETS_MAX};
 use crate::config::model::{Found, Model, Provider, Strategy, Target, Timeouts};
+use crate::policy::breaker::{Permit, Verdict};
 
 /// Where the rotation of every model stands. One per shard.
 #[derive(Clone, Debug)]
@@ -151,6 +157,8 @@ pub struct Step<'a> {
     pub target_index: usize,
     /// The name of the fallback that this step belongs to.
     pub fallback: Option<&'a str>,
+    /// What the attempt begins with, for its target's breaker.
+    pub permit: Permit,
 }
 
 impl<'a> Step<'a> {
@@ -173,7 +181,24 @@ pub struct Plan {
     tried: Tried,
     /// Steps that may still be made.
     left: usize,
+    /// A step was made.
+    has_begun: bool,
+    /// The best of the targets that were passed over.
+    spare: Option<Spare>,
 }
+
+/// A target whose breaker is open.
+#[derive(Clone, Copy, Debug)]
+struct Spare {
+    until: Instant,
+    turn: usize,
+    target: usize,
+    permit: Permit,
+}
+
+/// Says whether the target at a place (the second number) of a model (the first) may be
+/// asked, and with what an attempt at it begins, allowed or not.
+pub type Gate<'g> = dyn FnMut(usize, usize) -> (Verdict, Permit) + 'g;
 
 impl Plan {
     /// A plan for the model `found`, of at most `attempts_max` steps
@@ -185,6 +210,8 @@ impl Plan {
             first: None,
             tried: Tried::default(),
             left: attempts_max.clamp(1, ATTEMPTS_MAX),
+            has_begun: false,
+            spare: None,
         }
     }
 
@@ -202,37 +229,64 @@ impl Plan {
         config: &'a Config,
         rotations: &mut Rotations,
         found: &Found<'a>,
+        gate: &mut Gate<'_>,
     ) -> Option<Step<'a>> {
         debug_assert_eq!(found.index, self.asked);
         while self.left > 0 {
-            let (model_index, forwarded, fallback) = match self.turn.checked_sub(1) {
-                None => (found.index, found.forwarded, None),
-                Some(at) => {
-                    let fallback = found.model.fallbacks.get(at)?;
-                    let name = Some(fallback.name.as_str());
-                    (fallback.model, fallback.forwarded.as_str(), name)
-                }
+            let Some((model_index, ..)) = turn_of(found, self.turn) else {
+                break;
             };
             let model = config.models.get(model_index)?;
             let rotation = rotations.models.get_mut(model_index)?;
-            if let Some(target_index) = self.advance(model, rotation) {
-                let target = model.targets.get(target_index)?;
-                self.left -= 1;
-                return Some(Step {
-                    provider_index: target.provider,
-                    provider: config.provider(target)?,
-                    upstream_model: target.model.as_deref().unwrap_or(forwarded),
-                    model,
-                    model_index,
-                    target_index,
-                    fallback,
-                });
+            let Some(target) = self.advance(model, rotation) else {
+                self.turn += 1;
+                self.first = None;
+                self.tried = Tried::default();
+                continue;
+            };
+            match gate(model_index, target) {
+                (Verdict::Reject { until }, permit) => self.pass_over(until, target, permit),
+                (_, permit) => return self.step(config, found, (self.turn, target), permit),
             }
-            self.turn += 1;
-            self.first = None;
-            self.tried = Tried::default();
         }
-        None
+        let spare = self.spare.take().filter(|_| !self.has_begun)?;
+        self.step(config, found, (spare.turn, spare.target), spare.permit)
+    }
+
+    fn pass_over(&mut self, until: Instant, target: usize, permit: Permit) {
+        let is_better = self.spare.is_none_or(|spare| until < spare.until);
+        if is_better && !self.has_begun {
+            self.spare = Some(Spare {
+                until,
+                turn: self.turn,
+                target,
+                permit,
+            });
+        }
+    }
+
+    fn step<'a>(
+        &mut self,
+        config: &'a Config,
+        found: &Found<'a>,
+        (turn, target_index): (usize, usize),
+        permit: Permit,
+    ) -> Option<Step<'a>> {
+        let (model_index, forwarded, fallback) = turn_of(found, turn)?;
+        let model = config.models.get(model_index)?;
+        let target = model.targets.get(target_index)?;
+        self.left = self.left.saturating_sub(1);
+        self.has_begun = true;
+        Some(Step {
+            provider_index: target.provider,
+            provider: config.provider(target)?,
+            upstream_model: target.model.as_deref().unwrap_or(forwarded),
+            model,
+            model_index,
+            target_index,
+            fallback,
+            permit,
+        })
     }
 
     fn advance(&mut self, model: &Model, rotation: &mut Rotation) -> Option<usize> {
@@ -247,6 +301,16 @@ impl Plan {
         self.tried.add(at);
         Some(at)
     }
+}
+
+/// The model whose turn it is, the name it forwards, and its name as a fallback.
+fn turn_of<'a>(found: &Found<'a>, turn: usize) -> Option<(usize, &'a str, Option<&'a str>)> {
+    let Some(at) = turn.checked_sub(1) else {
+        return Some((found.index, found.forwarded, None));
+    };
+    let fallback = found.model.fallbacks.get(at)?;
+    let name = fallback.name.as_str();
+    Some((fallback.model, fallback.forwarded.as_str(), Some(name)))
 }
 
 #[cfg(test)]
@@ -287,11 +351,45 @@ mod tests {
         check(&text, &FixedSecrets::default()).unwrap().config
     }
 
+    /// Lets every target through.
+    fn admit(_: usize, _: usize) -> (Verdict, Permit) {
+        (Verdict::Admit, Permit::default())
+    }
+
+    /// Goal: an open target costs no step; when all are open, the one that reopens first is
+    /// asked once. Method: two targets and a fallback's two, open until the given times.
+    #[test]
+    fn open_targets_are_passed_over_unless_all_are() {
+        let config = config("priority", &[1, 1], "\"f\"");
+        let found = config.find("m").unwrap();
+        let walk = |open: [u64; 4]| -> Vec<String> {
+            let mut rotations = Rotations::new(&config, 0);
+            let mut plan = Plan::new(&found, 2);
+            let mut gate = |model: usize, target: usize| {
+                let at = 2 * usize::from(model != found.index) + target;
+                let until = Instant::from_nanos(open[at]);
+                let verdict = match open[at] {
+                    0 => Verdict::Admit,
+                    _ => Verdict::Reject { until },
+                };
+                (verdict, Permit::default())
+            };
+            std::iter::from_fn(|| plan.next(&config, &mut rotations, &found, &mut gate))
+                .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
+                .collect()
+        };
+        assert_eq!(walk([0, 0, 0, 0]), ["m:t0", "m:t1"]);
+        assert_eq!(walk([9, 0, 0, 0]), ["m:t1", "f:t0"]);
+        assert_eq!(walk([9, 9, 9, 0]), ["f:t1"]);
+        assert_eq!(walk([9, 8, 7, 9]), ["f:t0"]);
+        assert_eq!(walk([9, 9, 9, 9]), ["m:t0"]);
+    }
+
     /// All steps of one plan for `m`, as model and target name.
     fn steps(config: &Config, rotations: &mut Rotations, attempts_max: usize) -> Vec<String> {
         let found = config.find("m").unwrap();
         let mut plan = Plan::new(&found, attempts_max);
-        std::iter::from_fn(|| plan.next(config, rotations, &found))
+        std::iter::from_fn(|| plan.next(config, rotations, &found, &mut admit))
             .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
             .collect()
     }
@@ -363,9 +461,10 @@ mod tests {
         assert_eq!(steps(&config, &mut rotations, 3), ["m:t0", "m:t1", "f:t1"]);
         let found = config.find("m").unwrap();
         let mut plan = Plan::new(&found, 8);
-        let names: Vec<_> = std::iter::from_fn(|| plan.next(&config, &mut rotations, &found))
-            .map(|step| step.fallback)
-            .collect();
+        let names: Vec<_> =
+            std::iter::from_fn(|| plan.next(&config, &mut rotations, &found, &mut admit))
+                .map(|step| step.fallback)
+                .collect();
         assert_eq!(names[1..3], [None, Some("f")]);
         assert_eq!(names[4], Some("p/direct"));
         assert_eq!(plan.left(), 1);
@@ -385,7 +484,7 @@ mod tests {
         ] {
             let found = config.find(asked).unwrap();
             let step = Plan::new(&found, 1)
-                .next(&config, &mut rotations, &found)
+                .next(&config, &mut rotations, &found, &mut admit)
                 .unwrap();
             assert_eq!(step.upstream_model, upstream);
         }
@@ -405,7 +504,8 @@ mod tests {
             let mut counts = vec![0; weights.len()];
             let found = config.find("m").unwrap();
             for _ in 0..weights.iter().sum() {
-                let step = Plan::new(&found, 1).next(&config, &mut rotations, &found).unwrap();
+                let mut plan = Plan::new(&found, 1);
+                let step = plan.next(&config, &mut rotations, &found, &mut admit).unwrap();
                 counts[step.target_index] += 1;
             }
             prop_assert_eq!(counts, weights);

@@ -54,6 +54,8 @@ struct State {
     now: Instant,
     /// No deadline is later than this, once all were ended.
     end: Option<Instant>,
+    /// Somebody wants the ticker by then, since it last fired.
+    wanted: Option<Instant>,
 }
 
 impl State {
@@ -116,6 +118,7 @@ impl Deadlines {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
         state.now = now;
+        state.wanted = None;
         while let Some(&Reverse((due, index, generation))) = state.heap.peek() {
             if due > now {
                 return due;
@@ -168,18 +171,18 @@ impl Deadlines {
     /// Wakes the ticker if it means to sleep beyond `at`.
     pub fn hurry(&self, at: Instant) {
         let mut state = self.0.borrow_mut();
+        let wanted = state.wanted.map_or(at, |wanted| wanted.min(at));
+        state.wanted = Some(wanted);
         state.hurry(at);
     }
 
     /// The ticker is about to sleep until `until`: ready when a timer was armed that is
-    /// due earlier.
+    /// due earlier, or when it is wanted earlier.
     pub fn poll_earlier(&self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
         let mut state = self.0.borrow_mut();
-        if state
-            .heap
-            .peek()
-            .is_some_and(|Reverse((due, _, _))| *due < until)
-        {
+        let armed = state.heap.peek().map(|Reverse((due, _, _))| *due);
+        let is_early = |at: Option<Instant>| at.is_some_and(|at| at < until);
+        if is_early(armed) || is_early(state.wanted) {
             state.asleep_until = None;
             return Poll::Ready(());
         }
@@ -288,6 +291,26 @@ mod tests {
         assert!(is_fired(&timer));
         timer.arm(at(400));
         assert!(!is_fired(&timer));
+    }
+
+    /// Goal: the ticker wakes for other work too, once, and only when that comes before the end
+    /// of its sleep. Method: it is wanted while it sleeps and while it is about to.
+    #[test]
+    fn the_ticker_is_woken_for_other_work() {
+        let all = Deadlines::new();
+        let is_woken = |until| {
+            let mut cx = Context::from_waker(Waker::noop());
+            all.poll_earlier(&mut cx, at(until)).is_ready()
+        };
+        assert!(!is_woken(1000));
+        all.hurry(at(2000));
+        assert!(!is_woken(1000));
+        all.hurry(at(500));
+        assert!(is_woken(1000));
+        all.fire(at(100));
+        assert!(!is_woken(500), "it sleeps until then now");
+        all.hurry(at(300));
+        assert!(is_woken(500));
     }
 
     /// Goal: the ticker is told when a deadline comes before the end of its sleep.

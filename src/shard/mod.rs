@@ -8,6 +8,7 @@
 
 pub mod deadline;
 pub mod gate;
+pub mod gossip;
 pub mod log;
 pub mod orders;
 pub mod pool;
@@ -19,9 +20,11 @@ use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::host::Host;
-use crate::stats::counters::Counters;
+use crate::policy::targets::Targets;
+use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
 use deadline::Deadlines;
+use gossip::Gossip;
 use log::Log;
 use rustls::ServerConfig;
 use snapshot::{Edition, Snapshot};
@@ -79,6 +82,12 @@ pub struct Shard<H: Host> {
     pub deadlines: Deadlines,
     /// What it counts.
     pub counters: RefCell<Counters>,
+    /// What it knows of each target.
+    pub targets: RefCell<Targets>,
+    /// How it tells the other shards.
+    pub gossip: Gossip,
+    /// How late the ticker was, beyond what a timer may be.
+    pub stalls: RefCell<Latency>,
     /// Where receipts are written.
     pub log: Log,
     /// Scratch for what must be joined or unescaped; empty between uses.
@@ -121,12 +130,17 @@ impl<H: Host> Shard<H> {
         let server_tls = tls.as_ref().and_then(|files| files.server.clone());
         let first = Edition::first(config, addresses, tls);
         let snapshot = Snapshot::new(&first, None, (index, shards));
+        let mut targets = Targets::new(shards);
+        targets.enter(first.places.targets());
         Rc::new(Self {
             index,
             shards,
             buffers: BufPool::new(),
             deadlines: Deadlines::new(),
             counters: RefCell::default(),
+            targets: RefCell::new(targets),
+            gossip: Gossip::default(),
+            stalls: RefCell::default(),
             log,
             scratch: RefCell::default(),
             current: RefCell::new(Rc::new(snapshot)),
@@ -271,7 +285,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Regular work: closes stale pooled connections, hands the log over.
+    /// Regular work: closes stale pooled connections, hands the log over, gives the other
+    /// shards a sign of life.
     pub fn tick(&self, now: Instant) {
         self.ticks.set(self.ticks.get() + 1);
         if now >= self.next_sweep.get() {
@@ -282,5 +297,6 @@ impl<H: Host> Shard<H> {
         }
         let dropped = self.log.hand_over();
         self.counters.borrow_mut().log_dropped += dropped;
+        self.beat(now);
     }
 }

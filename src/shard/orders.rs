@@ -14,8 +14,10 @@
 
 use super::Shard;
 use super::snapshot::{Edition, Snapshot};
+use crate::base::time::Instant;
 use crate::host::Host;
-use crate::stats::counters::Counters;
+use crate::stats::counters::{Counters, Latency};
+use crate::stats::view::{Cell, View};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -101,6 +103,10 @@ pub struct Report {
     pub pools: Vec<(u64, u64)>,
     /// By provider: addresses, and how many of them are tried last since they failed.
     pub addresses: Vec<(usize, usize)>,
+    /// What it knows of targets.
+    pub gossip: Gossiped,
+    /// Turns of its tasks that were too long.
+    pub stalls: Latency,
     /// Bytes of buffers that are lent out.
     pub buffers_lent: usize,
     /// CPU time of the shard's thread, in nanoseconds.
@@ -167,8 +173,39 @@ fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
     drop(shard.prepared.take());
     let before = shard.current.replace(Rc::clone(&next));
     next.go_on_from(&before);
+    shard.targets.borrow_mut().enter(next.places.targets());
     shard.set_server_tls(next.server_tls.clone());
     Ok(())
+}
+
+/// What a shard knows of targets, and how it talks to the others.
+#[derive(Clone, Debug)]
+pub struct Gossiped {
+    /// When this was put together.
+    pub at: Instant,
+    /// What it goes by itself, by target.
+    pub own: Vec<(usize, Cell)>,
+    /// What it heard.
+    pub view: View,
+    /// How often it opened a breaker, by target.
+    pub trips: Vec<u64>,
+    /// Digests that a peer took.
+    pub sent: u64,
+    /// Digests that found no room.
+    pub dropped: u64,
+}
+
+fn gossiped<H: Host>(shard: &Shard<H>) -> Gossiped {
+    let at = shard.host.now();
+    let (sent, dropped) = shard.gossip.counts();
+    shard.with_turn(at, |targets, turn| Gossiped {
+        at,
+        own: targets.cells(turn),
+        view: targets.view.clone(),
+        trips: targets.trips.clone(),
+        sent,
+        dropped,
+    })
 }
 
 /// The report of `shard`.
@@ -187,6 +224,11 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
         counters: shard.counters.borrow().clone(),
         pools: pools.collect(),
         addresses: upstreams.map(|up| up.count_addresses(now)).collect(),
+        gossip: gossiped(shard),
+        stalls: shard
+            .host
+            .stalls()
+            .unwrap_or_else(|| shard.stalls.borrow().clone()),
         buffers_lent: shard.buffers.lent() + shard.host.held_bytes(),
         cpu_nanos,
     }

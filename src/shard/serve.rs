@@ -2,7 +2,7 @@
 
 use super::{IDLE_TICK, Shard, TICK};
 use crate::exchange::connection::connection;
-use crate::host::Host;
+use crate::host::{Host, STALL_MIN};
 use futures_lite::FutureExt;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,9 @@ const QUEUE_QUIET: Duration = Duration::from_millis(20);
 
 /// For how long a draining shard accepts, at most.
 const QUEUE_MAX: Duration = Duration::from_secs(1);
+
+/// How late a timer may be without anybody being to blame.
+const TIMER_LATE: Duration = Duration::from_millis(5);
 
 /// Connections that are taken at most when it is over: who keeps coming must not keep the
 /// socket open.
@@ -142,12 +145,20 @@ pub async fn ticker<H: Host>(shard: Rc<Shard<H>>) {
             shard.next_tick.set(now + IDLE_TICK);
             shard.tick(now);
         }
-        let until = shard.deadlines.fire(now).min(shard.next_tick.get());
+        if now >= shard.gossip.due() {
+            shard.gossip(now);
+        }
+        let next = shard.next_tick.get().min(shard.gossip.due());
+        let until = shard.deadlines.fire(now).min(next);
         let mut sleep = pin!(shard.host.sleep_until(until));
         poll_fn(|cx| match sleep.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => shard.deadlines.poll_earlier(cx, until),
         })
         .await;
+        let late = shard.host.now().since(until);
+        if late > STALL_MIN + TIMER_LATE {
+            shard.stalls.borrow_mut().record(late);
+        }
     }
 }

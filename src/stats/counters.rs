@@ -72,14 +72,46 @@ impl Latency {
     }
 }
 
-/// What is counted per target (a provider, asked for one model).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TargetCounters {
-    /// Attempts by [`AttemptEnd::index`].
-    pub attempts: [u64; AttemptEnd::ALL.len()],
-    /// Attempts that are under way.
-    pub in_flight: u64,
+/// Upper bounds of the buckets of [`Sizes`], as the `GenAI` conventions advise for tokens.
+pub const SIZE_BOUNDS: [u64; 14] = [
+    1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216,
+    67_108_864,
+];
+
+/// A histogram of counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// How many were at most the bound of this place and more than the one before.
+    pub buckets: [u64; SIZE_BOUNDS.len()],
+    /// How many there were.
+    pub count: u64,
+    /// Their sum.
+    pub sum: u64,
 }
+
+impl Sizes {
+    /// Counts one.
+    pub fn record(&mut self, size: u64) {
+        self.count += 1;
+        self.sum = self.sum.saturating_add(size);
+        let place = SIZE_BOUNDS.iter().position(|bound| size <= *bound);
+        if let Some(bucket) = place.and_then(|place| self.buckets.get_mut(place)) {
+            *bucket += 1;
+        }
+    }
+
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.buckets.iter_mut().zip(other.buckets) {
+            *mine += theirs;
+        }
+        self.count += other.count;
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+}
+
+/// Attempts by [`AttemptEnd::index`].
+pub type Attempts = [u64; AttemptEnd::ALL.len()];
 
 /// Everything that one shard counts.
 #[derive(Clone, Debug, Default)]
@@ -90,8 +122,10 @@ pub struct Counters {
     pub requests: AHashMap<(Option<usize>, u16), u64>,
     /// Faults by [`crate::base::fault::Kind`]'s code.
     pub faults: AHashMap<&'static str, u64>,
-    /// By target: (model, provider).
-    pub targets: AHashMap<(usize, usize), TargetCounters>,
+    /// Attempts by target.
+    pub attempts: AHashMap<usize, Attempts>,
+    /// First attempts at a fallback: from which model, to which, and why.
+    pub fallbacks: AHashMap<(usize, usize, &'static str), u64>,
     /// Streams by [`End`].
     pub streams: [u64; 3],
     /// Streams that are open.
@@ -114,14 +148,16 @@ pub struct Counters {
     pub log_dropped: u64,
     /// Requests sent once more because a reused connection turned out to be closed.
     pub reconnects: u64,
-    /// Tokens in, tokens out, as reported by providers, by model.
-    pub tokens: AHashMap<usize, (u64, u64)>,
     /// TLS handshakes.
     pub handshakes: Handshakes,
+    /// Tokens in, tokens out, as reported by providers, by model and provider.
+    pub tokens: AHashMap<(usize, usize), [Sizes; 2]>,
     /// From first byte to settled.
     pub duration: Latency,
     /// From first byte to first content.
     pub first_content: Latency,
+    /// Of streams: from the first content to the end, divided by the tokens behind the first.
+    pub per_token: Latency,
     /// Duration without the time waited for the provider.
     pub overhead: Latency,
 }
@@ -129,16 +165,16 @@ pub struct Counters {
 impl Counters {
     /// Counts a settled exchange, whose model has the number `model` (a receipt has its index
     /// in the configuration that the exchange began with).
-    pub fn settle(&mut self, receipt: &Receipt, model: Option<usize>) {
+    pub fn settle(&mut self, receipt: &Receipt, (model, provider): (Option<usize>, Option<usize>)) {
         self.receipts += 1;
         *self.requests.entry((model, receipt.status)).or_default() += 1;
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }
-        if let (Some(model), Some(usage)) = (model, receipt.usage) {
-            let (input, output) = self.tokens.entry(model).or_default();
-            *input = input.saturating_add(usage.input);
-            *output = output.saturating_add(usage.output);
+        if let (Some(model), Some(provider), Some(usage)) = (model, provider, receipt.usage) {
+            let [input, output] = self.tokens.entry((model, provider)).or_default();
+            input.record(usage.input);
+            output.record(usage.output);
         }
         if receipt.is_stream {
             let place = match receipt.end {
@@ -154,6 +190,16 @@ impl Counters {
         self.duration.record(took);
         if let Some(first) = receipt.first_content {
             self.first_content.record(first);
+            let behind = receipt
+                .usage
+                .map_or(0, |usage| usage.output.saturating_sub(1));
+            let behind = u32::try_from(behind).unwrap_or(u32::MAX);
+            if let (true, Some(each)) = (
+                receipt.is_stream && receipt.end == End::Done,
+                took.saturating_sub(first).checked_div(behind),
+            ) {
+                self.per_token.record(each);
+            }
         }
         if receipt.end == End::Done && !receipt.is_stream {
             self.overhead.record(took.saturating_sub(receipt.upstream));
@@ -168,19 +214,20 @@ impl Counters {
         for (key, count) in &other.faults {
             *self.faults.entry(key).or_default() += count;
         }
-        for (key, theirs) in &other.targets {
-            let mine = self.targets.entry(*key).or_default();
-            mine.in_flight += theirs.in_flight;
-            for (mine, theirs) in mine.attempts.iter_mut().zip(theirs.attempts) {
+        for (key, theirs) in &other.attempts {
+            let mine = self.attempts.entry(*key).or_default();
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 *mine += theirs;
             }
         }
-        for (key, (input, output)) in &other.tokens {
+        for (key, count) in &other.fallbacks {
+            *self.fallbacks.entry(*key).or_default() += count;
+        }
+        for (key, theirs) in &other.tokens {
             let mine = self.tokens.entry(*key).or_default();
-            *mine = (
-                mine.0.saturating_add(*input),
-                mine.1.saturating_add(*output),
-            );
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                mine.add(theirs);
+            }
         }
         for (mine, theirs) in self.streams.iter_mut().zip(other.streams) {
             *mine += theirs;
@@ -198,6 +245,7 @@ impl Counters {
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);
+        self.per_token.add(&other.per_token);
         self.overhead.add(&other.overhead);
     }
 }
@@ -230,11 +278,11 @@ mod tests {
             Counters::default(),
         );
         for (index, receipt) in receipts.iter().enumerate() {
-            one.settle(receipt, None);
+            one.settle(receipt, (None, None));
             if index % 2 == 0 {
-                left.settle(receipt, None);
+                left.settle(receipt, (None, None));
             } else {
-                right.settle(receipt, None);
+                right.settle(receipt, (None, None));
             }
         }
         left.add(&right);

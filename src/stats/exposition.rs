@@ -1,31 +1,28 @@
-//! Counters as Prometheus text (exposition format 0.0.4).
+//! What one scrape shows: every shard's counters added up, and each shard's own gauges.
 //!
 //! Names follow OpenTelemetry's `GenAI` conventions where one exists. Labels come from the
 //! configuration and from fixed tables, never from a caller's bytes.
 //!
-//! Source: Prometheus, "Exposition formats"; OpenTelemetry, "Semantic conventions for
-//! generative AI metrics".
+//! Source: OpenTelemetry, "Semantic conventions for generative AI metrics".
 
-use super::counters::{Counters, Latency};
+use super::counters::{Attempts, Counters, Latency};
 use super::handshakes::{OUTCOMES, SIDES};
 use super::receipt::AttemptEnd;
-use std::fmt::Write;
+use super::reloads::Reloads;
+use super::text::{Form, Text};
+use super::view::State;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Upper bounds of histogram buckets in seconds, as the `GenAI` conventions advise, with
-/// finer ones at the short end for the gateway's own overhead.
-const BOUNDS: [f64; 18] = [
-    0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28,
-    2.56, 5.12, 10.24, 20.48, 81.92,
-];
-
-/// The names that indices stand for.
-#[derive(Debug)]
+/// The names that numbers stand for.
+#[derive(Debug, Default)]
 pub struct Names<'a> {
-    /// Model names by index.
+    /// Model names by number.
     pub models: Vec<&'a str>,
-    /// Provider names by index.
+    /// Provider names by number.
     pub providers: Vec<&'a str>,
+    /// Target names by number. One whose provider moved has several.
+    pub targets: Vec<&'a str>,
 }
 
 impl Names<'_> {
@@ -36,280 +33,323 @@ impl Names<'_> {
     fn provider(&self, index: usize) -> &str {
         self.providers.get(index).copied().unwrap_or("unknown")
     }
+
+    fn target(&self, index: usize) -> &str {
+        self.targets.get(index).copied().unwrap_or("unknown")
+    }
 }
 
-/// One scrape: every shard's counters, added up, and each shard's own gauges.
-pub fn write(
-    out: &mut String,
-    shards: &[Counters],
-    connections: &[(usize, u64, u64)],
-    names: &Names<'_>,
-) {
+/// What a box knows of one target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TargetGauges {
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Estimated tokens of them.
+    pub tokens: u64,
+    /// Its breaker.
+    pub state: State,
+    /// How often it was opened.
+    pub trips: u64,
+}
+
+/// How one shard hears the others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hearing {
+    /// How old the oldest of its rows is; `None` without others, or before they spoke.
+    pub age: Option<Duration>,
+    /// Digests that others took of it.
+    pub sent: u64,
+    /// Digests that found no room.
+    pub dropped: u64,
+}
+
+/// One scrape. By shard, what is called a list here, but for connections and targets.
+#[derive(Debug, Default)]
+pub struct Scrape<'a> {
+    /// Counters.
+    pub counters: Vec<&'a Counters>,
+    /// Turns that were too long.
+    pub stalls: Vec<&'a Latency>,
+    /// Gossip.
+    pub hearing: Vec<Hearing>,
+    /// Numbers of providers, their idle and leased connections.
+    pub connections: Vec<(usize, u64, u64)>,
+    /// By name of target, of those that were asked.
+    pub targets: Vec<(&'a str, TargetGauges)>,
+    /// What became of reloads.
+    pub reloads: Reloads,
+    /// The configuration in force.
+    pub epoch: u64,
+}
+
+/// Writes a scrape.
+pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     let mut all = Counters::default();
-    for shard in shards {
+    for shard in &scrape.counters {
         all.add(shard);
     }
+    let mut text = Text::new(form);
+    let out = &mut text;
     requests(out, &all, names);
-    targets(out, &all, connections, names);
-    streams(out, shards, &all);
+    tokens(out, &all, names);
+    attempts(out, &all, names);
+    targets(out, scrape, names);
+    streams(out, scrape, &all);
     plain(out, &all);
     handshakes(out, &all);
-    histogram(
-        out,
-        "gen_ai_server_request_duration_seconds",
-        "From the request's first byte to the end.",
-        &all.duration,
-    );
-    histogram(
-        out,
-        "gen_ai_server_time_to_first_token_seconds",
-        "From the request's first byte to the first content.",
-        &all.first_content,
-    );
-    histogram(
-        out,
-        "shardgate_overhead_seconds",
-        "Time a plain exchange spent in the gateway itself.",
-        &all.overhead,
-    );
+    gossip(out, scrape);
+    scrape.reloads.write(out, scrape.epoch);
+    durations(out, scrape, &all);
+    text.finish()
 }
 
-fn streams(out: &mut String, shards: &[Counters], all: &Counters) {
-    head(
-        out,
-        "shardgate_streams_open",
-        "gauge",
-        "Streams that are open.",
-    );
-    for (index, shard) in shards.iter().enumerate() {
-        line(
-            out,
-            "shardgate_streams_open",
-            &format!("shard=\"{index}\""),
-            shard.streams_open,
-        );
-    }
-    head(
-        out,
-        "shardgate_streams_total",
-        "counter",
-        "Streams by how they ended.",
-    );
-    for (end, count) in ["done", "error", "cancelled"].iter().zip(all.streams) {
-        line(
-            out,
-            "shardgate_streams_total",
-            &format!("end=\"{end}\""),
-            count,
-        );
-    }
-}
-
-fn plain(out: &mut String, all: &Counters) {
-    let plain = [
-        (
-            "shardgate_exchanges_open",
-            "gauge",
-            "Exchanges that are under way.",
-            all.exchanges_open,
-        ),
-        (
-            "shardgate_exchanges_total",
-            "counter",
-            "Exchanges that began.",
-            all.exchanges,
-        ),
-        (
-            "shardgate_receipts_total",
-            "counter",
-            "Exchanges that were settled.",
-            all.receipts,
-        ),
-        (
-            "shardgate_connections_open",
-            "gauge",
-            "Client connections that are open.",
-            all.connections_open,
-        ),
-        (
-            "shardgate_connections_total",
-            "counter",
-            "Client connections accepted.",
-            all.connections,
-        ),
-        (
-            "shardgate_connections_shed_total",
-            "counter",
-            "Client connections refused for load.",
-            all.connections_shed,
-        ),
-        (
-            "shardgate_reconnects_total",
-            "counter",
-            "Requests sent again after a reused connection failed.",
-            all.reconnects,
-        ),
-        (
-            "shardgate_panics_total",
-            "counter",
-            "Connection tasks that panicked.",
-            all.panics,
-        ),
-        (
-            "shardgate_log_dropped_total",
-            "counter",
-            "Access-log lines dropped.",
-            all.log_dropped,
-        ),
-    ];
-    for (name, kind, help, value) in plain {
-        head(out, name, kind, help);
-        line(out, name, "", value);
-    }
-}
-
-fn handshakes(out: &mut String, all: &Counters) {
-    const NAME: &str = "shardgate_tls_handshakes_total";
-    head(out, NAME, "counter", "TLS handshakes by how they ended.");
-    for (side, side_name) in SIDES {
-        for (outcome, name) in OUTCOMES {
-            let labels = format!("side=\"{side_name}\",outcome=\"{name}\"");
-            line(out, NAME, &labels, all.handshakes.of(side, outcome));
-        }
-    }
-}
-
-fn requests(out: &mut String, all: &Counters, names: &Names<'_>) {
-    head(
-        out,
-        "shardgate_requests_total",
-        "counter",
-        "Exchanges by model and status.",
-    );
+fn requests(out: &mut Text, all: &Counters, names: &Names<'_>) {
+    let name = "shardgate_requests_total";
+    out.head(name, "counter", "Exchanges by model and status.");
     let mut rows: Vec<_> = all.requests.iter().collect();
     rows.sort_unstable();
     for (&(model, code), &count) in rows {
         let model = model.map_or("", |index| names.model(index));
         let labels = format!("front=\"openai\",model=\"{model}\",code=\"{code}\"");
-        line(out, "shardgate_requests_total", &labels, count);
+        out.line(name, &labels, count);
     }
-    head(
-        out,
-        "shardgate_faults_total",
+    let name = "shardgate_faults_total";
+    out.head(
+        name,
         "counter",
         "Exchanges that failed, by what went wrong.",
     );
     let mut rows: Vec<_> = all.faults.iter().collect();
     rows.sort_unstable();
     for (code, &count) in rows {
-        line(
-            out,
-            "shardgate_faults_total",
-            &format!("code=\"{code}\""),
-            count,
-        );
+        out.line(name, &format!("code=\"{code}\""), count);
     }
-    head(
-        out,
-        "gen_ai_client_token_usage",
-        "counter",
-        "Tokens that providers reported.",
-    );
+}
+
+fn tokens(out: &mut Text, all: &Counters, names: &Names<'_>) {
+    let name = "gen_ai_client_token_usage";
+    out.head(name, "histogram", "Tokens that providers reported.");
     let mut rows: Vec<_> = all.tokens.iter().collect();
-    rows.sort_unstable();
-    for (&model, &(input, output)) in rows {
-        let model = names.model(model);
-        for (kind, count) in [("input", input), ("output", output)] {
-            let labels = format!("gen_ai_request_model=\"{model}\",gen_ai_token_type=\"{kind}\"");
-            line(out, "gen_ai_client_token_usage", &labels, count);
+    rows.sort_unstable_by_key(|(key, _)| **key);
+    for (&(model, provider), sizes) in rows {
+        let (model, provider) = (names.model(model), names.provider(provider));
+        for (kind, sizes) in ["input", "output"].iter().zip(sizes) {
+            let labels = format!(
+                "gen_ai_request_model=\"{model}\",gen_ai_provider_name=\"{provider}\",gen_ai_token_type=\"{kind}\""
+            );
+            out.sizes(name, &labels, sizes);
         }
     }
 }
 
-fn targets(out: &mut String, all: &Counters, connections: &[(usize, u64, u64)], names: &Names<'_>) {
-    let mut rows: Vec<_> = all.targets.iter().collect();
-    rows.sort_unstable_by_key(|(key, _)| **key);
-    head(
-        out,
-        "shardgate_attempts_total",
-        "counter",
-        "Attempts by target and outcome.",
-    );
-    for &(&(model, provider), counters) in &rows {
-        let target = format!("{}/{}", names.provider(provider), names.model(model));
-        for end in AttemptEnd::ALL {
-            let count = counters.attempts.get(end.index()).copied().unwrap_or(0);
-            let labels = format!("target=\"{target}\",outcome=\"{}\"", end.name());
-            line(out, "shardgate_attempts_total", &labels, count);
+fn attempts(out: &mut Text, all: &Counters, names: &Names<'_>) {
+    let name = "shardgate_attempts_total";
+    out.head(name, "counter", "Attempts by target and outcome.");
+    let mut rows: BTreeMap<&str, Attempts> = BTreeMap::new();
+    for (&target, counts) in &all.attempts {
+        let row = rows.entry(names.target(target)).or_default();
+        for (sum, count) in row.iter_mut().zip(counts) {
+            *sum += count;
         }
     }
-    head(
-        out,
-        "shardgate_in_flight",
-        "gauge",
-        "Attempts that are under way.",
-    );
-    for &(&(model, provider), counters) in &rows {
-        let target = format!("{}/{}", names.provider(provider), names.model(model));
-        line(
-            out,
-            "shardgate_in_flight",
-            &format!("target=\"{target}\""),
-            counters.in_flight,
-        );
+    for (target, counts) in rows {
+        for (end, count) in AttemptEnd::ALL.iter().zip(counts) {
+            let labels = format!("target=\"{target}\",outcome=\"{}\"", end.name());
+            out.line(name, &labels, count);
+        }
     }
-    head(
-        out,
-        "shardgate_upstream_connections",
-        "gauge",
-        "Upstream connections.",
-    );
-    for &(provider, idle, leased) in connections {
-        let provider = names.provider(provider);
+    let name = "shardgate_fallbacks_total";
+    out.head(name, "counter", "Exchanges that went on to a fallback.");
+    let mut rows: Vec<_> = all.fallbacks.iter().collect();
+    rows.sort_unstable();
+    for (&(from, to, reason), &count) in rows {
+        let (from, to) = (names.model(from), names.model(to));
+        let labels = format!("from=\"{from}\",to=\"{to}\",reason=\"{reason}\"");
+        out.line(name, &labels, count);
+    }
+}
+
+fn targets(out: &mut Text, scrape: &Scrape<'_>, names: &Names<'_>) {
+    type Of = fn(&TargetGauges) -> u64;
+    let families: [(&str, &str, &str, Of); 4] = [
+        (
+            "shardgate_in_flight",
+            "gauge",
+            "Attempts that are under way.",
+            |target| target.in_flight,
+        ),
+        (
+            "shardgate_tokens_in_flight",
+            "gauge",
+            "Estimated tokens of the attempts that are under way.",
+            |target| target.tokens,
+        ),
+        (
+            "shardgate_breaker_state",
+            "gauge",
+            "Breakers: 0 closed, 1 half-open, 2 open.",
+            |target| target.state.gauge(),
+        ),
+        (
+            "shardgate_breaker_trips_total",
+            "counter",
+            "How often a breaker was opened.",
+            |target| target.trips,
+        ),
+    ];
+    for (name, kind, help, of) in families {
+        out.head(name, kind, help);
+        for (target, gauges) in &scrape.targets {
+            let labels = format!("target=\"{target}\"");
+            out.line(name, &labels, of(gauges));
+        }
+    }
+    let name = "shardgate_upstream_connections";
+    out.head(name, "gauge", "Upstream connections.");
+    for (provider, idle, leased) in &scrape.connections {
+        let provider = names.provider(*provider);
         for (state, count) in [("idle", idle), ("leased", leased)] {
             let labels = format!("target=\"{provider}\",state=\"{state}\"");
-            line(out, "shardgate_upstream_connections", &labels, count);
+            out.line(name, &labels, count);
         }
     }
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    push(
-        out,
-        format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"),
-    );
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: u64) {
-    if labels.is_empty() {
-        push(out, format_args!("{name} {value}\n"));
-    } else {
-        push(out, format_args!("{name}{{{labels}}} {value}\n"));
+fn streams(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
+    let name = "shardgate_streams_open";
+    out.head(name, "gauge", "Streams that are open.");
+    for (index, shard) in scrape.counters.iter().enumerate() {
+        out.line(name, &format!("shard=\"{index}\""), shard.streams_open);
+    }
+    let name = "shardgate_streams_total";
+    out.head(name, "counter", "Streams by how they ended.");
+    for (end, count) in ["done", "error", "cancelled"].iter().zip(all.streams) {
+        out.line(name, &format!("end=\"{end}\""), count);
     }
 }
 
-fn histogram(out: &mut String, name: &str, help: &str, latency: &Latency) {
-    head(out, name, "histogram", help);
-    for bound in BOUNDS {
-        let count = latency.at_most(Duration::from_secs_f64(bound));
-        push(
-            out,
-            format_args!("{name}_bucket{{le=\"{bound}\"}} {count}\n"),
-        );
-    }
-    let (count, sum) = (latency.count(), latency.sum().as_secs_f64());
-    push(
-        out,
-        format_args!(
-            "{name}_bucket{{le=\"+Inf\"}} {count}\n{name}_sum {sum}\n{name}_count {count}\n"
+fn plain(out: &mut Text, all: &Counters) {
+    let gauges = [
+        (
+            "shardgate_exchanges_open",
+            "Exchanges that are under way.",
+            all.exchanges_open,
         ),
-    );
+        (
+            "shardgate_connections_open",
+            "Client connections that are open.",
+            all.connections_open,
+        ),
+    ];
+    let counters = [
+        (
+            "shardgate_exchanges_total",
+            "Exchanges that began.",
+            all.exchanges,
+        ),
+        (
+            "shardgate_receipts_total",
+            "Exchanges that were settled.",
+            all.receipts,
+        ),
+        (
+            "shardgate_connections_total",
+            "Client connections accepted.",
+            all.connections,
+        ),
+        (
+            "shardgate_connections_shed_total",
+            "Client connections refused for load.",
+            all.connections_shed,
+        ),
+        (
+            "shardgate_reconnects_total",
+            "Requests sent again after a reused connection failed.",
+            all.reconnects,
+        ),
+        (
+            "shardgate_panics_total",
+            "Connection tasks that panicked.",
+            all.panics,
+        ),
+        (
+            "shardgate_log_dropped_total",
+            "Access-log lines dropped.",
+            all.log_dropped,
+        ),
+    ];
+    let gauges = gauges.map(|row| ("gauge", row));
+    let counters = counters.map(|row| ("counter", row));
+    for (kind, (name, help, value)) in gauges.into_iter().chain(counters) {
+        out.head(name, kind, help);
+        out.line(name, "", value);
+    }
 }
 
-/// Writing into a `String` cannot fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    if out.write_fmt(text).is_err() {
-        debug_assert!(false, "a String takes everything");
+fn handshakes(out: &mut Text, all: &Counters) {
+    let name = "shardgate_tls_handshakes_total";
+    out.head(name, "counter", "TLS handshakes by how they ended.");
+    for (side, side_name) in SIDES {
+        for (outcome, end) in OUTCOMES {
+            let labels = format!("side=\"{side_name}\",outcome=\"{end}\"");
+            out.line(name, &labels, all.handshakes.of(side, outcome));
+        }
+    }
+}
+
+fn gossip(out: &mut Text, scrape: &Scrape<'_>) {
+    let name = "shardgate_gossip_age_seconds";
+    out.head(name, "gauge", "Age of the oldest row of a shard's view.");
+    for (shard, hearing) in scrape.hearing.iter().enumerate() {
+        if let Some(age) = hearing.age {
+            out.line(name, &format!("shard=\"{shard}\""), age.as_secs_f64());
+        }
+    }
+    let name = "shardgate_gossip_sent_total";
+    out.head(name, "counter", "Digests that another shard took.");
+    for (shard, hearing) in scrape.hearing.iter().enumerate() {
+        out.line(name, &format!("shard=\"{shard}\""), hearing.sent);
+    }
+    let name = "shardgate_gossip_dropped_total";
+    let help = "Digests that found no room at another shard.";
+    out.head(name, "counter", help);
+    for (shard, hearing) in scrape.hearing.iter().enumerate() {
+        out.line(name, &format!("shard=\"{shard}\""), hearing.dropped);
+    }
+}
+
+fn durations(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
+    let families = [
+        (
+            "gen_ai_server_request_duration_seconds",
+            "From the request's first byte to the end.",
+            &all.duration,
+        ),
+        (
+            "gen_ai_server_time_to_first_token_seconds",
+            "From the request's first byte to the first content.",
+            &all.first_content,
+        ),
+        (
+            "gen_ai_server_time_per_output_token_seconds",
+            "Streams: from the first content to the end, per token behind the first.",
+            &all.per_token,
+        ),
+        (
+            "shardgate_overhead_seconds",
+            "Time a plain exchange spent in the gateway itself.",
+            &all.overhead,
+        ),
+    ];
+    for (name, help, latency) in families {
+        out.head(name, "histogram", help);
+        out.durations(name, "", latency);
+    }
+    let name = "shardgate_shard_stall_seconds";
+    let help = "Turns in which tasks held a shard's CPU for more than 10 ms.";
+    out.head(name, "histogram", help);
+    for (shard, stalls) in scrape.stalls.iter().enumerate() {
+        out.durations(name, &format!("shard=\"{shard}\""), stalls);
     }
 }
 
@@ -331,21 +371,20 @@ mod tests {
                     ended: Instant::from_nanos(micros * 1000),
                     ..Receipt::default()
                 },
-                Some(0),
+                (Some(0), None),
             );
         }
-        let mut out = String::new();
         let names = Names {
             models: vec!["gpt-4o"],
-            providers: vec![],
+            ..Names::default()
         };
-        write(&mut out, &[shard.clone(), shard], &[], &names);
-        assert!(
-            out.contains(
-                "shardgate_requests_total{front=\"openai\",model=\"gpt-4o\",code=\"200\"} 6\n"
-            ),
-            "{out}"
-        );
+        let scrape = Scrape {
+            counters: vec![&shard, &shard],
+            ..Scrape::default()
+        };
+        let out = write(&scrape, &names, Form::Prometheus);
+        let line = "shardgate_requests_total{front=\"openai\",model=\"gpt-4o\",code=\"200\"} 6\n";
+        assert!(out.contains(line), "{out}");
         let buckets: Vec<u64> = out
             .lines()
             .filter(|l| l.starts_with("gen_ai_server_request_duration_seconds_bucket"))

@@ -10,3 +10,5 @@ pub mod exposition;
 pub mod handshakes;
 pub mod receipt;
 pub mod reloads;
+pub mod text;
+pub mod view;

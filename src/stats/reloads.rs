@@ -1,6 +1,6 @@
-//! What became of the reloads of a process, as Prometheus text.
+//! What became of the reloads of a process.
 
-use std::fmt::Write;
+use super::text::Text;
 
 /// How a reload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +44,25 @@ impl Reloads {
     }
 
     /// Writes them and the epoch in force.
-    pub fn write(&self, out: &mut String, epoch: u64) {
-        out.push_str(
-            "# HELP shardgate_reloads_total Reloads of the configuration by how they ended.\n\
-             # TYPE shardgate_reloads_total counter\n",
-        );
+    pub fn write(&self, out: &mut Text, epoch: u64) {
+        let name = "shardgate_reloads_total";
+        let help = "Reloads of the configuration by how they ended.";
+        out.head(name, "counter", help);
         for end in ReloadEnd::ALL {
-            let (name, count) = (end.name(), self.of(end));
-            // Writing into a String cannot fail.
-            _ = writeln!(out, "shardgate_reloads_total{{result=\"{name}\"}} {count}");
+            let labels = format!("result=\"{}\"", end.name());
+            out.line(name, &labels, self.of(end));
         }
-        out.push_str(
-            "# HELP shardgate_config_epoch The configuration in force: 1 at the start.\n\
-             # TYPE shardgate_config_epoch gauge\n",
-        );
-        _ = writeln!(out, "shardgate_config_epoch {epoch}");
+        let name = "shardgate_config_epoch";
+        let help = "The configuration in force: 1 at the start.";
+        out.head(name, "gauge", help);
+        out.line(name, "", epoch);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::text::Form;
 
     /// Goal: each end has its own count.
     #[test]
@@ -74,8 +72,9 @@ mod tests {
             reloads.count(end);
         }
         reloads.count(ReloadEnd::Bad);
-        let mut out = String::new();
-        reloads.write(&mut out, 7);
+        let mut text = Text::new(Form::Prometheus);
+        reloads.write(&mut text, 7);
+        let out = text.finish();
         assert!(out.contains("{result=\"done\"} 1\n"), "{out}");
         assert!(out.contains("{result=\"bad\"} 2\n"), "{out}");
         assert!(out.ends_with("shardgate_config_epoch 7\n"), "{out}");

@@ -11,7 +11,11 @@ from processes import KEY, NARROW_KEY, PROVIDER_KEY, ROOT, Gateway, Provider
 
 # `p/sim/…` reaches every behaviour of the simulator; the other names are for what the
 # provider's name cannot say: timeouts, fallbacks, a list of allowed models.
+# Breakers are off, since these tests break the same targets again and again.
 CONFIG = """
+[breaker]
+mode = "off"
+
 [timeouts]
 connect = "1s"
 first_token = "5s"

@@ -112,6 +112,7 @@ class Gateway(Process):
         path = folder / "shardgate.toml"
         server = f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nsockets = "{sockets}"\n'
         path.write_text(server + config)
+        self.config_path = path
         super().__init__(["serve", "--config", str(path)], "stderr", environment)
         said = json.loads(self.wait_for("listening on "))["message"]
         words = said.replace(",", " ").replace(";", " ").split()

@@ -2,12 +2,14 @@
 
 import json
 import re
+import urllib.request
 
 import openai
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from processes import KEY, NARROW_KEY, PROVIDER_KEY
+from processes import KEY, NARROW_KEY, PROVIDER_KEY, ROOT
 
 CANARY = "canary-7f3a9e-do-not-log"
 ASK = [{"role": "user", "content": CANARY}]
@@ -106,7 +108,56 @@ def test_durations_are_counted_in_histograms(client, gateway):
     count = total(samples, "gen_ai_server_request_duration_seconds_count")
     assert values[-1] == count > 0
     assert total(samples, "shardgate_overhead_seconds_count") > 0
-    assert total(samples, "gen_ai_client_token_usage_total") > 0  # the parser adds the suffix
+    assert total(samples, "gen_ai_client_token_usage_sum") > 0
+    usage = samples["gen_ai_client_token_usage_count"][0].labels
+    assert usage["gen_ai_request_model"] == "chat" and usage["gen_ai_provider_name"] == "p"
+    list(client.chat.completions.create(model="chat", messages=ASK, stream=True))
+    gateway.at_rest()
+    assert total(metrics(gateway), "gen_ai_server_time_per_output_token_seconds_count") > 0
+
+
+def test_the_metrics_are_open_metrics_for_who_asks(client, gateway):
+    """Goal: the text is what its content type says, by a strict parser of OpenMetrics, and has
+    the same families as Prometheus' own."""
+    client.chat.completions.create(model="chat", messages=ASK)
+    gateway.at_rest()
+    request = urllib.request.Request(
+        f"http://{gateway.admin}/metrics",
+        headers={"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        text = answer.read().decode()
+    assert text.endswith("# EOF\n")
+    strict = {f.name: f.type for f in openmetrics.text_string_to_metric_families(text)}
+    plain = text_string_to_metric_families(gateway.get_admin("/metrics"))
+    assert strict == {f.name: f.type for f in plain}
+    assert strict["gen_ai_server_time_to_first_token_seconds"] == "histogram"
+    assert strict["shardgate_breaker_state"] == "gauge"
+
+
+def test_dashboard_and_alerts_name_only_metrics_that_exist(client, gateway):
+    """Goal: no panel stays empty and no alert sleeps for a name that nobody exports. Method:
+    every name of a metric in tuning/ is a sample of the scrape."""
+    client.chat.completions.create(model="fallback", messages=ASK)
+    gateway.at_rest()
+    known = set(metrics(gateway)) | {"shardgate_gossip_age_seconds"}  # none on one CPU
+    known |= {"shardgate_fallbacks_total"}  # no fallback here
+    families = {f.name for f in text_string_to_metric_families(gateway.get_admin("/metrics"))}
+    dashboard = json.loads((ROOT / "tuning/grafana.json").read_text())
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    asked = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(asked) >= 12
+    alerts = (ROOT / "tuning/alerts.yml").read_text()
+    asked += re.findall(r"expr: (.+)", alerts)
+    named = [set(re.findall(r"\b(?:shardgate|gen_ai)_[a-z_]+[a-z]\b(?!=)", expr)) for expr in asked]
+    labels = {"gen_ai_request_model", "gen_ai_provider_name", "gen_ai_token_type"}
+    for expr, names in zip(asked, named):
+        assert names - labels, expr
+        for name in names - labels:
+            assert name in known, f"{name} in {expr}"
+            stem = re.sub(r"_(total|bucket|sum|count)$", "", name)
+            assert stem in families or name in families, name
 
 
 def test_the_status_names_every_shard(gateway):

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 import pytest
 
@@ -27,6 +28,7 @@ admin = "127.0.0.1:{admin}"
 shards = {shards}
 sockets = "{sockets}"
 handover = "{folder}/handover.sock"
+{server}
 [limits]
 streams_max = 2000
 connections_max = 2000
@@ -44,11 +46,12 @@ class Service(Process):
 
     running: list = []
 
-    def __init__(self, folder, provider, shards=2, takeover=False, environment=None, sockets="auto", fds=(), **ports):
+    def __init__(self, folder, provider, shards=2, takeover=False, environment=None, sockets="auto", fds=(),
+                 server="", **ports):
         path = pathlib.Path(folder) / "service.toml"
         port, admin = ports.get("port", 0), ports.get("admin", 0)
         path.write_text(CONFIG.format(port=port, admin=admin, shards=shards, sockets=sockets, folder=folder,
-                                      provider=provider))
+                                      provider=provider, server=server))
         arguments = ["serve", "--config", str(path)] + ["--takeover"] * takeover
         self.began = time.monotonic()
         with passed(fds, {"TEST_KEY_PROVIDER": PROVIDER_KEY, **(environment or {})}) as environment:
@@ -110,6 +113,11 @@ def get(port, path="/readyz", timeout=10):
         connection.close()
 
 
+def get_text(admin, path):
+    with urllib.request.urlopen(f"http://{admin}{path}", timeout=10) as answer:
+        return answer.read().decode()
+
+
 class Manager:
     """The receiving end of NOTIFY_SOCKET."""
 
@@ -166,6 +174,27 @@ def test_the_manager_is_told_of_start_and_end(tmp_path, provider):
         assert "1 exchanges" in manager.hear("STATUS")["STATUS"]
         assert b"[DONE]" in stream.read()
         assert service.child.wait(PATIENCE) == 0
+
+
+def test_the_manager_is_told_of_a_reload(tmp_path, provider):
+    """RELOADING with the time, which Type=notify-reload wants, then READY, also when the file is bad."""
+    manager = Manager(tmp_path)
+    service = Service(tmp_path, provider.address, environment={"NOTIFY_SOCKET": manager.path})
+    manager.hear("READY")
+    path = tmp_path / "service.toml"
+    good = path.read_text()
+    for text, epoch in ((good, 2), (good + "nonsense = 1\n", 2), (good, 3)):
+        path.write_text(text)
+        before = time.monotonic_ns() // 1000
+        service.child.send_signal(signal.SIGHUP)
+        reloading = manager.hear("RELOADING")
+        assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+        ready = manager.hear("READY")
+        assert "MAINPID" not in ready, "a successor may be it by now"
+        status = json.loads(get_text(service.admin, "/api/status"))
+        assert status["config"]["epoch"] == epoch, ready
+        assert service.ask() == 200
+    assert service.end() == 0
 
 
 def threads(pid):

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from processes import BINARY, PATIENCE
 from test_service import Manager, Service, held_stream, nobody_stays, open_folder  # noqa: F401 (fixtures)
+from tls_files import Authority
 
 TAKEOVERS = int(os.environ.get("SHARDGATE_TAKEOVERS", "5"))
 BODY = json.dumps({"model": "p/sim/events-3", "messages": [{"role": "user", "content": "x"}]})
@@ -106,6 +108,35 @@ def test_take_overs_under_load_lose_nothing(tmp_path, provider, sockets):
     assert (report["failed"], failed, streams.failed) == (0, [], []), (report["errors"], failed[:5], streams.failed)
     assert codes == [0] * (TAKEOVERS + 1), codes
     assert streams.done >= 40 and answered > 100 and report["ok"] > 100
+
+
+def test_tls_listeners_are_taken_over(tmp_path, provider):
+    """A stream over TLS runs on in the old process, new handshakes are the new one's."""
+    authority = Authority(tmp_path, "trusted")
+    cert, key = authority.issue("server")
+    server = f'tls = {{ cert = "{cert}", key = "{key}" }}'
+    context = ssl.create_default_context(cafile=str(authority.path))
+    service = Service(tmp_path, provider.address, server=server)
+
+    def connect():
+        return http.client.HTTPSConnection("127.0.0.1", service.port, timeout=30, context=context)
+
+    for _ in range(2):
+        before, stream = service, connect()
+        body = {**json.loads(BODY), "model": "p/sim/events-40/rate-10", "stream": True}
+        stream.request("POST", "/v1/chat/completions", json.dumps(body), HEADERS)
+        answer = stream.getresponse()
+        answer.readline()
+        service = Service(tmp_path, provider.address, server=server, takeover=True)
+        for _ in range(20):
+            fresh = connect()
+            fresh.request("POST", "/v1/chat/completions", BODY, HEADERS)
+            assert fresh.getresponse().status == 200
+            fresh.close()
+        assert b"[DONE]" in answer.read()
+        stream.close()
+        assert before.child.wait(PATIENCE) == 0
+    assert service.end() == 0
 
 
 def test_the_number_of_shards_may_change(tmp_path, provider):

@@ -21,6 +21,7 @@ use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::config::diff::{Kept, Roster};
 use shardgate::config::{Config, FixedSecrets, check};
 use shardgate::host::{Host, flush, read};
+use shardgate::policy::targets::Targets;
 use shardgate::shard::log::Log;
 use shardgate::shard::orders::{Outcome, Task, carry_out};
 use shardgate::shard::serve::{accept_loop, ticker};
@@ -360,12 +361,8 @@ fn play<T: 'static>(
     assert_eq!(counters.exchanges, counters.receipts);
     assert_eq!((counters.exchanges_open, counters.streams_open), (0, 0));
     assert_eq!(counters.connections_open, 0);
-    assert!(
-        counters
-            .targets
-            .values()
-            .all(|target| target.in_flight == 0)
-    );
+    let cells = scene.shard.with_turn(scene.world.now(), Targets::cells);
+    assert!(cells.iter().all(|(_, cell)| cell.in_flight == 0));
     assert_eq!(scene.shard.buffers.lent(), 0, "bytes of buffers lent out");
     assert_eq!(scene.shard.deadlines.len(), 0, "timers");
     assert_eq!(

@@ -54,7 +54,7 @@ pub(crate) struct Scene {
 /// A scene with `providers` providers, the first `dead` of which do not answer.
 pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: usize) -> Scene {
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
-        [timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
+        [breaker]\nmode = \"off\"\n[timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
         .to_owned();
     let strategy = world.rng().pick(&["weighted", "round_robin", "priority"]);
     let mut targets = Vec::new();

@@ -5,6 +5,8 @@ use super::http::{Message, events};
 use super::script::{Act, Ask, Exchange, Got, Sort};
 use serde_json::Value;
 use shardgate::exchange::answer::HOLD_MAX;
+use shardgate::host::Host;
+use shardgate::policy::targets::Targets;
 use shardgate::shard::log::Entry;
 use std::collections::BTreeMap;
 
@@ -281,8 +283,13 @@ pub(crate) fn rest(scene: &Scene) {
     assert_eq!(counters.streams_open, 0, "streams open");
     assert_eq!(counters.connections_open, 0, "client connections open");
     assert_eq!(counters.log_dropped, 0, "log lines lost");
-    for (target, counts) in &counters.targets {
-        assert_eq!(counts.in_flight, 0, "in flight at {target:?}");
+    let now = scene.world.now();
+    for (target, cell) in shard.with_turn(now, Targets::cells) {
+        assert_eq!(
+            (cell.in_flight, cell.tokens),
+            (0, 0),
+            "in flight at {target}"
+        );
     }
     for upstream in &shard.snapshot().upstreams {
         assert_eq!(

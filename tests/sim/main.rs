@@ -10,6 +10,7 @@
 mod client;
 mod epochs;
 mod exchange;
+mod gossip;
 mod http;
 mod law;
 mod net;

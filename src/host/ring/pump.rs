@@ -4,6 +4,7 @@
 
 use super::{Notices, SETTLE_MAX, Shared, VISIT};
 use crate::base::time::Instant;
+use crate::host::STALL_MIN;
 use crate::host::bell::Bell;
 use crate::host::clock;
 use crate::sys::ring::Reaped;
@@ -73,9 +74,15 @@ impl Pump {
 
     /// Lets the other tasks run until they do nothing new.
     async fn settle(&self) {
+        let mut began = clock::now();
         for _ in 0..SETTLE_MAX {
             let before = self.notices.asked.get();
             glommio::executor().yield_now().await;
+            let now = clock::now();
+            let took = now.since(std::mem::replace(&mut began, now));
+            if took > STALL_MIN {
+                self.notices.stalls.borrow_mut().record(took);
+            }
             if self.notices.asked.get() == before {
                 break;
             }

@@ -1,0 +1,142 @@
+//! `[breaker]`, `[gossip]` and `stream.keepalive`.
+
+use super::check::{TIMEOUT_MIN, section};
+use super::fault::Findings;
+use super::model::defaults::{BREAKER, GOSSIP};
+use super::model::{Breaker, Gossip};
+use super::value::{Wrong, choice, count, duration, show_duration, wrong};
+use super::walk::{Known, Section};
+use std::time::Duration;
+use toml::de::DeValue;
+
+const BREAKER_KEYS: Known = Known {
+    now: &[
+        "mode",
+        "window",
+        "error_rate",
+        "requests_min",
+        "consecutive",
+        "open",
+        "open_max",
+    ],
+    later: &[],
+};
+const GOSSIP_KEYS: Known = Known {
+    now: &["tick"],
+    later: &[],
+};
+const STREAM_KEYS: Known = Known {
+    now: &["keepalive"],
+    later: &[],
+};
+
+/// The shortest tick: each one may wake every other shard.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
+/// The longest one: a view that is older helps nobody.
+const TICK_MAX: Duration = Duration::from_secs(5);
+
+/// The shortest silence that is filled.
+const KEEPALIVE_MIN: Duration = Duration::from_millis(100);
+
+/// The shortest window: it is kept in ten slices.
+const WINDOW_MIN: Duration = Duration::from_millis(100);
+
+/// `[breaker]`.
+pub(super) fn breaker(root: &Section<'_, '_>, found: &mut Findings) -> Breaker {
+    let mut breaker = BREAKER;
+    let Some(section) = section(root, found, "breaker", "[breaker]", BREAKER_KEYS) else {
+        return breaker;
+    };
+    let modes = [("on", true), ("off", false)];
+    if let Some(is_on) = section.read(found, "mode", |v| choice(v, &modes, &[])) {
+        breaker.is_on = is_on;
+    }
+    if let Some(percent) = section.read(found, "error_rate", percent) {
+        breaker.error_percent = percent;
+    }
+    for (key, slot) in [
+        ("requests_min", &mut breaker.requests_min),
+        ("consecutive", &mut breaker.consecutive),
+    ] {
+        let number = section.read(found, key, |v| count(v, 1..=1_000_000));
+        if let Some(number) = number.and_then(|number| u32::try_from(number).ok()) {
+            *slot = number;
+        }
+    }
+    for (key, slot, min) in [
+        ("window", &mut breaker.window, WINDOW_MIN),
+        ("open", &mut breaker.open, TIMEOUT_MIN),
+        ("open_max", &mut breaker.open_max, TIMEOUT_MIN),
+    ] {
+        if let Some(length) = section.read(found, key, |v| duration(v, min)) {
+            *slot = length;
+        }
+    }
+    let item = section.item("open").or_else(|| section.item("open_max"));
+    if let (true, Some(item)) = (breaker.open > breaker.open_max, item) {
+        let text = format!(
+            "`open` ({}) is longer than `open_max` ({}); write open <= open_max",
+            show_duration(breaker.open),
+            show_duration(breaker.open_max)
+        );
+        found.fault(item.at, text);
+    }
+    breaker
+}
+
+/// A share between 0 and 1 in whole percent.
+fn percent(value: &DeValue<'_>) -> Result<u32, Wrong> {
+    const RIGHT: &str = "write a share from 0.01 to 1.0 in whole percent, such as 0.5";
+    let text = match value {
+        DeValue::Float(number) => number.as_str(),
+        DeValue::Integer(number) => number.as_str(),
+        _ => return wrong(RIGHT),
+    };
+    let share: f64 = text.parse().or_else(|_| wrong(RIGHT))?;
+    let found = (1..=100_u32).find(|percent| (f64::from(*percent) - share * 100.0).abs() < 1e-6);
+    found.map_or_else(|| wrong(RIGHT), Ok)
+}
+
+/// `[gossip]`.
+pub(super) fn gossip(root: &Section<'_, '_>, found: &mut Findings) -> Gossip {
+    let mut gossip = GOSSIP;
+    let tick = section(root, found, "gossip", "[gossip]", GOSSIP_KEYS)
+        .and_then(|section| section.read(found, "tick", tick));
+    if let Some(tick) = tick {
+        gossip.tick = tick;
+    }
+    gossip
+}
+
+fn tick(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    match duration(value, TICK_MIN) {
+        Ok(tick) if tick > TICK_MAX => {
+            wrong(format!("write at most \"{}\"", show_duration(TICK_MAX)))
+        }
+        read => read,
+    }
+}
+
+/// The key `stream.keepalive` of `place`, which is the file or a model; `base` without it.
+pub(super) fn keepalive(
+    place: &Section<'_, '_>,
+    found: &mut Findings,
+    title: &str,
+    base: Option<Duration>,
+) -> Option<Duration> {
+    section(place, found, "stream", title, STREAM_KEYS)
+        .and_then(|section| {
+            section.read(found, "keepalive", |value| match value {
+                DeValue::String(s) if s == "off" => Ok(None),
+                other => match duration(other, KEEPALIVE_MIN) {
+                    Ok(every) => Ok(Some(every)),
+                    Err(wrong) => Err(Wrong {
+                        right: format!("{}, or \"off\"", wrong.right),
+                        ..wrong
+                    }),
+                },
+            })
+        })
+        .unwrap_or(base)
+}

@@ -1,0 +1,247 @@
+//! What a shard knows of each target: its breaker, what is under way, how fast it answers.
+//!
+//! ```text
+//!   config ──► Places: model, place ──► number, id                the same on every shard
+//!   attempts ──► Targets [number] ──► cells that changed ──► others' views
+//!   others' digests ──► View, and their marks into the breakers
+//! ```
+//!
+//! A target is a provider and its name for a model. Two models with the same target share
+//! its entry; targets that forward the name that was asked for share one per provider where
+//! that name may be any (`[models."*"]` and `provider/…`).
+//!
+//! Invariants
+//! - T1 `in_flight` and `tokens` are what [`Targets::begin`] added and [`Targets::end`] has
+//!   not taken off again.
+//! - T2 Between two digests nothing is allocated.
+//! - T3 An entry stays for as long as the process lives, with its number and id: attempts that
+//!   began before a reload end where they began, and a target that comes back is known.
+
+use super::breaker::{Breaker, Outcome, Permit, Turn, Verdict};
+use crate::base::time::Instant;
+use crate::stats::view::{Cell, Digest, Mark, State, TargetId, View};
+use ahash::AHashMap;
+use std::time::Duration;
+
+/// How fast the estimate of the time to the first token forgets.
+const DECAY: Duration = Duration::from_secs(10);
+
+/// An estimate of a time that jumps up with a slow answer and comes down slowly (Finagle's
+/// peak EWMA).
+#[derive(Clone, Copy, Debug, Default)]
+struct Peak {
+    micros: f64,
+    at: Instant,
+}
+
+impl Peak {
+    fn add(&mut self, took: Duration, now: Instant) {
+        let micros = took.as_secs_f64() * 1e6;
+        if micros >= self.micros {
+            self.micros = micros;
+        } else {
+            let kept = (-now.since(self.at).as_secs_f64() / DECAY.as_secs_f64()).exp();
+            self.micros = self.micros * kept + micros * (1.0 - kept);
+        }
+        self.at = now;
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "clamped to the range of u32"
+    )]
+    fn micros(self) -> u32 {
+        self.micros.clamp(0.0, f64::from(u32::MAX)) as u32
+    }
+}
+
+/// What this shard knows of one target.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    breaker: Breaker,
+    id: TargetId,
+    in_flight: u32,
+    tokens: u64,
+    first_token: Peak,
+    /// Something happened since the last digest.
+    is_fresh: bool,
+    /// Something ever happened here.
+    is_touched: bool,
+}
+
+impl Entry {
+    fn touch(&mut self) {
+        self.is_fresh = true;
+        self.is_touched = true;
+    }
+
+    fn cell(&mut self, turn: &Turn<'_>) -> Cell {
+        self.breaker.age(turn);
+        Cell {
+            mark: self.breaker.mark(),
+            in_flight: self.in_flight,
+            tokens: self.tokens,
+            ttft_us: self.first_token.micros(),
+            window: self.breaker.tally(),
+        }
+    }
+}
+
+/// What this shard knows of all targets, and what it heard of them.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// What the other shards said.
+    pub view: View,
+    /// How often a breaker was opened here, by number.
+    pub trips: Vec<u64>,
+    entries: Vec<Entry>,
+    by_id: AHashMap<TargetId, usize>,
+}
+
+/// An attempt that is under way at a target.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    /// The target's number.
+    pub target: usize,
+    /// What it began with.
+    pub permit: Permit,
+    /// Estimated tokens.
+    pub tokens: u64,
+}
+
+impl Targets {
+    /// None yet, on one of `shards`.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            view: View::new(shards),
+            trips: Vec::new(),
+            entries: Vec::new(),
+            by_id: AHashMap::new(),
+        }
+    }
+
+    /// These are known from here on, by number and id; those that were stay what they are (T3).
+    pub fn enter(&mut self, targets: impl Iterator<Item = (usize, TargetId)>) {
+        for (number, id) in targets {
+            if self.by_id.insert(id, number).is_some() {
+                continue;
+            }
+            if number >= self.entries.len() {
+                self.entries.resize(number + 1, Entry::default());
+                self.trips.resize(number + 1, 0);
+            }
+            if let Some(entry) = self.entries.get_mut(number) {
+                entry.id = id;
+            }
+            // What the others said of it before it was known here.
+            for row in 0..self.view.rows.len() {
+                let heard = self.view.rows.get(row).and_then(|row| row.cells.get(&id));
+                if let Some(mark) = heard.map(|heard| heard.cell.mark) {
+                    self.mark(id, mark);
+                }
+            }
+        }
+    }
+
+    /// Whether the target of this number is to be asked, and with what an attempt at it
+    /// begins, allowed or not. A target that is not known is.
+    pub fn ask(&mut self, target: Option<usize>, turn: &Turn<'_>) -> (Verdict, Permit) {
+        let entry = target.and_then(|at| self.entries.get_mut(at));
+        let Some(entry) = entry else {
+            return (Verdict::Admit, Permit::default());
+        };
+        let verdict = entry.breaker.ask(turn);
+        if verdict == Verdict::Probe {
+            entry.touch();
+        }
+        (verdict, entry.breaker.permit(verdict))
+    }
+
+    /// An attempt begins.
+    pub fn begin(&mut self, running: Running) {
+        if let Some(entry) = self.entries.get_mut(running.target) {
+            entry.in_flight = entry.in_flight.saturating_add(1);
+            entry.tokens = entry.tokens.saturating_add(running.tokens);
+            entry.touch();
+        }
+    }
+
+    /// It got its first content, `took` after its request was sent. True when the breaker
+    /// changed.
+    pub fn content(&mut self, running: Running, took: Duration, turn: &Turn<'_>) -> bool {
+        self.entries.get_mut(running.target).is_some_and(|entry| {
+            entry.first_token.add(took, turn.now);
+            entry.touch();
+            entry.breaker.content(running.permit, turn)
+        })
+    }
+
+    /// It ended. True when the breaker changed.
+    pub fn end(&mut self, running: Running, outcome: Outcome, turn: &Turn<'_>) -> bool {
+        let Self {
+            entries,
+            view,
+            trips,
+            ..
+        } = self;
+        let Some(entry) = entries.get_mut(running.target) else {
+            return false;
+        };
+        debug_assert!(entry.in_flight > 0, "T1");
+        entry.in_flight = entry.in_flight.saturating_sub(1);
+        entry.tokens = entry.tokens.saturating_sub(running.tokens);
+        entry.touch();
+        let id = entry.id;
+        let others = |generation| {
+            let window = u64::try_from(turn.settings.window.as_nanos()).unwrap_or(u64::MAX);
+            let since = turn.now.as_nanos().saturating_sub(window);
+            view.tally(id, generation, Instant::from_nanos(since))
+        };
+        let changed = entry.breaker.settle(running.permit, outcome, others, turn);
+        let mark = entry.breaker.mark();
+        let is_trip = changed && mark.state == State::Open && mark.until > turn.now;
+        if let (true, Some(trips)) = (is_trip, trips.get_mut(running.target)) {
+            *trips += 1;
+        }
+        changed
+    }
+
+    /// What there is to tell: what happened since the last time, or all when `is_whole`.
+    pub fn tell(&mut self, is_whole: bool, turn: &Turn<'_>) -> Vec<(TargetId, Cell)> {
+        let mut cells = Vec::new();
+        for entry in &mut self.entries {
+            if entry.is_fresh || is_whole && entry.is_touched {
+                entry.is_fresh = false;
+                cells.push((entry.id, entry.cell(turn)));
+            }
+        }
+        cells
+    }
+
+    /// Takes in what another shard said.
+    pub fn hear(&mut self, digest: &Digest) {
+        self.view.join(digest);
+        for (id, cell) in &*digest.cells {
+            self.mark(*id, cell.mark);
+        }
+    }
+
+    fn mark(&mut self, id: TargetId, mark: Mark) {
+        let at = self.by_id.get(&id).copied();
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at))
+            && entry.breaker.hear(mark)
+        {
+            entry.touch(); // the others are told what this shard goes by, too
+        }
+    }
+
+    /// What this shard knows of each target that it ever asked or heard of, by number.
+    pub fn cells(&mut self, turn: &Turn<'_>) -> Vec<(usize, Cell)> {
+        let entries = self.entries.iter_mut().enumerate();
+        entries
+            .filter(|(_, entry)| entry.is_touched)
+            .map(|(index, entry)| (index, entry.cell(turn)))
+            .collect()
+    }
+}
