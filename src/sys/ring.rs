@@ -133,7 +133,7 @@ impl std::fmt::Debug for Ring {
 }
 
 impl Ring {
-    /// A ring that receives into blocks of `pool`; `STOCK` of them are lent from now on.
+    /// A ring that receives into blocks of `pool`; some of them are lent from now on.
     /// Its alarm goes off `alarm` after it is set. It belongs to the thread that makes it.
     ///
     /// # Errors
@@ -150,7 +150,7 @@ impl Ring {
             slots: Vec::new(),
             free: Vec::new(),
             flying: 0,
-            stock: Stock::new(pool, true),
+            stock: Stock::new(pool),
             bell,
             doorbell: Arc::new(door),
             alarm: Box::new(Timespec::from(alarm)),
@@ -228,7 +228,7 @@ impl Ring {
 
     /// Bytes of the pool that wait for receives.
     pub fn stocked(&self) -> usize {
-        STOCK * SIZE
+        self.stock.offered() * SIZE
     }
 
     /// Receives, a block at a time, until the stream ends or pauses.
@@ -399,6 +399,7 @@ impl Ring {
     /// # Errors
     /// What the kernel says; being interrupted or busy is no error.
     pub fn enter(&mut self, wait: bool) -> io::Result<()> {
+        self.stock.fill();
         forgive(self.uring.submit_and_wait(usize::from(wait)))
     }
 
@@ -407,6 +408,7 @@ impl Ring {
     /// # Errors
     /// As [`Ring::enter`]; being out of time is no error.
     pub fn enter_for(&mut self, wait: Duration) -> io::Result<()> {
+        self.stock.fill();
         let until = Timespec::from(wait);
         let args = SubmitArgs::new().timespec(&until);
         forgive(self.uring.submitter().submit_with_args(1, &args))
@@ -562,7 +564,7 @@ impl Drop for Ring {
         }
         let unregistered = self.uring.submitter().unregister_buf_ring(GROUP);
         if self.flying > 0 || unregistered.is_err() {
-            let empty = Stock::new(&BufPool::new(), false);
+            let empty = Stock::new(&BufPool::new());
             let slots = ManuallyDrop::new(std::mem::take(&mut self.slots));
             let stock = ManuallyDrop::new(std::mem::replace(&mut self.stock, empty));
             debug_assert!(slots.is_empty() || stock.address() > 0); // both are leaked

@@ -112,7 +112,11 @@ fn piece(stock: &mut Stock, brings: Brings, of: &cqueue::Entry) -> Option<io::Re
         }
         let error = failed(of);
         return match Errno::from_io_error(&error) {
-            Some(Errno::NOBUFS | Errno::CANCELED) => None,
+            Some(Errno::NOBUFS) => {
+                stock.ran_out();
+                None
+            }
+            Some(Errno::CANCELED) => None,
             _ => Some(Err(error)),
         };
     };

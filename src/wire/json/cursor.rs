@@ -21,7 +21,7 @@
 //! Source: RFC 8259, sections 2 to 7 and 9 (limits are the implementation's).
 
 use super::fault::{JsonError, JsonFault, Wanted};
-use super::lex::{byte, literal_end, number_end, skip_space, string_end};
+use super::lex::{Bits, byte, literal_end, number_end, skip_space, string_end};
 use super::scan::DEPTH_MAX;
 use super::text::resolve_name;
 use crate::base::span::Span;
@@ -95,17 +95,29 @@ pub struct Cursor<'a> {
     json: &'a [u8],
     at: usize,
     depth: usize,
+    bits: Bits,
 }
 
 impl<'a> Cursor<'a> {
     /// At position `at` of `json`.
     pub fn new(json: &'a [u8], at: usize) -> Self {
-        Self { json, at, depth: 0 }
+        Self {
+            json,
+            at,
+            depth: 0,
+            bits: Bits::default(),
+        }
     }
 
     /// The position, in bytes.
     pub fn at(&self) -> usize {
         self.at
+    }
+
+    /// Whether everything that was stepped over is ASCII, and so UTF-8. May be false of a text
+    /// that has other bytes further on.
+    pub(super) fn is_ascii(&self) -> bool {
+        self.bits.are_ascii()
     }
 
     /// What kind of value comes next, judged by its first byte.
@@ -280,7 +292,7 @@ impl<'a> Cursor<'a> {
         if byte(self.json, self.at) != b'"' {
             return Err(JsonError::expected(Wanted::Key, self.json, self.at));
         }
-        self.at = string_end(self.json, self.at + 1)?.0 + 1;
+        self.at = string_end(self.json, self.at + 1, &mut self.bits)?.0 + 1;
         if self.take(b':') {
             return Ok(());
         }
@@ -291,7 +303,7 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn string(&mut self) -> Result<(Span, bool), JsonError> {
         let start = self.at + 1;
-        let (end, escaped) = string_end(self.json, start)?;
+        let (end, escaped) = string_end(self.json, start, &mut self.bits)?;
         self.at = end + 1;
         Ok((Span::new(start, end), escaped))
     }
@@ -331,7 +343,7 @@ impl<'a> Cursor<'a> {
                     open.pop();
                 }
                 ValueKind::String => {
-                    self.at = string_end(self.json, self.at + 1)?.0 + 1;
+                    self.at = string_end(self.json, self.at + 1, &mut self.bits)?.0 + 1;
                 }
                 scalar => self.scalar(scalar)?,
             }

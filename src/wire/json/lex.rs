@@ -25,10 +25,15 @@ pub(super) fn skip_space(json: &[u8], mut at: usize) -> usize {
 }
 
 /// `at` is behind the opening quote: the position of the closing one, and whether there
-/// was an escape on the way. Lone surrogates (`\ud800`) pass: they are grammatical.
+/// was an escape on the way. Lone surrogates (`\ud800`) pass: they are grammatical. Every
+/// byte of the string is added to `bits`.
 #[inline]
-pub(super) fn string_end(json: &[u8], at: usize) -> Result<(usize, bool), JsonError> {
-    let mut at = plain_run(json, at);
+pub(super) fn string_end(
+    json: &[u8],
+    at: usize,
+    bits: &mut Bits,
+) -> Result<(usize, bool), JsonError> {
+    let mut at = run(json, at, bits);
     let mut escaped = false;
     loop {
         match byte(json, at) {
@@ -37,7 +42,7 @@ pub(super) fn string_end(json: &[u8], at: usize) -> Result<(usize, bool), JsonEr
                 escaped = true;
                 at = escape_end(json, at)?;
                 if byte(json, at) != b'\\' {
-                    at = plain_run(json, at);
+                    at = run(json, at, bits);
                 }
             }
             _ if at < json.len() => return Err(JsonError::new(JsonFault::ControlInString, at)),
@@ -62,28 +67,37 @@ fn escape_end(json: &[u8], at: usize) -> Result<usize, JsonError> {
 /// character, or the end.
 #[inline]
 pub fn plain_run(json: &[u8], from: usize) -> usize {
+    run(json, from, &mut Bits::default())
+}
+
+/// [`plain_run`]; what was looked at is added to `bits`, and perhaps some of what follows.
+#[inline]
+fn run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     let rest = json.get(from..).unwrap_or_default();
     match rest.first_chunk::<BLOCK>() {
         // Most strings end here: keys, roles, tokens.
-        Some(block) => match first_special(block) {
-            BLOCK => long_run(json, from + BLOCK),
+        Some(block) => match first_special(block, bits) {
+            BLOCK => long_run(json, from + BLOCK, bits),
             found => from + found,
         },
-        None => from + first_special(rest),
+        None => from + first_special(rest, bits),
     }
 }
 
 /// The same, for strings that have shown to be long: the next quote or backslash by memchr,
-/// then one pass for the smallest byte before it. Both are vector code of whatever width the
-/// CPU has; a piece is still in the first cache when it is read again.
-fn long_run(json: &[u8], from: usize) -> usize {
+/// then one pass for the smallest byte before it, and for all bits. Both are vector code;
+/// a piece is still in the first cache when it is read again.
+fn long_run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     let mut at = from;
     for piece in json.get(from..).unwrap_or_default().chunks(PIECE) {
         let stop = memchr2(b'"', b'\\', piece);
-        let run = &piece[..stop.unwrap_or(piece.len())];
+        let run = stop.and_then(|stop| piece.get(..stop)).unwrap_or(piece);
         // No branch in here, so that it becomes vector instructions.
-        if run.iter().fold(u8::MAX, |least, &b| least.min(b)) < 0x20 {
-            return at + first_special(run);
+        let look = |(least, all): (u8, u8), &b: &u8| (least.min(b), all | b);
+        let (least, all) = run.iter().fold((u8::MAX, 0), look);
+        bits.0 |= u64::from(all);
+        if least < 0x20 {
+            return at + first_special(run, bits);
         }
         if stop.is_some() {
             return at + run.len();
@@ -91,6 +105,17 @@ fn long_run(json: &[u8], from: usize) -> usize {
         at += piece.len();
     }
     at
+}
+
+/// All bits that were set in bytes of strings; outside of them JSON is ASCII.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bits(u64);
+
+impl Bits {
+    /// Whether no byte was beyond ASCII.
+    pub(super) fn are_ascii(self) -> bool {
+        self.0 & 0x8080_8080_8080_8080 == 0
+    }
 }
 
 /// Two vectors of 16 bytes, the width that every x86-64 and aarch64 has.
@@ -107,16 +132,23 @@ fn special(b: u8) -> u8 {
 
 /// The place of the first special byte, or the length.
 #[inline]
-fn first_special(bytes: &[u8]) -> usize {
+fn first_special(bytes: &[u8], bits: &mut Bits) -> usize {
     let (words, tail) = bytes.as_chunks::<8>();
     for (i, word) in words.iter().enumerate() {
-        let marks = specials(u64::from_le_bytes(*word));
+        let word = u64::from_le_bytes(*word);
+        bits.0 |= word;
+        let marks = specials(word);
         if marks != 0 {
             return i * 8 + (marks.trailing_zeros() / 8) as usize;
         }
     }
-    let found = tail.iter().position(|&b| special(b) != 0);
-    words.len() * 8 + found.unwrap_or(tail.len())
+    for (i, &b) in tail.iter().enumerate() {
+        bits.0 |= u64::from(b);
+        if special(b) != 0 {
+            return words.len() * 8 + i;
+        }
+    }
+    bytes.len()
 }
 
 /// Marks the high bit of special bytes; the lowest mark is always right (a borrow can only
@@ -227,7 +259,7 @@ mod tests {
                         .iter()
                         .position(|&b| matches!(b, 0..0x20 | b'"' | b'\\'));
                     assert_eq!(
-                        first_special(&bytes),
+                        first_special(&bytes, &mut Bits::default()),
                         plain.unwrap_or(20),
                         "{b:#x} {fill:#x}"
                     );

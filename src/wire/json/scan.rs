@@ -47,9 +47,7 @@ pub struct Member {
 /// # Errors
 /// The first fault, with its position.
 pub fn validate(json: &[u8]) -> Result<(), JsonError> {
-    let mut cursor = start(json)?;
-    cursor.skip()?;
-    cursor.end()
+    whole(json, |cursor| cursor.skip().map(|_| ()))
 }
 
 /// Checks the whole of `json`, which must be an object in UTF-8, and reports each of its
@@ -58,23 +56,22 @@ pub fn validate(json: &[u8]) -> Result<(), JsonError> {
 /// # Errors
 /// The first fault, with its position; then what `each` was told is void (I2).
 pub fn object<F: FnMut(&Member)>(json: &[u8], mut each: F) -> Result<Span, JsonError> {
-    let mut cursor = start(json)?;
-    cursor.peek()?;
-    let from = cursor.at();
-    cursor.object(|cursor, key| {
-        let value = cursor.skip()?;
-        each(&Member {
-            key: key.span,
-            key_escaped: key.escaped,
-            value: value.span,
-            kind: value.kind,
-            value_escaped: value.escaped,
-        });
-        Ok(())
-    })?;
-    let span = Span::new(from, cursor.at());
-    cursor.end()?;
-    Ok(span)
+    whole(json, |cursor| {
+        cursor.peek()?;
+        let from = cursor.at();
+        cursor.object(|cursor, key| {
+            let value = cursor.skip()?;
+            each(&Member {
+                key: key.span,
+                key_escaped: key.escaped,
+                value: value.span,
+                kind: value.kind,
+                value_escaped: value.escaped,
+            });
+            Ok(())
+        })?;
+        Ok(Span::new(from, cursor.at()))
+    })
 }
 
 /// Whether a key, as it stands between its quotes, says `name`.
@@ -106,14 +103,62 @@ pub fn unescape_into(raw: &[u8], out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// A cursor at the start of the text, behind a byte order mark.
-fn start(json: &[u8]) -> Result<Cursor<'_>, JsonError> {
-    if let Err(error) = simdutf8::basic::from_utf8(json) {
-        // The fast check does not say where; this path is taken once a broken body.
-        let _: simdutf8::basic::Utf8Error = error;
-        let at = std::str::from_utf8(json).map_or_else(|e| e.valid_up_to(), str::len);
-        return Err(JsonError::new(JsonFault::BadUtf8, at));
-    }
+/// Reads the whole text, behind a byte order mark, with `read`. Most texts are ASCII, which
+/// the cursor sees on its way; others are looked at once more for their UTF-8. Broken UTF-8 is
+/// told before broken grammar.
+fn whole<T>(
+    json: &[u8],
+    read: impl FnOnce(&mut Cursor<'_>) -> Result<T, JsonError>,
+) -> Result<T, JsonError> {
     let skipped = if json.starts_with(BOM) { BOM.len() } else { 0 };
-    Ok(Cursor::new(json, skipped))
+    let mut cursor = Cursor::new(json, skipped);
+    let outcome = read(&mut cursor).and_then(|read| cursor.end().map(|()| read));
+    if outcome.is_err() || !cursor.is_ascii() {
+        check_utf8(json)?;
+    }
+    outcome
+}
+
+fn check_utf8(json: &[u8]) -> Result<(), JsonError> {
+    let Err(error) = simdutf8::basic::from_utf8(json) else {
+        return Ok(());
+    };
+    // The fast check does not say where; this path is taken once a broken body.
+    let _: simdutf8::basic::Utf8Error = error;
+    let at = std::str::from_utf8(json).map_or_else(|e| e.valid_up_to(), str::len);
+    Err(JsonError::new(JsonFault::BadUtf8, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a byte that is no UTF-8 is found wherever it stands, and nothing else is taken
+    /// for one. Method: a broken byte and a whole character at every place of a short, a
+    /// longer and a long string, behind escapes, in keys, and outside of strings.
+    #[test]
+    fn broken_utf8_is_found_wherever_it_stands() {
+        let long = "x".repeat(40) + &"y".repeat(4200);
+        for text in ["", "a", "abcdefghijklmnopqrstuvwxyz", r"a\n\u0041b", &long] {
+            let json = format!("{{\"{text}\": [\"{text}\", 1]}}").into_bytes();
+            assert_eq!(validate(&json), Ok(()));
+            let step = if json.len() > 1000 { 31 } else { 1 };
+            for at in (0..=json.len()).step_by(step) {
+                let mut broken = json.clone();
+                broken.insert(at, 0xc3);
+                let error = validate(&broken).unwrap_err();
+                assert_eq!(
+                    (error.what, error.at),
+                    (JsonFault::BadUtf8, at),
+                    "{text} {at}"
+                );
+                let mut whole = json.clone();
+                whole.splice(at..at, "é".bytes());
+                let found = validate(&whole).map_err(|error| error.what);
+                assert_ne!(found, Err(JsonFault::BadUtf8), "{text} {at}");
+                let is_good = serde_json::from_slice::<serde_json::Value>(&whole).is_ok();
+                assert_eq!(found.is_ok(), is_good, "{text} {at}");
+            }
+        }
+    }
 }
