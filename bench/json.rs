@@ -1,7 +1,8 @@
 //! What it costs to understand a request body and a streamed chunk.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use shardgate::dialect::openai::ask::{Route, ask};
+use shardgate::dialect::ask::ask;
+use shardgate::dialect::route::Route;
 use shardgate::dialect::openai::chunk::look;
 use std::hint::black_box;
 

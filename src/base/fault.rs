@@ -108,6 +108,10 @@ kinds! {
     BadModel = 400 "invalid_model" Caller Never "'model' must be a string of 1 to 256 letters, digits and . _ : / @ - without '..'.";
     /// A field has the wrong type.
     BadField = 400 "invalid_field" Caller Never "'stream' must be true or false and 'stream_options' an object; correct the field.";
+    /// A field breaks the dialect; the answer names it.
+    BadAsk = 400 "invalid_request" Caller Never "A field of the request body is not as the API wants it; correct it.";
+    /// No target can honour a field; the answer names it.
+    Unfit = 400 "unsupported_field" Caller Elsewhere "A field of the request cannot be honoured by any target of this model; leave it out or ask for another model.";
     /// No key, or a wrong one.
     BadKey = 401 "invalid_api_key" Caller Never "The API key is missing or not known to this gateway; check the Authorization header.";
     /// The key may not use this model.

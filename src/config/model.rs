@@ -368,13 +368,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The language of a provider.
+/// The language of a provider, with what goes around it: URLs and credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// `OpenAI` chat completions, as vLLM, Ollama, llama.cpp, Groq, … speak it too.
     OpenAi,
     /// The same bodies with Azure's URLs and its `api-key` header.
     Azure,
+    /// `OpenAI` Responses.
+    Responses,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Gemini.
+    Gemini,
+    /// Cohere v2.
+    Cohere,
+    /// Amazon Bedrock Converse.
+    Bedrock,
 }
 
 impl Dialect {
@@ -383,6 +393,24 @@ impl Dialect {
         match self {
             Self::OpenAi => "openai",
             Self::Azure => "azure",
+            Self::Responses => "responses",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Cohere => "cohere",
+            Self::Bedrock => "bedrock",
+        }
+    }
+
+    /// What its bodies and events are written in.
+    pub const fn speaks(self) -> dialect::model::Dialect {
+        use dialect::model::Dialect as Spoken;
+        match self {
+            Self::OpenAi | Self::Azure => Spoken::Chat,
+            Self::Responses => Spoken::Responses,
+            Self::Anthropic => Spoken::Anthropic,
+            Self::Gemini => Spoken::Gemini,
+            Self::Cohere => Spoken::Cohere,
+            Self::Bedrock => Spoken::Bedrock,
         }
     }
 }

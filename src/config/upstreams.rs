@@ -44,8 +44,15 @@ const TARGET: Known = Known {
     now: &["provider", "model", "weight"],
     later: &[],
 };
-const DIALECTS: &[(&str, Dialect)] = &[("openai", Dialect::OpenAi), ("azure", Dialect::Azure)];
-const DIALECTS_LATER: &[&str] = &["responses", "anthropic", "gemini", "bedrock", "cohere"];
+const DIALECTS: &[(&str, Dialect)] = &[
+    ("openai", Dialect::OpenAi),
+    ("azure", Dialect::Azure),
+    ("responses", Dialect::Responses),
+    ("anthropic", Dialect::Anthropic),
+    ("gemini", Dialect::Gemini),
+    ("cohere", Dialect::Cohere),
+    ("bedrock", Dialect::Bedrock),
+];
 const STRATEGIES: &[(&str, Strategy)] = &[
     ("weighted", Strategy::Weighted),
     ("round_robin", Strategy::RoundRobin),
@@ -176,8 +183,8 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let title = format!("[providers.{}]", item.key);
     let section = item.section(found, &title, PROVIDER)?;
     let dialect = section
-        .need(found, "dialect", "write dialect = \"openai\" or \"azure\"")
-        .and_then(|item| item.read(found, |v| choice(v, DIALECTS, DIALECTS_LATER)));
+        .need(found, "dialect", "write dialect = \"openai\", \"anthropic\" or another of README's")
+        .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
     let base_url = section
         .need(
             found,
@@ -191,7 +198,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         check_scheme(*item, url, key_item.is_some(), found);
     }
     let api_version = match (section.item("api_version"), dialect) {
-        (Some(item), Some(Dialect::OpenAi)) => {
+        (Some(item), Some(dialect)) if dialect != Dialect::Azure => {
             let text = "`api_version` is Azure's; remove it or write dialect = \"azure\"";
             found.fault(item.key_at, text.to_owned());
             None

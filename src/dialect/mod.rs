@@ -1,9 +1,12 @@
 //! Provider languages: what their bodies and events say.
 //!
 //! ```text
+//!   route       which dialect a path speaks
+//!   ask         request body → Ask (spans), and the upstream body as pieces of it
 //!   chat, responses, anthropic, gemini, cohere, bedrock
 //!               a reader and a writer each, of requests, answers, events and errors
 //!   openai      what a body that passes says: spans and facts, nothing is copied
+//!   speak       one door to all of them
 //!   model       what stands between two different dialects
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
@@ -11,11 +14,15 @@
 #![forbid(unsafe_code)]
 
 pub mod anthropic;
+pub mod ask;
 pub mod bedrock;
 pub mod chat;
 pub mod cohere;
 pub mod gemini;
 pub mod model;
 pub mod openai;
+pub mod pieces;
 pub mod responses;
+pub mod route;
+pub mod speak;
 pub mod tree;

@@ -20,6 +20,7 @@ use super::settle::Settle;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::dialect::model::Dialect;
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::wire::http1::{
@@ -210,10 +211,12 @@ fn passes(name: &[u8]) -> bool {
         b"retry-after-ms",
         b"content-language",
     ];
-    const LIMITS: &[u8] = b"x-ratelimit-";
-    name.get(..LIMITS.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(LIMITS))
-        || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
+    const LIMITS: [&[u8]; 2] = [b"x-ratelimit-", b"anthropic-ratelimit-"];
+    let starts = |limits: &&[u8]| {
+        name.get(..limits.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(limits))
+    };
+    LIMITS.iter().any(starts) || NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Writes the head of a delivered answer, up to the fields that frame its body.
@@ -223,12 +226,17 @@ pub fn put_answer_head<H: Host>(
     settle: &Settle<H>,
     step: &Step<'_>,
     (answer, data): (&Answer<H>, &[u8]),
-    manner: Manner,
+    (status, dropped, manner): (u16, &str, Manner),
 ) {
     let shard = course.shard;
     let head = &answer.head;
-    put_status_line(tx, head.status);
+    put_status_line(tx, status);
     reply::put_common(tx, shard, settle.receipt.id, manner);
+    match course.route.dialect() {
+        Dialect::Anthropic => put_field(tx, b"request-id", settle.receipt.id.bytes()),
+        Dialect::Bedrock => put_field(tx, b"x-amzn-requestid", settle.receipt.id.bytes()),
+        _ => {}
+    }
     put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
     put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());
     put_decimal_field(
@@ -239,13 +247,17 @@ pub fn put_answer_head<H: Host>(
     if let Some(fallback) = step.fallback {
         put_field(tx, b"x-shardgate-fallbacks", fallback.as_bytes());
     }
+    if !dropped.is_empty() {
+        put_field(tx, b"x-shardgate-dropped", dropped.as_bytes());
+    }
     put_times(tx, course, settle);
     for (name, value) in head.fields(data) {
         if passes(name) && !head.connection_lists(data, name) {
             put_field(tx, name, value);
         }
     }
-    if let Some(id) = head.known(Known::XRequestId) {
+    let id = head.known(Known::XRequestId);
+    if let Some(id) = id.or_else(|| head.known(Known::RequestId)) {
         put_field(tx, b"x-upstream-request-id", id.bytes(data));
     }
     let wait = head.known(Known::RetryAfter).map(|span| span.bytes(data));
@@ -253,7 +265,7 @@ pub fn put_answer_head<H: Host>(
     if let Some(seconds) = wait.and_then(|value| retry_after(value, wall_seconds)) {
         put_decimal_field(tx, "retry-after", seconds);
     }
-    if head.status >= 400 && settle.receipt.attempts > 1 {
+    if status >= 400 && settle.receipt.attempts > 1 {
         tx.put(b"x-should-retry: false\r\n");
     }
 }

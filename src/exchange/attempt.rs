@@ -25,6 +25,7 @@ use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
 use crate::config::model::Found;
+use crate::dialect::route::Route;
 use crate::host::{Host, Link};
 use crate::policy::breaker::{Outcome, Verdict};
 use crate::policy::plan::Step;
@@ -174,6 +175,8 @@ pub struct Course<'a, H: Host> {
     pub total: Instant,
     /// How the reply is framed.
     pub manner: Manner,
+    /// The route by which the client came; it is answered in that one's dialect.
+    pub route: Route,
     /// A stream was asked for.
     pub is_stream: bool,
     /// The client asked for the usage event itself.
@@ -200,6 +203,7 @@ impl<'a, H: Host> Course<'a, H> {
             snapshot,
             total: began + model.timeouts.total,
             manner,
+            route: wanted.route,
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
@@ -233,6 +237,32 @@ impl<'a, H: Host> Course<'a, H> {
             self.shard.gossip_now();
         }
         step
+    }
+
+    /// Puts the request into the form of the target of `step`, if that speaks another dialect
+    /// than the client.
+    ///
+    /// # Errors
+    /// [`Kind::Unfit`]: this target cannot honour it. [`Kind::BadAsk`]: nobody could.
+    fn prepare(&self, down: &mut Down<H::Stream>, step: &Step<'_>) -> Result<(), Kind> {
+        let Down { request, rx, .. } = down;
+        let wanted = request.as_mut().and_then(|request| request.wanted.as_mut());
+        let wanted = wanted.ok_or(Kind::Internal)?;
+        let spoken = step.provider.dialect.speaks();
+        if spoken == self.route.dialect() {
+            if let Some(rewrite) = &mut wanted.rewrite {
+                rewrite.body = Vec::new(); // W1
+            }
+            return Ok(());
+        }
+        let rewrite = wanted.rewrite.get_or_insert_default();
+        let body = wanted.body.bytes(rx.data());
+        let model = match step.upstream_model {
+            AS_ASKED => &*wanted.forwarded,
+            model => model,
+        };
+        rewrite.read(self.route, body, model, self.is_stream)?;
+        rewrite.write(spoken, model)
     }
 
     /// A fallback's turn begins, for the reason `why`.
@@ -288,6 +318,19 @@ pub async fn attempts<H: Host>(
     let mut why = "breaker_open";
     let mut fallback = None;
     loop {
+        match course.prepare(down, &step) {
+            Ok(()) => {}
+            Err(Kind::Unfit) => {
+                settle.pass_over(&step);
+                step = course.following(down).ok_or(Kind::Unfit)?;
+                why = Kind::Unfit.code();
+                continue;
+            }
+            Err(kind) => {
+                settle.pass_over(&step);
+                return Err(kind);
+            }
+        }
         if step.fallback != fallback {
             fallback = step.fallback;
             course.count_fallback(settle, &step, why);
@@ -350,7 +393,9 @@ async fn deliver<H: Host>(
     match refusal {
         Refusal::Key => Err(Kind::UpstreamRefusedKey),
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus),
-        Refusal::None if course.is_stream && relay::is_stream(answer) => {
+        Refusal::None
+            if course.is_stream && relay::is_stream(answer, step.provider.dialect.speaks()) =>
+        {
             relay::relay(course, down, settle, step, answer).await
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {

@@ -8,7 +8,8 @@ use super::route::{Asked, route};
 use super::secure;
 use super::settle::Settle;
 use crate::base::fault::Kind;
-use crate::dialect::openai::ask::{Route, ask};
+use crate::dialect::ask::ask;
+use crate::dialect::route::Route;
 use crate::host::{Host, Link as _};
 use crate::policy::auth;
 use crate::policy::plan::Plan;
@@ -130,18 +131,19 @@ fn admit<H: Host>(
         return Err(Kind::NotImplemented);
     }
     let asked = route(head.method, head.path.bytes(data));
+    if let Asked::Model(route) = asked {
+        settle.receipt.route = Some(route); // errors are in its dialect from here on
+    }
     if reply::needs_key(asked) {
         let value = |known| head.known(known).map(|span| span.bytes(data));
         let presented = auth::presented(
             value(Known::Authorization),
-            value(Known::XApiKey),
-            value(Known::ApiKey),
+            [Known::XApiKey, Known::ApiKey, Known::XGoogApiKey].map(value),
         );
         settle.receipt.key = auth::admit(&snapshot.config.keys, presented)?;
     }
     match asked {
-        Asked::Model(route) => {
-            settle.receipt.route = Some(route);
+        Asked::Model(_) => {
             request::check_media(head, data)?;
             if shard.is_full(snapshot.exchanges_max) {
                 return Err(Kind::Overloaded);
@@ -185,7 +187,11 @@ fn understand<H: Host>(
     let bytes = body.span.bytes(down.rx.data());
     let ask = ask(route, bytes)?;
     let mut scratch = shard.scratch.borrow_mut();
-    let name = ask.model(bytes, &mut scratch).ok_or(Kind::BadModel)?;
+    let path = request.head.path.bytes(down.rx.data());
+    let in_path = Route::find(path).map_or(&b""[..], |(_, name)| name);
+    let name = ask
+        .model(bytes, in_path, &mut scratch)
+        .ok_or(Kind::BadModel)?;
     let config = &snapshot.config;
     let found = config.find(name).ok_or(Kind::NoSuchModel)?;
     settle.receipt.model = Some(found.index);
@@ -206,6 +212,7 @@ fn understand<H: Host>(
         forwarded: forwarded.into(),
         plan: Plan::new(&found, config.retry.attempts_max),
         id: settle.receipt.id,
+        rewrite: None,
     });
     scratch.clear();
     down.request = Some(request);

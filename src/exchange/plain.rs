@@ -3,17 +3,23 @@
 //! An answer that breaks off while it is held is another attempt, which the client never
 //! notices. One that grows beyond [`HOLD_MAX`] is passed on as it comes; when that breaks
 //! off, the client's connection is closed in mid-body, so that nobody takes it for whole.
+//!
+//! An answer in another dialect than the client's is held whole, whatever its length, and
+//! written anew ([`Page`]).
 
 use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
+use super::relay::EVENT_MAX;
 use super::reply::put_last_event;
+use super::request::{Request, asked};
 use super::settle::Settle;
+use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::openai::answer::answer as look;
-use crate::dialect::openai::error::{put_error, put_error_event, type_of};
+use crate::dialect::model::{Dialect, Told, Trouble};
+use crate::dialect::speak;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
@@ -34,6 +40,7 @@ pub async fn deliver<H: Host>(
     answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
+    let is_translated = step.provider.dialect.speaks() != course.route.dialect();
     // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
     // it is kept aside while the body takes the buffer over.
     let mut parts = (TxBuf::new(&shard.buffers), Incoming::new(&answer.head));
@@ -42,35 +49,31 @@ pub async fn deliver<H: Host>(
     answer.rx.consume(answer.head.len);
     body.absorb(&mut answer.rx)?;
     while !body.is_done {
-        if body.decoded > HOLD_MAX && down.has_begun() {
+        let is_long = body.decoded > HOLD_MAX;
+        if is_long && (down.has_begun() || is_translated && body.decoded > EVENT_MAX) {
             return Err(Kind::UpstreamGarbled); // no stream, and no error that could be shown
         }
-        if body.decoded > HOLD_MAX {
+        if is_long && !is_translated {
             return pass_through(course, down, settle, step, (answer, &mut parts)).await;
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         read_more(course, down, answer, body, idle).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
-    let is_substitute = judge(settle, answer, head.unsent())?;
+    let spoken = step.provider.dialect.speaks();
+    let page = judge(course, down, settle, (answer, head.unsent()), spoken)?;
     if down.has_begun() {
         head.clear();
-        return in_band(course, down, settle, answer, is_substitute).await;
+        return in_band(course, down, settle, answer, page.is_some()).await;
     }
-    put_whole(
-        course,
-        down,
-        settle,
-        step,
-        (answer, head.unsent()),
-        is_substitute,
-    );
+    let status = page.as_ref().map_or(answer.head.status, |page| page.status);
+    put_whole(course, down, settle, step, (answer, head.unsent()), page);
     head.clear();
     if answer.is_reusable && !body.has_surplus {
         answer.lease.give_back();
     }
     answer.discard();
-    finish(course, down, settle, answer.head.status).await
+    finish(course, down, settle, status).await
 }
 
 /// A refusal for a stream whose head went out is its last event, in the provider's words.
@@ -82,15 +85,16 @@ async fn in_band<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     answer: &mut Answer<H>,
-    is_substitute: bool,
+    is_replaced: bool,
 ) -> Result<Next, Kind> {
     if answer.head.status < 400 {
         return Err(Kind::UpstreamGarbled);
     }
     let manner = course.manner.closing(course.manner.is_http10);
     put_last_event(&mut down.tx, manner, |tx| {
-        if is_substitute {
-            return put_error_event(tx, Kind::UpstreamError);
+        let front = course.route.dialect();
+        if is_replaced || front != Dialect::Chat {
+            return speak::put_error_event(front, &Told::of(Kind::UpstreamError), tx);
         }
         // An event's data is made of lines.
         for line in answer.rx.data().split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -144,20 +148,72 @@ async fn finish<H: Host>(
     })
 }
 
-/// Whether a whole body is what it claims to be. True when it is an error page that must be
-/// replaced by an error of the dialect.
-fn judge<H: Host>(settle: &mut Settle<H>, answer: &Answer<H>, head: &[u8]) -> Result<bool, Kind> {
+/// What the client gets instead of the provider's body.
+struct Page {
+    status: u16,
+    body: TxBuf,
+    /// Seconds to wait.
+    retry_after: Option<u64>,
+}
+
+/// Whether a whole body is what it claims to be, and what the client gets in its place: when
+/// it is an error page that is no JSON, and when the client speaks another dialect.
+fn judge<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (answer, head): (&Answer<H>, &[u8]),
+    spoken: Dialect,
+) -> Result<Option<Page>, Kind> {
+    let front = course.route.dialect();
     let coding = answer
         .head
         .known(Known::ContentEncoding)
         .map(|span| span.bytes(head));
-    if coding.is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
-    {
-        return Ok(false); // coded although not asked for: passed on as it is, with its name
+    let is_coded = coding.is_some_and(|coding| {
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    });
+    let (body, status) = (answer.rx.data(), answer.head.status);
+    let mut page = Page {
+        status,
+        body: TxBuf::new(&course.shard.buffers),
+        retry_after: None,
+    };
+    if spoken != front {
+        if is_coded {
+            return Err(Kind::UpstreamGarbled); // coded although not asked for
+        }
+        if status >= 400 {
+            let refused = speak::refusal(spoken, status, body);
+            page.status = refused.trouble.status();
+            page.retry_after = refused.retry_after.map(|wait| wait.as_secs().max(1));
+            speak::put_error(front, &Told::by(&refused), &mut page.body);
+            return Ok(Some(page));
+        }
+        let found = speak::answer(spoken, body)?;
+        settle.receipt.usage = found.usage.as_ref().map(usage);
+        let naming = Naming::new(course, settle.receipt.id, &asked(down));
+        speak::put_answer(course.route, &found, &naming.names(), &mut page.body);
+        return Ok(Some(page));
     }
-    let facts = look(answer.rx.data());
-    if answer.head.status >= 400 {
-        return Ok(!facts.is_json_object());
+    if is_coded {
+        return Ok(None); // passed on as it is, with its name
+    }
+    let facts = speak::look_at_answer(spoken, body);
+    if status >= 400 {
+        if facts.is_json_object() {
+            return Ok(None);
+        }
+        let told = Told {
+            status,
+            trouble: Trouble::of_status(status),
+            code: "upstream_error_page",
+            message: "The provider answered with an error that is not in its API's form; see \
+                      the status.",
+            param: None,
+        };
+        speak::put_error(front, &told, &mut page.body);
+        return Ok(Some(page));
     }
     if !facts.is_json_object() {
         return Err(Kind::UpstreamGarbled);
@@ -166,7 +222,7 @@ fn judge<H: Host>(settle: &mut Settle<H>, answer: &Answer<H>, head: &[u8]) -> Re
         return Err(Kind::UpstreamError);
     }
     settle.receipt.usage = facts.usage;
-    Ok(false)
+    Ok(None)
 }
 
 /// Writes head and body of a whole answer.
@@ -176,34 +232,31 @@ fn put_whole<H: Host>(
     settle: &Settle<H>,
     step: &Step<'_>,
     (answer, head): (&Answer<H>, &[u8]),
-    is_substitute: bool,
+    page: Option<Page>,
 ) {
-    let tx = &mut down.tx;
-    tx.reserve(1024 + answer.rx.len());
-    let manner = course.manner;
+    let Down { tx, request, .. } = down;
+    let dropped = request.as_deref().map_or("", Request::dropped);
+    let (status, length) = match &page {
+        Some(page) => (page.status, page.body.len()),
+        None => (answer.head.status, answer.rx.len()),
+    };
+    tx.reserve(1024 + length);
+    let manner = (status, dropped, course.manner);
     put_answer_head(tx, course, settle, step, (answer, head), manner);
-    if is_substitute {
-        let mut page = TxBuf::new(&course.shard.buffers);
-        let status = answer.head.status;
-        let text =
-            "The provider answered with an error that is not in its API's form; see the status.";
-        put_error(
-            &mut page,
-            text,
-            type_of(status),
-            None,
-            "upstream_error_page",
-        );
-        tx.put(b"content-type: application/json\r\n");
-        put_decimal_field(tx, "content-length", page.len() as u64);
+    let Some(page) = page else {
+        put_type(tx, answer, head);
+        put_decimal_field(tx, "content-length", length as u64);
         tx.put(END_OF_HEAD);
-        tx.put(page.unsent());
+        tx.put(answer.rx.data());
         return;
+    };
+    if let (Some(seconds), None) = (page.retry_after, answer.head.known(Known::RetryAfter)) {
+        put_decimal_field(tx, "retry-after", seconds);
     }
-    put_type(tx, answer, head);
-    put_decimal_field(tx, "content-length", answer.rx.len() as u64);
+    tx.put(b"content-type: application/json\r\n");
+    put_decimal_field(tx, "content-length", length as u64);
     tx.put(END_OF_HEAD);
-    tx.put(answer.rx.data());
+    tx.put(page.body.unsent());
 }
 
 fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
@@ -231,6 +284,7 @@ async fn pass_through<H: Host>(
     let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
     let manner = course.manner.closing(is_open);
     let tx = &mut down.tx;
+    let manner = (answer.head.status, "", manner);
     put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
     put_type(&mut down.tx, answer, head.unsent());
     head.clear();

@@ -30,10 +30,15 @@ use std::time::Duration;
 const COMMENT: &[u8] = b": keep-alive\n\n";
 
 /// The fields that every stream has.
-const FIELDS: &[u8] = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n";
+const FIELDS: &[u8] = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n";
 
-/// Writes the fields of a stream and ends its head; `is_chunked` as `transfer-encoding`.
-pub fn put_stream_fields(tx: &mut TxBuf, is_chunked: bool) {
+/// Writes the fields of a stream for a client of `front` and ends its head; `is_chunked` as
+/// `transfer-encoding`.
+pub fn put_stream_fields(tx: &mut TxBuf, front: Dialect, is_chunked: bool) {
+    tx.put(match front {
+        Dialect::Bedrock => b"content-type: application/vnd.amazon.eventstream\r\n".as_slice(),
+        _ => b"content-type: text/event-stream; charset=utf-8\r\n",
+    });
     tx.put(FIELDS);
     if is_chunked {
         tx.put(b"transfer-encoding: chunked\r\n");

@@ -3,6 +3,7 @@
 //! ```text
 //!   upstream rx ─► chunk framing off ─► whole events ─┬─► down.tx ─► client
 //!                                                     └─► looked at: content? error? usage?
+//!                └─ another dialect ─► Translator ─► chunks of the client's own
 //!   held │ role chunk, comments, …          until the first content: then all at once
 //!   end  │ [DONE]  ─► last chunk            cut, silence, garbage ─► error event, no [DONE]
 //! ```
@@ -23,15 +24,18 @@ use super::answer::{Incoming, put_answer_head, read_here, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
+use super::events::{Cutter, event};
 use super::pulse::put_stream_fields;
+use super::request::{Request, asked};
 use super::settle::Settle;
+use super::translator::{Heard, Naming, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::openai::Usage;
-use crate::dialect::openai::chunk::look;
-use crate::dialect::openai::error::put_error_event;
 use crate::dialect::openai::template::Template;
+use crate::dialect::speak::{self, look};
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
@@ -39,7 +43,8 @@ use crate::shard::Shard;
 use crate::shard::serve::guarded;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{Known, LAST_CHUNK, put_chunk};
-use crate::wire::sse::{Splitter, frame};
+use crate::wire::eventstream;
+use crate::wire::sse::frame;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -61,16 +66,19 @@ const TAIL_WAIT: Duration = Duration::from_millis(500);
 
 const DONE: &[u8] = b"data: [DONE]\n\n";
 
-/// Whether an answer is an event stream.
-pub fn is_stream<H: Host>(answer: &Answer<H>) -> bool {
-    const TYPE: &[u8] = b"text/event-stream";
+/// Whether an answer is an event stream of `dialect`.
+pub fn is_stream<H: Host>(answer: &Answer<H>, dialect: Dialect) -> bool {
+    let kind = match dialect {
+        Dialect::Bedrock => eventstream::MEDIA_TYPE.as_bytes(),
+        _ => b"text/event-stream",
+    };
     let media = answer
         .head
         .known(Known::ContentType)
         .map(|span| span.bytes(answer.rx.data()));
     media
-        .and_then(|media| media.get(..TYPE.len()))
-        .is_some_and(|media| media.eq_ignore_ascii_case(TYPE))
+        .and_then(|media| media.get(..kind.len()))
+        .is_some_and(|media| media.eq_ignore_ascii_case(kind))
 }
 
 /// What is known of the stream so far.
@@ -78,7 +86,7 @@ pub fn is_stream<H: Host>(answer: &Answer<H>) -> bool {
 struct Seen {
     /// Bytes of the head, at the front of what is held.
     head: usize,
-    splitter: Splitter,
+    cutter: Cutter,
     /// Bytes at the front of the buffer that the splitter has seen.
     split: usize,
     has_content: bool,
@@ -91,6 +99,10 @@ struct Seen {
     events: u64,
     form: Form,
     template: Template,
+    /// What the provider speaks.
+    from: Dialect,
+    /// For a client that speaks something else.
+    translator: Option<Box<Translator>>,
 }
 
 /// How the client wants the stream.
@@ -193,16 +205,24 @@ fn begin<H: Host>(
     answer: &mut Answer<H>,
 ) -> Seen {
     let is_chunked = !course.manner.is_http10;
-    let tx = &mut down.tx;
+    let from = step.provider.dialect.speaks();
+    let front = course.route.dialect();
+    let translator = (from != front).then(|| {
+        let naming = Naming::new(course, settle.receipt.id, &asked(down));
+        Box::new(Translator::new(from, course.route, naming, &course.shard.buffers))
+    });
+    let Down { tx, request, .. } = &mut *down;
+    let dropped = request.as_deref().map_or("", Request::dropped);
     tx.reserve(2048);
     let manner = course.manner.closing(!is_chunked);
     let data = answer.rx.data();
-    put_answer_head(tx, course, settle, step, (answer, data), manner);
-    put_stream_fields(tx, is_chunked);
+    let head = (answer.head.status, dropped, manner);
+    put_answer_head(tx, course, settle, step, (answer, data), head);
+    put_stream_fields(tx, front, is_chunked);
     answer.rx.consume(answer.head.len);
     Seen {
         head: tx.len(),
-        splitter: Splitter::new(),
+        cutter: Cutter::new(from, EVENT_MAX),
         split: 0,
         has_content: false,
         has_finish: false,
@@ -217,6 +237,8 @@ fn begin<H: Host>(
             is_single: course.is_single,
         },
         template: Template::new(),
+        from,
+        translator,
     }
 }
 
@@ -249,6 +271,8 @@ enum Fate {
     Withhold,
     /// Passed, and the last one.
     Last,
+    /// Not passed, nor is what follows: the stream is whole.
+    Over,
     /// Not passed; the stream is broken.
     Broken(Kind),
 }
@@ -271,7 +295,7 @@ impl Seen {
             // An event like the one before need not be split off first.
             if at == event
                 && !is_over
-                && self.splitter.is_blank()
+                && self.cutter.is_blank()
                 && let Some(len) = self.template.next(fresh)
             {
                 self.events += 1;
@@ -279,8 +303,13 @@ impl Seen {
                 event = at;
                 continue;
             }
-            let Some(len) = self.splitter.next_end(fresh) else {
-                break;
+            let len = match self.cutter.next_end(fresh) {
+                Ok(Some(len)) => len,
+                Ok(None) => break,
+                Err(kind) => {
+                    self.fault = self.fault.or(Some(kind));
+                    break;
+                }
             };
             at += len;
             if !is_over {
@@ -288,14 +317,14 @@ impl Seen {
                 let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
                 let pass = match fate {
                     Fate::Pass => None,
-                    Fate::Withhold | Fate::Broken(_) => Some(event),
+                    Fate::Withhold | Fate::Over | Fate::Broken(_) => Some(event),
                     Fate::Last => Some(at),
                 };
                 if let Some(until) = pass {
                     self.put(tx, data.get(run..until).unwrap_or_default());
                     run = at;
                 }
-                is_over = matches!(fate, Fate::Last | Fate::Broken(_));
+                is_over = matches!(fate, Fate::Last | Fate::Over | Fate::Broken(_));
             }
             event = at;
         }
@@ -303,6 +332,7 @@ impl Seen {
             run = event;
         }
         self.put(tx, data.get(run..event).unwrap_or_default());
+        self.put_translated(tx);
         body.passed(&mut answer.rx, event);
         self.split = body.decoded;
         if body.decoded > EVENT_MAX {
@@ -318,30 +348,55 @@ impl Seen {
         }
     }
 
+    /// Writes what the translator has written.
+    fn put_translated(&mut self, tx: &mut TxBuf) {
+        if let Some(translator) = &mut self.translator
+            && !translator.tx.is_empty()
+        {
+            if self.form.is_chunked {
+                put_chunk(tx, &[translator.tx.unsent()]);
+            } else {
+                tx.put(translator.tx.unsent());
+            }
+            translator.tx.clear();
+        }
+    }
+
     /// What one whole event says, and what becomes of it.
     fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
         if self.template.fits(bytes) {
             self.events += 1;
             return Fate::Pass;
         }
-        let frame = frame(bytes);
-        if frame.error.is_some() {
-            return self.broken(Kind::UpstreamError); // llama.cpp's `error:` line
-        }
-        let Some(data) = frame.data(scratch) else {
-            return Fate::Pass;
+        let event = match event(self.from, bytes, scratch) {
+            Ok(event) => event,
+            Err(kind) => return self.broken(kind),
         };
-        let facts = look(data);
+        let Some(data) = event.data else {
+            return if self.translator.is_some() {
+                Fate::Withhold
+            } else {
+                Fate::Pass
+            };
+        };
+        if let Some(translator) = &mut self.translator {
+            let heard = translator.event(event.name, data);
+            return self.hear(heard);
+        }
+        let facts = look(self.from, event.name, data);
+        self.note(facts.usage);
         if facts.done {
+            self.has_content |= facts.content || facts.finished;
             if !self.has_content {
                 return self.broken(Kind::UpstreamGarbled);
             }
+            self.has_finish = true;
             self.has_done = true;
             return Fate::Last;
         }
         if !facts.is_json {
             // A named event may carry anything; an unnamed one is a chunk.
-            let is_foreign = frame.event.is_some_and(|name| name != b"message");
+            let is_foreign = event.name.is_some_and(|name| name != b"message");
             return if is_foreign || data.is_empty() {
                 Fate::Pass
             } else {
@@ -356,16 +411,47 @@ impl Seen {
         self.events += 1;
         self.has_content |= facts.content || facts.finished;
         self.has_finish |= facts.finished;
-        if facts.content && !facts.finished && facts.usage.is_none() && frame.data_lines() == 1 {
+        if facts.content && !facts.finished && facts.usage.is_none() && event.is_plain {
             self.template.learn(bytes);
         }
-        if facts.usage.is_some() {
-            self.usage = facts.usage;
-            if facts.choices_empty && !self.form.wants_usage {
-                return Fate::Withhold; // the gateway asked for it, the client did not
-            }
+        if facts.usage.is_some() && facts.choices_empty && !self.form.wants_usage {
+            return Fate::Withhold; // the gateway asked for it, the client did not
         }
         Fate::Pass
+    }
+
+    /// What the translator made of an event; the event itself does not pass.
+    fn hear(&mut self, heard: Result<Heard, Kind>) -> Fate {
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(kind) => return self.broken(kind),
+        };
+        self.events += 1;
+        self.has_content |= heard.content || heard.finished;
+        self.has_finish |= heard.finished;
+        self.note(heard.usage);
+        if heard.done {
+            if !self.has_content {
+                return self.broken(Kind::UpstreamGarbled);
+            }
+            self.has_done = true;
+            return Fate::Over;
+        }
+        Fate::Withhold
+    }
+
+    /// Token counts: some dialects tell those of the prompt and those of the answer apart.
+    fn note(&mut self, usage: Option<Usage>) {
+        if let Some(now) = usage {
+            let before = self.usage.unwrap_or_default();
+            let later = |now: u64, before: u64| if now == 0 { before } else { now };
+            self.usage = Some(Usage {
+                input: later(now.input, before.input),
+                output: later(now.output, before.output),
+                cached: later(now.cached, before.cached),
+                reasoning: later(now.reasoning, before.reasoning),
+            });
+        }
     }
 
     fn broken(&mut self, kind: Kind) -> Fate {
@@ -378,19 +464,57 @@ impl Seen {
         if self.has_done {
             return Ok(());
         }
+        if self.translator.is_some() {
+            return self.end_translated(answer, tx);
+        }
         // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
         // of the body between two events, after the finish reason of the one choice, is an
         // end all the same. With several choices one may have finished and another not.
         let mut scratch = Vec::new();
         let tail = frame(answer.rx.data());
-        let says_done = tail.data(&mut scratch).is_some_and(|data| look(data).done);
+        let says_done = tail
+            .data(&mut scratch)
+            .is_some_and(|data| look(self.from, tail.event, data).done);
         let is_between = tail.is_empty() || tail.is_comment_only();
         let is_finished = is_between && self.has_finish && self.form.is_single;
-        if self.has_content && (says_done || is_finished) {
-            self.put(tx, DONE);
-            return Ok(());
+        match self.from {
+            Dialect::Chat if self.has_content && (says_done || is_finished) => {
+                self.put(tx, DONE);
+                return Ok(());
+            }
+            // No end marker: the finish reason is the last that is said.
+            Dialect::Gemini if is_finished => return Ok(()),
+            Dialect::Bedrock if self.has_finish && answer.rx.is_empty() => return Ok(()),
+            _ => {}
         }
         Err(Kind::UpstreamCut)
+    }
+
+    /// The same for a stream that is translated: what is left of it may be a last event
+    /// without its blank line.
+    fn end_translated<H: Host>(
+        &mut self,
+        answer: &Answer<H>,
+        tx: &mut TxBuf,
+    ) -> Result<(), Kind> {
+        let mut scratch = Vec::new();
+        if self.from != Dialect::Bedrock && !answer.rx.is_empty() {
+            let last = self.judge(answer.rx.data(), &mut scratch);
+            if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
+                return Err(kind);
+            }
+        }
+        if !self.has_done {
+            let translator = self.translator.as_mut().ok_or(Kind::Internal)?;
+            let heard = translator.end()?;
+            self.has_content |= heard.content || heard.finished;
+            self.note(heard.usage);
+            if !heard.done || !self.has_content {
+                return Err(Kind::UpstreamCut);
+            }
+        }
+        self.put_translated(tx);
+        Ok(())
     }
 }
 
@@ -459,7 +583,12 @@ async fn cut<H: Host>(
     // The provider's own error event was passed on: it needs no second one.
     if seen.told != Some(fault) {
         let mut event = TxBuf::new(&course.shard.buffers);
-        put_error_event(&mut event, fault);
+        let words = seen.translator.as_ref().and_then(|it| it.refused.as_ref());
+        let mut told = Told::of(fault);
+        if let Some(refused) = words.filter(|refused| refused.trouble != Trouble::Auth) {
+            (told.trouble, told.message) = (refused.trouble, &refused.message);
+        }
+        speak::put_error_event(course.route.dialect(), &told, &mut event);
         seen.put(&mut down.tx, event.unsent());
     }
     if seen.form.is_chunked {

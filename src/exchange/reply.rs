@@ -2,14 +2,17 @@
 
 use super::connection::Next;
 use super::down::{Down, Wait};
+use super::rewrite;
 use super::route::{Asked, Local, MODEL_PATH};
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::config::Config;
-use crate::dialect::openai::error::{put_error_body, put_error_event};
+use crate::dialect::bedrock::error::error_type;
+use crate::dialect::model::{Dialect, Told};
 use crate::dialect::openai::models::{put_model, put_models};
+use crate::dialect::speak;
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::stats::receipt::RequestId;
@@ -87,16 +90,16 @@ fn put_reply<H: Host>(
     }
 }
 
-/// Writes the error reply for `kind`.
-pub fn put_error<H: Host>(
+/// Writes the error reply for `kind`, of which the client is `told` in the dialect of `front`.
+fn put_error<H: Host>(
     tx: &mut TxBuf,
     shard: &Shard<H>,
-    kind: Kind,
-    id: RequestId,
+    (kind, told): (Kind, &Told<'_>),
+    (front, id): (Dialect, RequestId),
     manner: Manner,
 ) {
     let mut seconds = itoa::Buffer::new();
-    let mut extra: [(&[u8], &[u8]); 2] = [(b"x-shardgate-code", kind.code().as_bytes()); 2];
+    let mut extra: [(&[u8], &[u8]); 3] = [(b"x-shardgate-code", kind.code().as_bytes()); 3];
     let mut used = 1;
     let mut add = |name: &'static [u8], value| {
         if let Some(place) = extra.get_mut(used) {
@@ -111,9 +114,14 @@ pub fn put_error<H: Host>(
         _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
         _ => {}
     }
+    match front {
+        Dialect::Anthropic => add(b"request-id", id.bytes()),
+        Dialect::Bedrock => add(b"x-amzn-errortype", error_type(told).as_bytes()),
+        _ => {}
+    }
     let extra = extra.get(..used).unwrap_or_default();
     put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| {
-        put_error_body(tx, kind);
+        speak::put_error(front, told, tx);
     });
 }
 
@@ -155,13 +163,20 @@ pub fn error<H: Host>(
     down.tx.clear();
     let has_begun = down.has_begun() && kind != Kind::ClientGone;
     let manner = manner.closing(has_begun && manner.is_http10);
+    let front = rewrite::front(settle.receipt.route);
+    let Down { tx, request, .. } = &mut *down;
+    let wanted = request.as_ref().and_then(|request| request.wanted.as_ref());
+    let told = match wanted.and_then(|wanted| wanted.rewrite.as_deref()) {
+        Some(rewrite) => rewrite.told(kind),
+        None => Told::of(kind),
+    };
     if has_begun {
         settle.fail(kind, 200);
-        put_last_event(&mut down.tx, manner, |tx| put_error_event(tx, kind));
+        put_last_event(tx, manner, |tx| speak::put_error_event(front, &told, tx));
     } else {
         settle.fail(kind, kind.status());
         if kind != Kind::ClientGone {
-            put_error(&mut down.tx, shard, kind, settle.receipt.id, manner);
+            put_error(tx, shard, (kind, &told), (front, settle.receipt.id), manner);
         }
     }
     drop(settle);
@@ -198,6 +213,9 @@ fn put_local<H: Host>(
     let config = Arc::clone(&settle.snapshot().config);
     let mut fault = None;
     let tx = &mut down.tx;
+    let tell = |tx: &mut TxBuf, kind| {
+        put_error(tx, shard, (kind, &Told::of(kind)), (Dialect::Chat, id), manner);
+    };
     match asked {
         Local::Models => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             let models = config
@@ -217,7 +235,7 @@ fn put_local<H: Host>(
                 });
             } else {
                 fault = Some(Kind::NoSuchModel);
-                put_error(tx, shard, Kind::NoSuchModel, id, manner);
+                tell(tx, Kind::NoSuchModel);
             }
         }
         Local::Live => put_reply(tx, shard, (200, id, manner), &[], |tx| {
@@ -225,7 +243,7 @@ fn put_local<H: Host>(
         }),
         Local::Ready if shard.is_draining() => {
             fault = Some(Kind::Draining);
-            put_error(tx, shard, Kind::Draining, id, manner);
+            tell(tx, Kind::Draining);
         }
         Local::Ready => put_reply(tx, shard, (200, id, manner), &[], |tx| {
             tx.put(b"{\"status\":\"ready\"}");
@@ -236,7 +254,7 @@ fn put_local<H: Host>(
             let extra: [(&[u8], &[u8]); 2] =
                 [(b"allow", allow.as_bytes()), (b"x-shardgate-code", code)];
             put_reply(tx, shard, (405, id, manner), &extra, |tx| {
-                put_error_body(tx, Kind::BadMethod);
+                speak::put_error(Dialect::Chat, &Told::of(Kind::BadMethod), tx);
             });
         }
     }

@@ -12,11 +12,13 @@
 //! - I2 A declared length reserves no memory: the buffer grows with what has arrived.
 
 use super::down::{Down, Wait};
+use super::rewrite::Rewrite;
 use crate::base::bufpool::BLOCK;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
-use crate::dialect::openai::ask::{Ask, Route};
+use crate::dialect::ask::Ask;
+use crate::dialect::route::Route;
 use crate::host::Host;
 use crate::policy::plan::Plan;
 use crate::shard::Shard;
@@ -47,6 +49,28 @@ pub struct Request {
     pub wanted: Option<Wanted>,
 }
 
+impl Request {
+    /// What was left out for the target whose turn it is.
+    pub fn dropped(&self) -> &str {
+        let wanted = self.wanted.as_ref();
+        let rewrite = wanted.and_then(|wanted| wanted.rewrite.as_deref());
+        rewrite.map_or("", |rewrite| &rewrite.dropped)
+    }
+}
+
+/// The model by the name that the client of `down` asked for.
+pub fn asked<L>(down: &Down<L>) -> Box<str> {
+    let data = down.rx.data();
+    let name = down.request.as_ref().and_then(|request| {
+        let wanted = request.wanted.as_ref()?;
+        let (_, in_path) = Route::find(request.head.path.bytes(data))?;
+        let mut scratch = Vec::new();
+        let name = wanted.ask.model(wanted.body.bytes(data), in_path, &mut scratch);
+        name.map(Box::from)
+    });
+    name.unwrap_or_default()
+}
+
 /// What a body asks for.
 #[derive(Debug)]
 pub struct Wanted {
@@ -64,6 +88,9 @@ pub struct Wanted {
     pub plan: Plan,
     /// The exchange's name.
     pub id: RequestId,
+    /// The request in the form of the target whose turn it is, when that speaks another
+    /// dialect than the client.
+    pub rewrite: Option<Box<Rewrite>>,
 }
 
 /// A body that was read.

@@ -1,6 +1,6 @@
 //! Which route a method and a path name.
 
-use crate::dialect::openai::ask::Route;
+use crate::dialect::route::Route;
 use crate::wire::http1::Method;
 
 /// What a request asks for.
@@ -36,14 +36,12 @@ pub const MODEL_PATH: &[u8] = b"/v1/models/";
 /// no dot segments, so there is no second spelling of a route.
 pub fn route(method: Method, path: &[u8]) -> Asked {
     let asked = match path {
-        b"/v1/chat/completions" => Asked::Model(Route::Chat),
-        b"/v1/completions" => Asked::Model(Route::Completions),
-        b"/v1/embeddings" => Asked::Model(Route::Embeddings),
         b"/v1/models" => Asked::Local(Local::Models),
         b"/livez" => Asked::Local(Local::Live),
         b"/readyz" => Asked::Local(Local::Ready),
-        _ => match path.strip_prefix(MODEL_PATH) {
-            Some([_, ..]) => Asked::Local(Local::OneModel),
+        _ => match (Route::find(path), path.strip_prefix(MODEL_PATH)) {
+            (Some((route, _)), _) => Asked::Model(route),
+            (None, Some([_, ..])) => Asked::Local(Local::OneModel),
             _ => return Asked::Nothing,
         },
     };
@@ -52,15 +50,6 @@ pub fn route(method: Method, path: &[u8]) -> Asked {
         (Asked::Model(_), _) => Asked::Local(Local::WrongMethod("POST")),
         (_, Method::Get | Method::Head) => asked,
         _ => Asked::Local(Local::WrongMethod("GET, HEAD")),
-    }
-}
-
-/// The word for a route in logs.
-pub const fn name(route: Route) -> &'static str {
-    match route {
-        Route::Chat => "chat",
-        Route::Completions => "completions",
-        Route::Embeddings => "embeddings",
     }
 }
 
@@ -82,6 +71,10 @@ mod tests {
         assert_eq!(
             route(Method::Get, b"/v1/models/a/b"),
             Asked::Local(Local::OneModel)
+        );
+        assert_eq!(
+            route(Method::Post, b"/v1beta/models/a:generateContent"),
+            Asked::Model(Route::Generate)
         );
         assert_eq!(
             route(Method::Post, b"/livez"),

@@ -15,7 +15,7 @@ use super::down::{Down, Wait};
 use super::upstream::{Outgoing, put_head};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
-use crate::dialect::openai::{PIECES_MAX, Pieces};
+use crate::dialect::pieces::{PIECES_MAX, Pieces};
 use crate::host::Host;
 use crate::policy::plan::Step;
 use std::io::IoSlice;
@@ -88,7 +88,10 @@ fn fill<H: Host>(
     let data = down.rx.data();
     let ask = &wanted.ask;
     let asks_usage = ask.stream && !ask.wants_usage;
-    let body = ask.pieces(wanted.body.bytes(data), Some(model), asks_usage);
+    let body = match &wanted.rewrite {
+        Some(rewrite) if !rewrite.body.is_empty() => Pieces::whole(&rewrite.body),
+        _ => ask.pieces(wanted.body.bytes(data), Some(model), asks_usage),
+    };
     let all = body.len();
     if done == 0 {
         let is_large = all >= GATHER_MIN;
@@ -97,6 +100,7 @@ fn fill<H: Host>(
             head: &request.head,
             data,
             route: wanted.route,
+            is_translated: step.provider.dialect.speaks() != wanted.route.dialect(),
             model,
             body: &body,
             stream: ask.stream,

@@ -7,9 +7,9 @@
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::Host;
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::Step;
-use crate::policy::targets::Running;
+use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
 use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
@@ -90,6 +90,27 @@ impl<H: Host> Settle<H> {
             self.shard.targets.borrow_mut().begin(running);
         }
         self.shard.gossip_soon();
+    }
+
+    /// The target of `step` is not asked after all: what was claimed of it is given back.
+    pub fn pass_over(&self, step: &Step<'_>) {
+        let places = &self.snapshot.places;
+        let Some(target) = places.target(step.model_index, step.target_index) else {
+            return;
+        };
+        let running = Running {
+            target,
+            permit: step.permit,
+            tokens: 0,
+        };
+        let now = self.shard.host.now();
+        self.shard.targets.borrow_mut().begin(running);
+        let neutral = |targets: &mut Targets, turn: &Turn<'_>| {
+            targets.end(running, Outcome::Neutral, turn)
+        };
+        if self.shard.with_turn(now, neutral) {
+            self.shard.gossip_now();
+        }
     }
 
     /// The attempt got its first content, `took` after its request was sent.

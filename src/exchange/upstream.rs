@@ -7,29 +7,45 @@
 //! ```
 //!
 //! Invariants
-//! - I1 Only fields on the list [`PASSES`] go up: no credentials of the client, no cookies,
+//! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the client, no cookies,
 //!   no hop-by-hop field, nothing that `Connection` names.
 //! - I2 The provider's key stands in the template and nowhere else; it is never logged.
 
 use crate::base::bytes::TxBuf;
 use crate::config::model::{Dialect, Provider};
-use crate::dialect::openai::Pieces;
-use crate::dialect::openai::ask::Route;
+use crate::dialect::model::Dialect as Spoken;
+use crate::dialect::pieces::Pieces;
+use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
 use std::fmt;
 
-/// Fields of the client's request that a provider of the same dialect may need.
-const PASSES: [&[u8]; 8] = [
-    b"idempotency-key",
-    b"openai-beta",
-    b"openai-organization",
-    b"openai-project",
+/// Fields of the client's request that go up whatever the provider speaks.
+const PASSES: [&[u8]; 4] = [
     b"traceparent",
     b"tracestate",
     b"x-client-request-id",
     b"x-session-id",
 ];
+
+/// Fields that only a provider of the client's own dialect understands.
+fn passes_same(dialect: Spoken) -> &'static [&'static [u8]] {
+    match dialect {
+        Spoken::Chat | Spoken::Responses => &[
+            b"idempotency-key",
+            b"openai-beta",
+            b"openai-organization",
+            b"openai-project",
+        ],
+        Spoken::Anthropic => &[b"anthropic-beta", b"anthropic-version", b"idempotency-key"],
+        Spoken::Gemini => &[b"x-goog-api-client", b"x-goog-user-project"],
+        Spoken::Cohere => &[b"x-client-name"],
+        Spoken::Bedrock => &[b"x-amzn-bedrock-trace"],
+    }
+}
+
+/// The version of Anthropic's API that is asked for unless the client names one.
+const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
 
 /// The parts of a request head that never change, for one provider.
 pub struct Template {
@@ -60,9 +76,14 @@ impl Template {
         };
         field("host", &provider.base_url.authority());
         if let Some(key) = &provider.api_key {
+            let key = key.reveal();
             match provider.dialect {
-                Dialect::OpenAi => field("authorization", &format!("Bearer {}", key.reveal())),
-                Dialect::Azure => field("api-key", key.reveal()),
+                Dialect::Azure => field("api-key", key),
+                Dialect::Anthropic => field("x-api-key", key),
+                Dialect::Gemini => field("x-goog-api-key", key),
+                Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => {
+                    field("authorization", &format!("Bearer {key}"));
+                }
             }
         }
         field(
@@ -82,19 +103,62 @@ impl Template {
         }
     }
 
-    /// Writes the request line for `route` and `model`.
-    fn put_line(&self, tx: &mut TxBuf, route: Route, model: &str) {
+    /// Writes the request line for `model`: the route of the client where it is the provider's
+    /// own, else the provider's route for an answer in a conversation.
+    fn put_line(&self, tx: &mut TxBuf, out: &Outgoing<'_>) {
+        let path = self.path.as_bytes();
         tx.put(b"POST ");
-        tx.put(self.path.as_bytes());
-        if self.dialect == Dialect::Azure {
-            tx.put(b"/openai/deployments/");
-            put_segment(tx, model);
+        tx.put(path);
+        // Base URLs are written with and without the version, as the SDKs have them.
+        let version = |tx: &mut TxBuf, version: &[u8]| {
+            if !path.ends_with(version) {
+                tx.put(version);
+            }
+        };
+        match self.dialect {
+            Dialect::OpenAi | Dialect::Azure => {
+                if self.dialect == Dialect::Azure {
+                    tx.put(b"/openai/deployments/");
+                    put_segment(tx, out.model);
+                }
+                tx.put(match out.route {
+                    Route::Completions if !out.is_translated => b"/completions".as_slice(),
+                    Route::Embeddings => b"/embeddings",
+                    _ => b"/chat/completions",
+                });
+            }
+            Dialect::Responses => tx.put(b"/responses"),
+            Dialect::Anthropic => {
+                version(tx, b"/v1");
+                tx.put(b"/messages");
+                if out.route == Route::CountTokens {
+                    tx.put(b"/count_tokens");
+                }
+            }
+            Dialect::Gemini => {
+                version(tx, b"/v1beta");
+                tx.put(b"/models/");
+                put_segment(tx, out.model);
+                tx.put(if out.stream {
+                    b":streamGenerateContent?alt=sse".as_slice()
+                } else {
+                    b":generateContent"
+                });
+            }
+            Dialect::Cohere => {
+                version(tx, b"/v2");
+                tx.put(b"/chat");
+            }
+            Dialect::Bedrock => {
+                tx.put(b"/model/");
+                put_segment(tx, out.model);
+                tx.put(if out.stream {
+                    b"/converse-stream".as_slice()
+                } else {
+                    b"/converse"
+                });
+            }
         }
-        tx.put(match route {
-            Route::Chat => b"/chat/completions".as_slice(),
-            Route::Completions => b"/completions",
-            Route::Embeddings => b"/embeddings",
-        });
         tx.put(self.query.as_bytes());
         tx.put(b" HTTP/1.1\r\n");
     }
@@ -109,6 +173,8 @@ pub struct Outgoing<'a> {
     pub data: &'a [u8],
     /// Which route.
     pub route: Route,
+    /// Whether the body was written anew for the provider's dialect.
+    pub is_translated: bool,
     /// The name of the model upstream.
     pub model: &'a str,
     /// The body.
@@ -122,22 +188,32 @@ pub struct Outgoing<'a> {
 /// Writes the head of the upstream request.
 pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.reserve(512 + template.fields.len() + out.model.len());
-    template.put_line(tx, out.route, out.model);
+    template.put_line(tx, out);
     tx.put(&template.fields);
-    let accept: &[u8] = if out.stream {
-        b"accept: text/event-stream\r\n"
-    } else {
-        b"accept: application/json\r\n"
-    };
-    tx.put(accept);
+    tx.put(match (out.stream, template.dialect) {
+        (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
+        (true, _) => b"accept: text/event-stream\r\n",
+        (false, _) => b"accept: application/json\r\n",
+    });
     tx.put(b"x-request-id: ");
     tx.put(out.id.bytes());
     tx.put(b"\r\n");
+    let same: &[&[u8]] = if out.is_translated {
+        &[]
+    } else {
+        passes_same(template.dialect.speaks())
+    };
+    let mut has_version = false;
     for (name, value) in out.head.fields(out.data) {
-        let passes = PASSES.iter().any(|known| name.eq_ignore_ascii_case(known));
+        let mut known = PASSES.iter().chain(same);
+        let passes = known.any(|known| name.eq_ignore_ascii_case(known));
         if passes && !out.head.connection_lists(out.data, name) {
             put_field(tx, name, value); // I1
+            has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
         }
+    }
+    if template.dialect == Dialect::Anthropic && !has_version {
+        put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);

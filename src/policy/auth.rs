@@ -3,7 +3,7 @@
 //! ```text
 //!   Authorization: Bearer TOKEN ─┐
 //!   x-api-key: TOKEN             ├─► presented ─SHA-256─► compared with every key ─► index
-//!   api-key: TOKEN              ─┘
+//!   api-key, x-goog-api-key     ─┘
 //! ```
 //!
 //! Invariants
@@ -47,17 +47,19 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
     (is_bearer && is_token(token)).then_some(token)
 }
 
-/// The key that a request presents, from the values of its `Authorization`, `x-api-key` and
-/// `api-key` fields. The first of them that is there decides alone: a malformed
+/// The key that a request presents, from the values of its `Authorization` field and of the
+/// `others`: `x-api-key`, `api-key`, `x-goog-api-key`. The first of them that is there decides alone: a malformed
 /// `Authorization` is not made good by another field.
 pub fn presented<'v>(
     authorization: Option<&'v [u8]>,
-    x_api_key: Option<&'v [u8]>,
-    api_key: Option<&'v [u8]>,
+    others: [Option<&'v [u8]>; 3],
 ) -> Option<&'v [u8]> {
     match authorization {
         Some(value) => bearer(value),
-        None => x_api_key.or(api_key).filter(|token| is_token(token)),
+        None => {
+            let first = others.into_iter().flatten().next();
+            first.filter(|token| is_token(token))
+        }
     }
 }
 
@@ -158,12 +160,12 @@ mod tests {
     /// Goal: a malformed field is not made good by another one.
     #[test]
     fn the_first_field_that_is_there_decides() {
-        assert_eq!(presented(None, None, None), None);
-        assert_eq!(presented(None, Some(b"a"), Some(b"b")), Some(&b"a"[..]));
-        assert_eq!(presented(None, None, Some(b"b")), Some(&b"b"[..]));
-        assert_eq!(presented(Some(b"Basic a"), Some(b"a"), None), None);
-        assert_eq!(presented(None, Some(b"a b"), None), None);
-        assert_eq!(presented(None, Some(b""), Some(b"b")), None);
+        assert_eq!(presented(None, [None; 3]), None);
+        assert_eq!(presented(None, [Some(b"a"), Some(b"b"), None]), Some(&b"a"[..]));
+        assert_eq!(presented(None, [None, None, Some(b"b")]), Some(&b"b"[..]));
+        assert_eq!(presented(Some(b"Basic a"), [Some(b"a"), None, None]), None);
+        assert_eq!(presented(None, [Some(b"a b"), None, None]), None);
+        assert_eq!(presented(None, [Some(b""), Some(b"b"), None]), None);
     }
 
     /// Goal: A2. Method: every near miss of a known key: prefix, suffix, case, empty, too long.

@@ -122,7 +122,7 @@ pub struct Receipt {
     /// Index of the client key.
     pub key: Option<usize>,
     /// Which route was asked.
-    pub route: Option<crate::dialect::openai::ask::Route>,
+    pub route: Option<crate::dialect::route::Route>,
     /// Index of the model.
     pub model: Option<usize>,
     /// Index of the provider that answered last.

@@ -1,6 +1,7 @@
 //! What the gateway says of an answer and of an error in the client's dialect.
 
-use super::Trouble;
+use super::{Refused, Trouble};
+use crate::base::fault::Kind;
 
 /// What a writer of answers must be told, since the provider's own names are not the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,4 +31,109 @@ pub struct Told<'a> {
     pub message: &'a str,
     /// The field at fault.
     pub param: Option<&'a str>,
+}
+
+impl Told<'static> {
+    /// The gateway's own error `kind`.
+    pub const fn of(kind: Kind) -> Self {
+        Self {
+            status: kind.status(),
+            trouble: Trouble::of(kind),
+            code: kind.code(),
+            message: kind.text(),
+            param: match kind {
+                Kind::NoModel | Kind::BadModel | Kind::NoSuchModel | Kind::ModelForbidden => {
+                    Some("model")
+                }
+                _ => None,
+            },
+        }
+    }
+}
+
+impl Trouble {
+    /// What kind of trouble one of the gateway's own errors is to a client.
+    pub const fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::BadKey => Self::Auth,
+            Kind::ModelForbidden => Self::Permission,
+            Kind::NoSuchModel | Kind::NoSuchRoute => Self::NotFound,
+            Kind::BodyTooLarge => Self::TooLarge,
+            Kind::Overloaded | Kind::Draining | Kind::ShutDown => Self::Overloaded,
+            Kind::ConnectTimeout
+            | Kind::FirstTokenTimeout
+            | Kind::IdleTimeout
+            | Kind::TotalTimeout => Self::Timeout,
+            _ if kind.status() < 500 => Self::Invalid,
+            _ => Self::Server,
+        }
+    }
+}
+
+impl<'a> Told<'a> {
+    /// What a provider said, in its own words.
+    pub fn by(refused: &'a Refused) -> Self {
+        let message = match refused.trouble {
+            Trouble::Auth => Kind::UpstreamRefusedKey.text(),
+            _ if refused.message.is_empty() => Kind::UpstreamError.text(),
+            _ => &refused.message,
+        };
+        Self {
+            status: refused.trouble.status(),
+            trouble: refused.trouble,
+            code: refused.trouble.code(),
+            message,
+            param: refused.param.as_deref(),
+        }
+    }
+}
+
+impl Trouble {
+    /// The status that a client gets. Source: mapping.md, 10.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Invalid | Self::ContextLength | Self::ContentPolicy => 400,
+            Self::Permission => 403,
+            Self::NotFound => 404,
+            Self::TooLarge => 413,
+            Self::RateLimit | Self::Quota => 429,
+            Self::Auth | Self::Server => 502, // never 401: the client's own key is good
+            Self::Overloaded => 503,
+            Self::Timeout => 504,
+        }
+    }
+
+    /// The stable code.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Auth => "upstream_refused_key",
+            Self::Permission => "permission_denied",
+            Self::NotFound => "model_not_found",
+            Self::Invalid => "invalid_request",
+            Self::ContextLength => "context_length_exceeded",
+            Self::ContentPolicy => "content_filter",
+            Self::TooLarge => "body_too_large",
+            Self::RateLimit => "rate_limit_exceeded",
+            Self::Quota => "insufficient_quota",
+            Self::Overloaded => "overloaded",
+            Self::Server => "upstream_error",
+            Self::Timeout => "upstream_timeout",
+        }
+    }
+
+    /// What a status alone says.
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            401 | 407 => Self::Auth,
+            402 => Self::Quota,
+            403 => Self::Permission,
+            404 => Self::NotFound,
+            408 | 504 => Self::Timeout,
+            413 => Self::TooLarge,
+            429 => Self::RateLimit,
+            503 | 529 => Self::Overloaded,
+            500..=599 => Self::Server,
+            _ => Self::Invalid,
+        }
+    }
 }

@@ -1,7 +1,6 @@
-//! The OpenAI dialect: Chat Completions, Completions, Embeddings, models.
+//! `OpenAI`'s Chat Completions, Completions, Embeddings and models, where the bytes pass.
 //!
 //! ```text
-//!   ask      request body    → Ask (spans), and the upstream body as pieces of it
 //!   chunk    one event       → facts: content? finished? error? usage
 //!   answer   a plain body    → facts: object? error? usage
 //!   usage    "usage":{…}     → token counts
@@ -11,13 +10,10 @@
 //! ```
 
 pub mod answer;
-pub mod ask;
 pub mod chunk;
 pub mod error;
 pub mod models;
-mod pieces;
 pub mod template;
-mod usage;
+pub(super) mod usage;
 
-pub use pieces::{PIECES_MAX, Pieces};
 pub use usage::{TOKENS_MAX, Usage};

@@ -111,7 +111,7 @@ fn count(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError>
 }
 
 /// A JSON number that is written as plain digits and fits.
-pub(super) fn whole_number(digits: &[u8]) -> Option<u64> {
+pub(in crate::dialect) fn whole_number(digits: &[u8]) -> Option<u64> {
     // 20 digits hold every u64; `parse` refuses what overflows. A sign, a point or an
     // exponent is no digit.
     if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {

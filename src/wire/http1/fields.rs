@@ -49,6 +49,7 @@ known! {
     Expect = "expect",
     Host = "host",
     Location = "location",
+    RequestId = "request-id",
     RetryAfter = "retry-after",
     RetryAfterMs = "retry-after-ms",
     Server = "server",
@@ -57,6 +58,7 @@ known! {
     Upgrade = "upgrade",
     UserAgent = "user-agent",
     XApiKey = "x-api-key",
+    XGoogApiKey = "x-goog-api-key",
     XRequestId = "x-request-id",
 }
 
@@ -75,6 +77,7 @@ impl Known {
             (8, b'l') => Self::Location,
             (9, b'x') => Self::XApiKey,
             (10, b'c') => Self::Connection,
+            (10, b'r') => Self::RequestId,
             (10, b'u') => Self::UserAgent,
             (11, b'r') => Self::RetryAfter,
             (12, b'c') => Self::ContentType,
@@ -82,6 +85,7 @@ impl Known {
             (13, b'a') => Self::Authorization,
             (14, b'c') => Self::ContentLength,
             (14, b'r') => Self::RetryAfterMs,
+            (14, b'x') => Self::XGoogApiKey,
             (15, b'a') => Self::AcceptEncoding,
             (16, b'c') => Self::ContentEncoding,
             (17, b't') => Self::TransferEncoding,
@@ -103,6 +107,7 @@ impl Known {
                 | Self::Host
                 | Self::TransferEncoding
                 | Self::XApiKey
+                | Self::XGoogApiKey
         )
     }
 }

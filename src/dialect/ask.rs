@@ -1,4 +1,5 @@
-//! Understands an OpenAI request body as far as routing needs, and cuts it for upstream.
+//! Understands a request as far as routing needs, whatever its dialect, and cuts its body for
+//! upstream.
 //!
 //! ```text
 //!   {"messages":[ … ],"model":"alias","stream":true}
@@ -9,15 +10,18 @@
 //! Invariants
 //! - I1 What the gateway acts on is what upstream reads: a key that decides anything occurs
 //!   once, escapes or not, or the body is refused.
+//!   Where the path names the model, the body's own `model` means nothing.
 //! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
 //!   order mark is left out.
 //! - I3 No allocation, for any body.
 //!
-//! Source: OpenAI API reference (Chat, Completions, Embeddings); RFC 8259, section 4, on
-//! duplicate names.
+//! Source: API references of `OpenAI` (Chat, Completions, Embeddings, Responses), Anthropic
+//! (Messages) and Cohere (Chat), which agree on these keys; RFC 8259, section 4, on duplicate
+//! names.
 
-use super::Pieces;
-use super::usage::whole_number;
+use super::openai::usage::whole_number;
+use super::pieces::Pieces;
+use super::route::{Route, unescape};
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::wire::json::cursor::{Key, NAME_MAX, ValueKind};
@@ -27,33 +31,29 @@ use crate::wire::json::{JsonError, JsonFault, text, write};
 /// The longest name of a model, in bytes.
 pub const MODEL_MAX: usize = 256;
 
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// `/v1/chat/completions`
-    Chat,
-    /// `/v1/completions`
-    Completions,
-    /// `/v1/embeddings`
-    Embeddings,
-}
-
-/// A request body, understood.
+/// A request, understood.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask {
-    /// Whether the answer is to be streamed; never for embeddings.
+    /// Whether the answer is to be streamed.
     pub stream: bool,
-    /// Whether the caller itself asked for usage in the stream.
+    /// Whether the caller itself asked for usage in the stream; always where that comes anyway.
     pub wants_usage: bool,
-    /// The limit on the answer, in tokens: `max_completion_tokens`, else `max_tokens`; only
-    /// when it is written as a plain whole number.
+    /// The limit on the answer, in tokens: `max_completion_tokens`, `max_output_tokens`, else
+    /// `max_tokens`; only when it is written as a plain whole number.
     pub max_tokens: Option<u64>,
     /// How many answers (`n`); only when it is written as a plain whole number.
     pub n: Option<u64>,
-    /// The model's name, inside its quotes.
-    pub model: Span,
-    model_escaped: bool,
+    named: Named,
     usage_place: UsagePlace,
+}
+
+/// Where the model's name stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// In the body, inside these quotes.
+    Body { quoted: Span, escaped: bool },
+    /// In the path.
+    Path,
 }
 
 /// Where `include_usage` goes when the gateway asks for it.
@@ -82,16 +82,25 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
     if seen.twice {
         return Err(Kind::DuplicateKey);
     }
-    let model = seen.get(Watched::Model).ok_or(Kind::NoModel)?;
-    let quoted = Span::new(
-        model.value.start as usize + 1,
-        (model.value.end as usize).saturating_sub(1),
-    );
-    if model.kind != ValueKind::String || !is_model_name(quoted.bytes(body)) {
-        return Err(Kind::BadModel);
-    }
+    let named = if route.names_model() {
+        Named::Path
+    } else {
+        let model = seen.get(Watched::Model).ok_or(Kind::NoModel)?;
+        let quoted = Span::new(
+            model.value.start as usize + 1,
+            (model.value.end as usize).saturating_sub(1),
+        );
+        if model.kind != ValueKind::String || !is_model_name(quoted.bytes(body)) {
+            return Err(Kind::BadModel);
+        }
+        let escaped = model.value_escaped;
+        Named::Body { quoted, escaped }
+    };
     let stream = flag(seen.get(Watched::Stream))?;
     let (usage_place, wants_usage) = match seen.get(Watched::StreamOptions) {
+        _ if !matches!(route, Route::Chat | Route::Completions | Route::Embeddings) => {
+            (UsagePlace::Nowhere, true)
+        }
         Some(member) => options(body, &member)?,
         None => (UsagePlace::BehindModel, false),
     };
@@ -100,12 +109,13 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
         whole_number(member.value.bytes(body))
     };
     Ok(Ask {
-        stream: stream && route != Route::Embeddings,
+        stream: route.streams().unwrap_or(stream),
         wants_usage,
-        max_tokens: number(Watched::MaxCompletionTokens).or_else(|| number(Watched::MaxTokens)),
+        max_tokens: number(Watched::MaxCompletionTokens)
+            .or_else(|| number(Watched::MaxOutputTokens))
+            .or_else(|| number(Watched::MaxTokens)),
         n: number(Watched::N),
-        model: quoted,
-        model_escaped: model.value_escaped,
+        named,
         usage_place,
     })
 }
@@ -128,6 +138,7 @@ enum Watched {
     StreamOptions,
     MaxTokens,
     MaxCompletionTokens,
+    MaxOutputTokens,
     N,
 }
 
@@ -142,6 +153,7 @@ impl Watched {
             b"stream_options" => Self::StreamOptions,
             b"max_tokens" => Self::MaxTokens,
             b"max_completion_tokens" => Self::MaxCompletionTokens,
+            b"max_output_tokens" => Self::MaxOutputTokens,
             b"n" => Self::N,
             _ => return None,
         })
@@ -240,15 +252,33 @@ fn is_model_name(raw: &[u8]) -> bool {
 
 impl Ask {
     /// The name of the model, borrowed from `body`, or resolved in `scratch` when it stands
-    /// there with escapes. `None` only when `body` is not the one that was asked about.
-    pub fn model<'b>(&self, body: &'b [u8], scratch: &'b mut Vec<u8>) -> Option<&'b str> {
-        let raw = self.model.of(body)?;
-        if !self.model_escaped {
-            return std::str::from_utf8(raw).ok();
-        }
+    /// there with escapes, or in the path, of which it is the part `in_path`. `None` when the
+    /// path names none, and when `body` is not the one that was asked about.
+    pub fn model<'b>(
+        &self,
+        body: &'b [u8],
+        in_path: &[u8],
+        scratch: &'b mut Vec<u8>,
+    ) -> Option<&'b str> {
         scratch.clear();
-        if !unescape_into(raw, scratch) {
-            return None;
+        match self.named {
+            Named::Body { quoted, escaped } => {
+                let raw = quoted.of(body)?;
+                if !escaped {
+                    return std::str::from_utf8(raw).ok();
+                }
+                if !unescape_into(raw, scratch) {
+                    return None;
+                }
+            }
+            Named::Path => {
+                if !unescape(in_path, scratch)
+                    || scratch.contains(&b'\\')
+                    || !is_model_name(scratch)
+                {
+                    return None;
+                }
+            }
         }
         std::str::from_utf8(scratch).ok()
     }
@@ -273,9 +303,12 @@ impl Ask {
         } else {
             UsagePlace::Nowhere
         };
+        let Named::Body { quoted, .. } = self.named else {
+            return cut.finish();
+        };
         let usage_first = match usage {
-            UsagePlace::Options(span) | UsagePlace::Value(span) => span.start < self.model.start,
-            UsagePlace::First { brace, .. } => brace.start < self.model.start,
+            UsagePlace::Options(span) | UsagePlace::Value(span) => span.start < quoted.start,
+            UsagePlace::First { brace, .. } => brace.start < quoted.start,
             UsagePlace::BehindModel | UsagePlace::Nowhere => false,
         };
         if usage_first {
@@ -283,10 +316,10 @@ impl Ask {
         }
         if let Some(name) = upstream_model {
             debug_assert!(write::is_plain(name));
-            cut.replace(self.model, [name.as_bytes(), b""]);
+            cut.replace(quoted, [name.as_bytes(), b""]);
         }
         if usage == UsagePlace::BehindModel {
-            let behind = self.model.end as usize + 1;
+            let behind = quoted.end as usize + 1;
             cut.replace(
                 Span::new(behind, behind),
                 [b",\"stream_options\":{\"include_usage\":true}", b""],

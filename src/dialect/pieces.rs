@@ -19,6 +19,13 @@ impl<'a> Pieces<'a> {
         }
     }
 
+    /// A body that is one piece.
+    pub fn whole(body: &'a [u8]) -> Self {
+        let mut pieces = Self::new();
+        pieces.push(body);
+        pieces
+    }
+
     pub(super) fn push(&mut self, part: &'a [u8]) {
         if part.is_empty() {
             return;

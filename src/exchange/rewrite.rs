@@ -1,0 +1,114 @@
+//! A request for a target that speaks another dialect than the client: read once, written anew
+//! for each such target.
+//!
+//! ```text
+//!   body ──first need──► Request (kept) ──each target──► body upstream + what was left out
+//!                         └ the caller's mistake: 400     └ cannot be honoured: next target
+//! ```
+//!
+//! Invariants
+//! - W1 A target of the client's own dialect gets the client's own bytes; nothing here is read.
+//! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
+//!   and with none left the client is told the field.
+
+use crate::base::fault::Kind;
+use crate::dialect::model::{Dialect, Notes, Request, Told};
+use crate::dialect::route::Route;
+use crate::dialect::{abilities, speak};
+use std::fmt::Write as _;
+
+/// What is known of a request beyond its bytes, once a target needed it.
+#[derive(Debug, Default)]
+pub struct Rewrite {
+    request: Option<Request>,
+    /// The body for the target whose turn it is.
+    pub body: Vec<u8>,
+    /// What was left out for it: names with commas between them.
+    pub dropped: String,
+    /// Why there is no body: the field, and the sentence about it.
+    refused: Option<(String, String)>,
+}
+
+impl Rewrite {
+    /// Reads `body`, which came by `route` and asks for `model`.
+    ///
+    /// # Errors
+    /// [`Kind::BadAsk`]; then [`Rewrite::told`] has the field.
+    pub fn read(
+        &mut self,
+        route: Route,
+        body: &[u8],
+        model: &str,
+        stream: bool,
+    ) -> Result<(), Kind> {
+        if self.request.is_some() {
+            return Ok(());
+        }
+        match speak::ask(route, body, model, stream) {
+            Ok(request) => {
+                self.request = Some(request);
+                Ok(())
+            }
+            Err(bad) => {
+                let text = format!("'{}' {}.", bad.field, bad.wanted);
+                self.refused = Some((bad.field, text));
+                Err(Kind::BadAsk)
+            }
+        }
+    }
+
+    /// Writes the body for `model` at a provider that speaks `dialect`.
+    ///
+    /// # Errors
+    /// [`Kind::Unfit`]; then [`Rewrite::told`] has the field.
+    pub fn write(&mut self, dialect: Dialect, model: &str) -> Result<(), Kind> {
+        self.body.clear();
+        self.dropped.clear();
+        let request = self.request.as_mut().ok_or(Kind::Internal)?;
+        model.clone_into(&mut request.model);
+        request.wants_usage = true; // the gateway counts; the client gets it if it asked
+        let mut notes = Notes::default();
+        match speak::put_ask(dialect, request, &abilities::of(model), &mut notes) {
+            Ok(body) => {
+                self.body = body;
+                for name in notes.dropped() {
+                    let comma = if self.dropped.is_empty() { "" } else { ", " };
+                    // Writing to a string does not fail.
+                    _ = write!(self.dropped, "{comma}{name}");
+                }
+                Ok(())
+            }
+            Err(unfit) => {
+                let text = format!(
+                    "'{}' {}; leave it out or ask for another model.",
+                    unfit.field, unfit.why
+                );
+                self.refused = Some((unfit.field.into_owned(), text));
+                Err(Kind::Unfit)
+            }
+        }
+    }
+
+    /// What the client is told for `kind`: with the field, where there is one.
+    pub fn told(&self, kind: Kind) -> Told<'_> {
+        let told = Told::of(kind);
+        match &self.refused {
+            Some((field, text)) if matches!(kind, Kind::BadAsk | Kind::Unfit) => Told {
+                message: text,
+                param: Some(field),
+                ..told
+            },
+            _ => told,
+        }
+    }
+
+    /// The request is understood and sent: only what names it is needed any longer.
+    pub fn forget(&mut self) {
+        (self.request, self.body) = (None, Vec::new());
+    }
+}
+
+/// The dialect of a client; `OpenAI`'s where no route was found.
+pub fn front(route: Option<Route>) -> Dialect {
+    route.map_or(Dialect::Chat, Route::dialect)
+}

@@ -1,0 +1,156 @@
+//! A stream on its way from one dialect to another, event by event.
+//!
+//! ```text
+//!   whole event ─► Reader ─► Step … ─► Writer ─► tx ─► one chunk for all that was there
+//!                              └► content? finished? usage? the provider's own error?
+//! ```
+//!
+//! Invariants
+//! - R1 What waits in `tx` after a read is taken before the next one: between two events a
+//!   translator holds no block.
+//! - R2 Nothing is written for the provider's own error: the relay ends the stream in one way.
+
+use super::attempt::Course;
+use crate::base::bufpool::BufPool;
+use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
+use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Tokens};
+use crate::dialect::openai::Usage;
+use crate::dialect::route::Route;
+use crate::dialect::speak::{Reader, Writer};
+use crate::host::Host;
+use crate::stats::receipt::RequestId;
+
+/// What the steps of one event said.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// Something for the reader: text, thinking, a call.
+    pub content: bool,
+    /// Why the answer ended.
+    pub finished: bool,
+    /// The stream is whole.
+    pub done: bool,
+    /// The token counts.
+    pub usage: Option<Usage>,
+}
+
+/// How a client is to be answered.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// The exchange's name, of which the answer's is made.
+    pub id: RequestId,
+    /// The name by which the client asked.
+    pub model: Box<str>,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// The client asked for the usage event.
+    pub wants_usage: bool,
+}
+
+impl Naming {
+    /// For the exchange `id` of `course`, whose client asked for `model`.
+    pub fn new<H: Host>(course: &Course<'_, H>, id: RequestId, model: &str) -> Self {
+        Self {
+            id,
+            model: model.into(),
+            created: course.shard.host.wall_nanos() / 1_000_000_000,
+            wants_usage: course.wants_usage,
+        }
+    }
+
+    /// As writers want it.
+    pub fn names(&self) -> Names<'_> {
+        Names {
+            id: std::str::from_utf8(self.id.bytes()).unwrap_or_default(),
+            model: &self.model,
+            created: self.created,
+            wants_usage: self.wants_usage,
+        }
+    }
+}
+
+/// Translates one stream.
+#[derive(Debug)]
+pub struct Translator {
+    reader: Reader,
+    writer: Writer,
+    naming: Naming,
+    /// What was written and not taken yet.
+    pub tx: TxBuf,
+    /// What the provider said when it gave up.
+    pub refused: Option<Refused>,
+}
+
+impl Translator {
+    /// From a provider that speaks `from` to a client that came by `route`.
+    pub fn new(from: Dialect, route: Route, naming: Naming, pool: &BufPool) -> Self {
+        Self {
+            reader: Reader::new(from),
+            writer: Writer::new(route),
+            naming,
+            tx: TxBuf::new(pool),
+            refused: None,
+        }
+    }
+
+    /// Takes one whole event.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamGarbled`]: it is none of the dialect. [`Kind::UpstreamError`]: the
+    /// provider gives up.
+    pub fn event(&mut self, name: Option<&[u8]>, data: &[u8]) -> Result<Heard, Kind> {
+        self.with(|reader, each| reader.read(name, data, each))
+    }
+
+    /// The body ended.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamCut`]: the answer is not complete.
+    pub fn end(&mut self) -> Result<Heard, Kind> {
+        self.with(|reader, each| reader.end(each))
+    }
+
+    fn with(
+        &mut self,
+        read: impl FnOnce(&mut Reader, &mut dyn FnMut(Step<'_>)) -> Result<(), Kind>,
+    ) -> Result<Heard, Kind> {
+        let mut heard = Heard::default();
+        let Self {
+            reader,
+            writer,
+            naming,
+            tx,
+            refused,
+        } = self;
+        let names = naming.names();
+        read(reader, &mut |step| {
+            match &step {
+                Step::Error(words) => {
+                    *refused = Some(words.clone());
+                    return; // R2
+                }
+                Step::Text(text) => heard.content |= !text.is_empty(),
+                Step::Open(Open::Call { .. }) => heard.content = true,
+                Step::Stop(..) => heard.finished = true,
+                Step::Usage(tokens) => heard.usage = Some(usage(tokens)),
+                Step::End => heard.done = true,
+                _ => {}
+            }
+            writer.write(&step, &names, tx);
+        })?;
+        match refused {
+            Some(_) => Err(Kind::UpstreamError),
+            None => Ok(heard),
+        }
+    }
+}
+
+/// Token counts as the gateway keeps them.
+pub fn usage(tokens: &Tokens) -> Usage {
+    Usage {
+        input: tokens.prompt(),
+        output: tokens.answer(),
+        cached: tokens.read,
+        reasoning: tokens.thinking,
+    }
+}
