@@ -1,5 +1,21 @@
 //! Provider languages: what their bodies and events say.
+//!
+//! ```text
+//!   chat, responses, anthropic, gemini, cohere, bedrock
+//!               a reader and a writer each, of requests, answers, events and errors
+//!   openai      what a body that passes says: spans and facts, nothing is copied
+//!   model       what stands between two different dialects
+//!   tree        reads JSON values into it, and says which field is at fault
+//! ```
 
 #![forbid(unsafe_code)]
 
+pub mod anthropic;
+pub mod bedrock;
+pub mod chat;
+pub mod cohere;
+pub mod gemini;
+pub mod model;
 pub mod openai;
+pub mod responses;
+pub mod tree;

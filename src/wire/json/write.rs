@@ -9,6 +9,12 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// Appends `text` as a JSON string, quotes included.
 pub fn put_string(tx: &mut TxBuf, text: &str) {
     tx.put(b"\"");
+    put_inside(tx, text);
+    tx.put(b"\"");
+}
+
+/// Appends `text` as the inside of a JSON string.
+pub fn put_inside(tx: &mut TxBuf, text: &str) {
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|&b| needs_escape(b)) {
         tx.put(rest.get(..at).unwrap_or_default());
@@ -16,7 +22,6 @@ pub fn put_string(tx: &mut TxBuf, text: &str) {
         rest = rest.get(at + 1..).unwrap_or_default();
     }
     tx.put(rest);
-    tx.put(b"\"");
 }
 
 /// Whether `text` may stand between quotes as it is.

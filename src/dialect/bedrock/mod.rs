@@ -1,0 +1,1 @@
+//! Amazon Bedrock Converse: to and from the model of [`super::model`].

@@ -1,0 +1,1 @@
+//! `OpenAI` Responses: to and from the model of [`super::model`].
