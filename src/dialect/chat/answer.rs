@@ -57,7 +57,9 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
         said,
         Shown {
             has_calls: blocks.iter().any(|block| matches!(block, Block::Call(_))),
-            has_refusal: blocks.iter().any(|block| matches!(block, Block::Refusal(_))),
+            has_refusal: blocks
+                .iter()
+                .any(|block| matches!(block, Block::Refusal(_))),
             has_sequence: sequence.is_some(),
         },
     );
@@ -144,7 +146,10 @@ fn put_message(tx: &mut TxBuf, blocks: &[Block], names: &Names<'_>) {
     } else {
         tx.put(b"null");
     }
-    if blocks.iter().any(|b| matches!(b, Block::Thinking { text, .. } if !text.is_empty())) {
+    if blocks
+        .iter()
+        .any(|b| matches!(b, Block::Thinking { text, .. } if !text.is_empty()))
+    {
         tx.put(b",\"reasoning_content\":");
         put_joined(tx, blocks, thinking);
     }
@@ -376,7 +381,10 @@ mod tests {
     fn what_is_no_answer_is_told_apart() {
         for (body, want) in [
             (json!({"error": {"message": "busy"}}), Kind::UpstreamError),
-            (json!({"object": "error", "message": "x"}), Kind::UpstreamError),
+            (
+                json!({"object": "error", "message": "x"}),
+                Kind::UpstreamError,
+            ),
             (
                 json!({"choices": [{"finish_reason": "error"}]}),
                 Kind::UpstreamError,

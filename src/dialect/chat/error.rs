@@ -95,7 +95,7 @@ impl Said {
     }
 
     fn object(&mut self, object: &Map<String, Value>) {
-        for key in ["error", "errors", "detail"] {
+        for key in ["error", "errors", "detail", "choices"] {
             let inner = object.get(key);
             if let Some(inner) = inner.filter(|inner| !inner.is_null()) {
                 self.look(inner);

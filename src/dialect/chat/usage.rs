@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Invariants
-//! - I1 A hostile number (negative, fractional, a string, beyond [`TOKENS_MAX`]) reads as
+//! - I1 The parts add up to what the provider says of prompt and answer.
+//! - I2 A hostile number (negative, fractional, a string, beyond [`TOKENS_MAX`]) reads as
 //!   absent; nothing ever wraps.
 //!
 //! Source: OpenAI API reference, `CompletionUsage`; `DeepSeek` (`prompt_cache_hit_tokens`),
@@ -38,19 +39,24 @@ impl Counts {
             return None;
         }
         let (prompt, completion) = (self.prompt.unwrap_or(0), self.completion.unwrap_or(0));
+        // Some count a token as read and as written, or more of them than there are.
         let read = self.cached.or(self.cached_elsewhere).unwrap_or(0);
-        let write = self.written.unwrap_or(0);
+        let read = read.min(prompt);
+        let write = self.written.unwrap_or(0).min(prompt - read);
         let thinking = self.reasoning.or(self.reasoning_elsewhere).unwrap_or(0);
         // xAI leaves thinking out of `completion_tokens`; the total has it.
-        let is_apart = thinking > completion
-            || (thinking > 0 && self.total == Some(prompt + completion + thinking));
-        let output = if is_apart {
-            completion
+        let is_apart = match self.total {
+            Some(total) => thinking > 0 && total == prompt + completion + thinking,
+            None => thinking > completion,
+        };
+        let (output, thinking) = if is_apart {
+            (completion, thinking)
         } else {
-            completion.saturating_sub(thinking)
+            let thinking = thinking.min(completion);
+            (completion - thinking, thinking)
         };
         Some(Tokens {
-            fresh: prompt.saturating_sub(read).saturating_sub(write),
+            fresh: prompt - read - write,
             read,
             write,
             write_1h: 0,
@@ -141,7 +147,7 @@ where
     cursor.object(|cursor, key| each(cursor, key.name(&mut room)))
 }
 
-/// The value under the cursor, if it is a count (I1).
+/// The value under the cursor, if it is a count (I2).
 fn count(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError> {
     let value = cursor.skip()?;
     let digits = value.span.bytes(json);
@@ -214,7 +220,7 @@ mod tests {
         assert_eq!(find(groq).map(|tokens| tokens.fresh), Some(7));
     }
 
-    /// Goal: I1.
+    /// Goal: I1 and I2.
     #[test]
     fn hostile_counts_are_absent() {
         for usage in [
@@ -227,8 +233,12 @@ mod tests {
         ] {
             assert_eq!(tokens(usage), None, "{usage}");
         }
-        let more_cached = r#"{"prompt_tokens":1,"prompt_tokens_details":{"cached_tokens":5}}"#;
-        assert_eq!(tokens(more_cached).map(|tokens| tokens.fresh), Some(0));
+        let more = r#"{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,
+            "prompt_tokens_details":{"cached_tokens":2,"cache_write_tokens":2},
+            "completion_tokens_details":{"reasoning_tokens":9}}"#;
+        let more = tokens(more).unwrap();
+        assert_eq!((more.prompt(), more.answer()), (3, 1));
+        assert_eq!((more.read, more.write, more.thinking), (2, 1, 1));
     }
 
     /// Goal: what is written reads as what it was.

@@ -12,7 +12,7 @@
 //!
 //! Source: OpenAI API reference, "Create chat completion"; mapping.md, 2, 3 and 6.
 
-use super::parts::{REASONING, media_part};
+use super::parts::{REASONING, details_text, media_part};
 use super::write::{Target, put};
 use crate::dialect::model::{
     Block, Call, Dialect, Media, MediaKind, Notes, Role, Thinking, ToolResult, Turn, Unfit,
@@ -30,7 +30,9 @@ const NO_RESULT: &str = "Error: there is no result.";
 /// Writes the conversation.
 pub(super) fn messages(target: &Target<'_>, notes: &mut Notes) -> Result<Vec<Value>, Unfit> {
     let turns = &target.request.turns;
-    let ends_with_model = turns.last().is_some_and(|turn| turn.role == Role::Assistant);
+    let ends_with_model = turns
+        .last()
+        .is_some_and(|turn| turn.role == Role::Assistant);
     if ends_with_model && !target.abilities.prefill && !target.is_own {
         let why = "ends with the beginning of an answer, which this model does not go on from";
         return Err(Unfit::new("messages", why));
@@ -44,7 +46,9 @@ pub(super) fn messages(target: &Target<'_>, notes: &mut Notes) -> Result<Vec<Val
     if !target.request.system.is_empty() {
         let content = conversation.content(&target.request.system)?;
         let role = conversation.system();
-        conversation.out.push(json!({"role": role, "content": content}));
+        conversation
+            .out
+            .push(json!({"role": role, "content": content}));
     }
     for (at, turn) in turns.iter().enumerate() {
         conversation.turn(at, turn)?;
@@ -209,9 +213,13 @@ impl Conversation<'_, '_> {
                 Block::Result(_) => {}
             }
         }
-        let has_text = |block: &Block| matches!(block, Block::Text { text, .. } if !text.is_empty());
+        let has_text =
+            |block: &Block| matches!(block, Block::Text { text, .. } if !text.is_empty());
         let is_instead = !calls.is_empty() || message.contains_key("refusal");
-        if said.iter().any(|block| has_text(block) || part_of(block).is_some()) {
+        if said
+            .iter()
+            .any(|block| has_text(block) || part_of(block).is_some())
+        {
             put(&mut message, "content", self.content(&said)?);
         } else if !is_instead {
             put(&mut message, "content", "");
@@ -250,8 +258,11 @@ impl Conversation<'_, '_> {
             None => "reasoning_content",
             Some(_) => REASONING,
         };
-        let before = message.get(key).and_then(Value::as_str);
-        put(message, key, [before.unwrap_or_default(), text].concat());
+        let details = value.and_then(Value::as_array);
+        if details.is_none_or(|details| details_text(details) != *text) {
+            let before = message.get(key).and_then(Value::as_str);
+            put(message, key, [before.unwrap_or_default(), text].concat());
+        }
         let more = match value {
             None | Some(Value::String(_)) => return,
             Some(Value::Array(items)) => items.clone(),

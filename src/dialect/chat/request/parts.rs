@@ -44,7 +44,13 @@ pub(in crate::dialect::chat) fn message_blocks(message: &Map<String, Value>) -> 
         blocks.push(Block::Refusal(refusal.to_owned()));
     }
     let calls = message.get("tool_calls").and_then(Value::as_array);
-    blocks.extend(calls.into_iter().flatten().filter_map(call).map(Block::Call));
+    blocks.extend(
+        calls
+            .into_iter()
+            .flatten()
+            .filter_map(call)
+            .map(Block::Call),
+    );
     if let Some(function) = message.get("function_call").and_then(Value::as_object)
         && let Some(name) = string(function, "name").filter(|name| !name.is_empty())
     {
@@ -71,7 +77,7 @@ fn thinking(message: &Map<String, Value>) -> Option<Block> {
         .or(other)
         .or(written)
         .map(str::to_owned)
-        .or_else(|| Some(details?.iter().filter_map(detail_text).collect()))?;
+        .or_else(|| Some(details_text(details?)))?;
     let opaque = match details {
         Some(details) => Some(Value::Array(details.clone())),
         None if written.is_none() => Some(Value::from(REASONING)),
@@ -84,6 +90,11 @@ fn thinking(message: &Map<String, Value>) -> Option<Block> {
             value,
         }),
     })
+}
+
+/// The text of `reasoning_details`.
+pub(super) fn details_text(details: &[Value]) -> String {
+    details.iter().filter_map(detail_text).collect()
 }
 
 fn detail_text(detail: &Value) -> Option<&str> {
@@ -314,9 +325,10 @@ pub(super) fn media_part(media: &Media, is_own: bool) -> Result<Value, Unfit> {
             }
             Ok(json!({"type": "file", "file": file}))
         }
-        (MediaKind::Document, _) => {
-            Err(Unfit::new("document", "cannot be given by its URL to this target"))
-        }
+        (MediaKind::Document, _) => Err(Unfit::new(
+            "document",
+            "cannot be given by its URL to this target",
+        )),
         (MediaKind::Audio, Source::Inline { media_type, data }) => {
             let format = media_type.strip_prefix("audio/").unwrap_or(media_type);
             let format = match format {
@@ -330,9 +342,10 @@ pub(super) fn media_part(media: &Media, is_own: bool) -> Result<Value, Unfit> {
             let audio = json!({"data": data, "format": format});
             Ok(json!({"type": "input_audio", "input_audio": audio}))
         }
-        (MediaKind::Audio, _) => {
-            Err(Unfit::new("audio", "cannot be given by its URL to this target"))
-        }
+        (MediaKind::Audio, _) => Err(Unfit::new(
+            "audio",
+            "cannot be given by its URL to this target",
+        )),
         (MediaKind::Video, _) if is_own => {
             Ok(json!({"type": "video_url", "video_url": {"url": url}}))
         }

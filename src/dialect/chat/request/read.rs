@@ -155,7 +155,9 @@ fn sampling(
             _ => {
                 let bad = || path.bad("must be a string or an array of strings");
                 for text in value.as_array().ok_or_else(bad)? {
-                    sampling.stop.push(text.as_str().ok_or_else(bad)?.to_owned());
+                    sampling
+                        .stop
+                        .push(text.as_str().ok_or_else(bad)?.to_owned());
                 }
             }
         },

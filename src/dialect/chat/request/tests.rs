@@ -148,9 +148,15 @@ fn what_breaks_the_dialect_is_named() {
         (with("temperature", json!("hot")), "temperature"),
         (with("stop", json!([1])), "stop"),
         (with("tool_choice", json!("maybe")), "tool_choice"),
-        (with("tools", json!([{"type": "function"}])), "tools[0].function"),
         (
-            with("response_format", json!({"type": "json_schema", "json_schema": {}})),
+            with("tools", json!([{"type": "function"}])),
+            "tools[0].function",
+        ),
+        (
+            with(
+                "response_format",
+                json!({"type": "json_schema", "json_schema": {}}),
+            ),
             "response_format.json_schema.schema",
         ),
     ] {
@@ -163,21 +169,58 @@ fn what_breaks_the_dialect_is_named() {
 #[test]
 fn other_ways_of_saying_the_same_come_to_the_same() {
     for (field, value, want) in [
-        ("reasoning_effort", json!("low"), Reasoning { effort: Some(Effort::Low), ..Reasoning::default() }),
-        ("reasoning", json!({"max_tokens": 2000}), Reasoning { budget: Some(2000), ..Reasoning::default() }),
-        ("reasoning", json!({"enabled": true}), Reasoning { adaptive: true, ..Reasoning::default() }),
-        ("reasoning", json!({"effort": "high", "exclude": true}),
-            Reasoning { effort: Some(Effort::High), visible: Some(false), ..Reasoning::default() }),
+        (
+            "reasoning_effort",
+            json!("low"),
+            Reasoning {
+                effort: Some(Effort::Low),
+                ..Reasoning::default()
+            },
+        ),
+        (
+            "reasoning",
+            json!({"max_tokens": 2000}),
+            Reasoning {
+                budget: Some(2000),
+                ..Reasoning::default()
+            },
+        ),
+        (
+            "reasoning",
+            json!({"enabled": true}),
+            Reasoning {
+                adaptive: true,
+                ..Reasoning::default()
+            },
+        ),
+        (
+            "reasoning",
+            json!({"effort": "high", "exclude": true}),
+            Reasoning {
+                effort: Some(Effort::High),
+                visible: Some(false),
+                ..Reasoning::default()
+            },
+        ),
     ] {
-        assert_eq!(read_value(&with(field, value)).unwrap().reasoning, Some(want));
+        assert_eq!(
+            read_value(&with(field, value)).unwrap().reasoning,
+            Some(want)
+        );
     }
     for (value, want) in [
         (json!("any"), Choice::Any),
         (json!("none"), Choice::Never),
-        (json!({"type": "function", "function": {"name": "f"}}), Choice::Named("f".to_owned())),
+        (
+            json!({"type": "function", "function": {"name": "f"}}),
+            Choice::Named("f".to_owned()),
+        ),
         (json!({"name": "f"}), Choice::Named("f".to_owned())),
     ] {
-        assert_eq!(read_value(&with("tool_choice", value)).unwrap().choice, Some(want));
+        assert_eq!(
+            read_value(&with("tool_choice", value)).unwrap().choice,
+            Some(want)
+        );
     }
     let request = read_value(&json!({"model": "m", "functions": [{"name": "f"}],
         "max_tokens": 1, "max_completion_tokens": 2,
@@ -273,15 +316,24 @@ fn results_stand_behind_their_calls() {
     ]);
     let (written, _) = write_value(&request, &Abilities::default()).unwrap();
     let messages = written["messages"].as_array().unwrap();
-    let roles: Vec<&str> = messages.iter().map(|m| m["role"].as_str().unwrap()).collect();
-    assert_eq!(roles, ["user", "assistant", "tool", "tool", "tool", "user", "user"]);
+    let roles: Vec<&str> = messages
+        .iter()
+        .map(|m| m["role"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        roles,
+        ["user", "assistant", "tool", "tool", "tool", "user", "user"]
+    );
     let calls = messages[1]["tool_calls"].as_array().unwrap();
     assert_eq!(calls[0]["function"]["arguments"], "{}");
     assert!(calls[1]["id"].as_str().unwrap().len() <= 64);
     assert_eq!(messages[2]["content"], "Error: no such file");
     assert_eq!(messages[3]["tool_call_id"], calls[1]["id"]);
     assert_eq!(messages[4]["tool_call_id"], "c");
-    assert_eq!(messages[5]["content"][1]["image_url"]["url"], "https://x.test/a.png");
+    assert_eq!(
+        messages[5]["content"][1]["image_url"]["url"],
+        "https://x.test/a.png"
+    );
     assert_eq!(messages[6]["content"][0]["text"], "lost");
     assert_eq!(messages[6]["content"][1]["text"], "and now?");
 }
@@ -315,8 +367,14 @@ fn what_is_another_providers_goes_to_nobody() {
     request.format = Format::Json;
     let (written, dropped) = write_value(&request, &Abilities::default()).unwrap();
     let text = written.to_string();
-    assert!(!text.contains("secret") && !text.contains("server_tool_use"), "{text}");
-    assert_eq!(written["messages"][1]["content"].as_array().map(Vec::len), Some(2));
+    assert!(
+        !text.contains("secret") && !text.contains("server_tool_use"),
+        "{text}"
+    );
+    assert_eq!(
+        written["messages"][1]["content"].as_array().map(Vec::len),
+        Some(2)
+    );
     assert_eq!(dropped, ["top_k", "metadata"]);
     request.tools.push(Tool {
         kind: ToolKind::Foreign {

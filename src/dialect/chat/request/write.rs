@@ -9,11 +9,11 @@
 //!
 //! Source: OpenAI API reference, "Create chat completion"; mapping.md, 1 to 6 and 11.
 
+use super::messages::messages;
 use crate::dialect::model::{
     Abilities, Choice, Dialect, Effort, Format, Notes, Request, Thinking, Tool, ToolKind, Unfit,
     Weight,
 };
-use super::messages::messages;
 use serde_json::{Map, Value, json};
 
 /// A request as it is being written.
@@ -255,9 +255,9 @@ impl Target<'_> {
     }
 
     fn named(&self, name: &str) -> Value {
-        let is_custom = self.request.tools.iter().any(|tool| {
-            matches!(&tool.kind, ToolKind::Custom { name: custom, .. } if custom == name)
-        });
+        let is_custom = self.request.tools.iter().any(
+            |tool| matches!(&tool.kind, ToolKind::Custom { name: custom, .. } if custom == name),
+        );
         if is_custom {
             json!({"type": "custom", "custom": {"name": name}})
         } else {
@@ -276,7 +276,10 @@ impl Target<'_> {
                 strict,
             } => {
                 if !self.abilities.schema {
-                    return Err(Unfit::new("response_format", "has a schema, which this model does not follow"));
+                    return Err(Unfit::new(
+                        "response_format",
+                        "has a schema, which this model does not follow",
+                    ));
                 }
                 let mut inner = Map::new();
                 put(&mut inner, "name", name.as_deref().unwrap_or("answer"));

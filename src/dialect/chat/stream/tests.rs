@@ -143,16 +143,31 @@ fn a_call_need_not_be_whole_at_the_end() {
         calls(&json!([{"index": 0, "id": "a",
             "function": {"name": "f", "arguments": arguments}}]))
     };
-    let got = read(&[call(""), delta(&json!({"content": "t"})), finish("stop"), done()]);
+    let got = read(&[
+        call(""),
+        delta(&json!({"content": "t"})),
+        finish("stop"),
+        done(),
+    ]);
     let want = "begin c m call a f( ) text( t ) stop Tool end";
     assert_eq!(got.as_deref(), Ok(want));
     let got = read(&[call("{\"x"), finish("length"), done()]);
     let want = "begin c m call a f( {\"x ) stop Length end";
     assert_eq!(got.as_deref(), Ok(want));
     // What comes after a call that is over is no part of it.
-    let late = read(&[call("{}"), delta(&json!({"content": "t"})), call("{}"), done()]);
+    let late = read(&[
+        call("{}"),
+        delta(&json!({"content": "t"})),
+        call("{}"),
+        done(),
+    ]);
     assert_eq!(late, Err(Kind::UpstreamGarbled));
-    let blank = read(&[call("{}"), delta(&json!({"content": "t"})), call(" \n"), done()]);
+    let blank = read(&[
+        call("{}"),
+        delta(&json!({"content": "t"})),
+        call(" \n"),
+        done(),
+    ]);
     assert!(blank.is_ok());
 }
 
@@ -193,7 +208,8 @@ fn finish_and_usage_come_in_any_order() {
 /// Goal: thinking is thinking, by whatever name it goes, and is not told twice.
 #[test]
 fn thinking_goes_by_many_names() {
-    let part = |text: &str| json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]});
+    let part =
+        |text: &str| json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]});
     for thought in [
         json!({"reasoning_content": "hm", "content": null}),
         json!({"reasoning": "hm"}),
@@ -224,7 +240,10 @@ fn thinking_goes_by_many_names() {
 fn an_error_ends_the_stream() {
     let text = delta(&json!({"content": "t"}));
     for (error, trouble) in [
-        (json!({"error": {"message": "busy", "code": 503}}), "Overloaded"),
+        (
+            json!({"error": {"message": "busy", "code": 503}}),
+            "Overloaded",
+        ),
         (json!({"error": "busy"}), "Server"),
         (
             json!({"object": "error", "message": "prompt too long", "code": 400}),
@@ -353,7 +372,10 @@ fn a_stream_is_written_as_openai_writes_it() {
         for event in &events {
             assert_eq!(event["id"], "chatcmpl-abc");
             assert_eq!(event["object"], "chat.completion.chunk");
-            assert_eq!((&event["model"], &event["created"]), (&json!("m\"1\""), &json!(7)));
+            assert_eq!(
+                (&event["model"], &event["created"]),
+                (&json!("m\"1\""), &json!(7))
+            );
         }
         if wants_usage {
             let last = events.pop().unwrap();
@@ -366,9 +388,7 @@ fn a_stream_is_written_as_openai_writes_it() {
             json!({"tool_calls": [{"index": index, "id": id, "type": "function",
                 "function": {"name": "f", "arguments": ""}}]})
         };
-        let more = |index: u64, arguments: &str| {
-            json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]})
-        };
+        let more = |index: u64, arguments: &str| json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]});
         let want = [
             json!({"role": "assistant", "content": ""}),
             json!({"reasoning_content": "h\"m"}),
@@ -391,7 +411,10 @@ fn a_stream_is_written_as_openai_writes_it() {
 /// error ends it without an end marker.
 #[test]
 fn odd_steps_make_a_right_stream() {
-    let events = written(&[Step::Open(Open::Text), Step::Text("t".into()), Step::End], &NAMES);
+    let events = written(
+        &[Step::Open(Open::Text), Step::Text("t".into()), Step::End],
+        &NAMES,
+    );
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(events[1]["choices"][0]["delta"]["content"], "t");
     assert_eq!(events[2]["choices"][0]["finish_reason"], "stop");
@@ -399,7 +422,10 @@ fn odd_steps_make_a_right_stream() {
     assert_eq!(written(&[Step::End], &NAMES).len(), 3);
     let refused = super::super::error::read(529, b"");
     assert_eq!(refused.trouble, Trouble::Overloaded);
-    let events = written(&[CALL, Step::Text("{".into()), Step::Error(refused)], &NAMES);
+    let events = written(
+        &[CALL, Step::Text("{".into()), Step::Error(refused)],
+        &NAMES,
+    );
     assert_eq!(events.len(), 4);
     assert_eq!(events[3]["error"]["type"], "server_error");
 }

@@ -238,7 +238,12 @@ fn put_end(tx: &mut TxBuf, names: &Names<'_>) {
 }
 
 /// The provider's name for the answer if it has Chat's form, else the gateway's.
-pub(in crate::dialect::chat) fn put_id(tx: &mut TxBuf, prefix: &str, id: Text<'_>, names: &Names<'_>) {
+pub(in crate::dialect::chat) fn put_id(
+    tx: &mut TxBuf,
+    prefix: &str,
+    id: Text<'_>,
+    names: &Names<'_>,
+) {
     let raw = match id {
         Text::Escaped(raw) => raw,
         Text::Plain(text) => text.as_bytes(),
