@@ -84,6 +84,7 @@ fn field(
         "tools" => {
             for (at, item) in path.array(value)?.iter().enumerate() {
                 request.tools.push(tool(&path.index(at), item)?);
+                beside(at, item, request);
             }
         }
         "functions" => {
@@ -272,7 +273,7 @@ fn format(path: &Path<'_>, value: &Value, request: &mut Request) -> Result<(), B
 fn tool(path: &Path<'_>, value: &Value) -> Result<Tool, BadAsk> {
     let object = path.object(value)?;
     let kind_of = path.key("type");
-    let kind = match kind_of.string(object.get("type").unwrap_or(&Value::Null))? {
+    let kind = match kind_of.string(some(object, "type").unwrap_or(&Value::from("function")))? {
         "function" => {
             let path = path.key("function");
             let inner = path.object(object.get("function").unwrap_or(&Value::Null))?;
@@ -297,6 +298,26 @@ fn tool(path: &Path<'_>, value: &Value) -> Result<Tool, BadAsk> {
         _ => cache(object),
     };
     Ok(Tool { kind, cache })
+}
+
+/// Members of a tool that only some engines know (`eager_input_streaming`).
+fn beside(at: usize, item: &Value, request: &mut Request) {
+    const KNOWN: [&str; 5] = [
+        "type",
+        "function",
+        "custom",
+        "cache_control",
+        "prompt_cache_breakpoint",
+    ];
+    let is_foreign = |tool: &Tool| matches!(tool.kind, ToolKind::Foreign { .. });
+    if request.tools.last().is_none_or(is_foreign) {
+        return; // it is kept whole
+    }
+    for (key, value) in item.as_object().into_iter().flatten() {
+        if !KNOWN.contains(&key.as_str()) && !value.is_null() {
+            extra(&format!("tools[{at}].{key}"), value, request);
+        }
+    }
 }
 
 fn function(path: &Path<'_>, inner: &Map<String, Value>) -> Result<ToolKind, BadAsk> {

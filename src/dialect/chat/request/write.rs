@@ -355,6 +355,10 @@ impl Target<'_> {
                 notes.drop(extra.field.clone());
                 continue;
             }
+            if let Some((tool, key)) = of_tool(body, &extra.field) {
+                put(tool, key, extra.value.clone());
+                continue;
+            }
             match (body.get_mut(&extra.field), &extra.value) {
                 (None, value) => put(body, &extra.field, value.clone()),
                 (Some(Value::Object(there)), Value::Object(more)) => {
@@ -367,6 +371,17 @@ impl Target<'_> {
         }
         Ok(())
     }
+}
+
+/// The tool and the member that a field `tools[2].member` means.
+fn of_tool<'b, 'f>(
+    body: &'b mut Map<String, Value>,
+    field: &'f str,
+) -> Option<(&'b mut Map<String, Value>, &'f str)> {
+    let (at, key) = field.strip_prefix("tools[")?.split_once("].")?;
+    let tools = body.get_mut("tools")?.as_array_mut()?;
+    let tool = tools.get_mut(at.parse::<usize>().ok()?)?;
+    Some((tool.as_object_mut()?, key))
 }
 
 fn name_of(kind: &ToolKind) -> Option<&str> {
