@@ -39,7 +39,8 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
         done: kind == b"message_stop",
         error: kind == b"error" || seen.has_error,
         content: match kind {
-            b"content_block_delta" => seen.says,
+            // A message may begin with calls that a tool of the provider makes.
+            b"content_block_delta" | b"message_start" => seen.says,
             // Text and thinking say nothing yet; a call, or what a tool gave, does.
             b"content_block_start" => seen.says || !matches!(seen.block, b"text" | b"thinking"),
             _ => false,
@@ -104,7 +105,8 @@ impl<'a> Seen<'a> {
         cursor.object(|cursor, key| {
             match key.name(&mut room) {
                 b"type" => self.block = inside(json, &cursor.skip()?),
-                b"text" | b"thinking" | b"partial_json" | b"signature" | b"citation" => {
+                b"text" | b"thinking" | b"partial_json" | b"signature" | b"citation"
+                | b"content" => {
                     let value = cursor.skip()?;
                     self.says |= value.kind != ValueKind::Null && !value.empty;
                 }

@@ -246,12 +246,18 @@ fn about(body: &mut Map<String, Value>, request: &Request, notes: &mut Notes) {
     if request.cache_key.is_some() {
         notes.drop("prompt_cache_key");
     }
-    match request.service_tier.as_deref() {
-        None => {}
-        Some("default") => _ = body.insert("service_tier".into(), "standard_only".into()),
-        Some("auto" | "priority") => _ = body.insert("service_tier".into(), "auto".into()),
-        Some(tier) if ours => _ = body.insert("service_tier".into(), tier.into()),
-        Some(_) => notes.drop("service_tier"),
+    let tier = match request.service_tier.as_deref() {
+        Some("default") => Some("standard_only"),
+        Some("auto" | "priority") => Some("auto"),
+        Some(tier) if ours => Some(tier),
+        Some(_) => {
+            notes.drop("service_tier");
+            None
+        }
+        None => None,
+    };
+    if let Some(tier) = tier {
+        body.insert("service_tier".into(), tier.into());
     }
 }
 

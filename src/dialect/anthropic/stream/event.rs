@@ -37,6 +37,8 @@ pub(super) struct Inner {
     pub(super) stop_reason: Option<Span>,
     pub(super) stop_sequence: Option<Span>,
     pub(super) explanation: Option<Span>,
+    /// A list that is not empty.
+    pub(super) content: Option<Span>,
 }
 
 impl Event {
@@ -96,9 +98,11 @@ impl Event {
                     return Ok(());
                 }
                 b"citations" => {
-                    let value = cursor.skip()?;
-                    let is_there = value.kind == ValueKind::Array && !value.empty;
-                    inner.citations = is_there.then_some(value.span);
+                    inner.citations = list(&cursor.skip()?);
+                    return Ok(());
+                }
+                b"content" => {
+                    inner.content = list(&cursor.skip()?);
                     return Ok(());
                 }
                 b"input" => {
@@ -142,6 +146,11 @@ fn details(cursor: &mut Cursor<'_>, place: &mut Option<Span>) -> Result<(), Json
         }
         Ok(())
     })
+}
+
+/// A list that is not empty.
+fn list(value: &Value) -> Option<Span> {
+    (value.kind == ValueKind::Array && !value.empty).then_some(value.span)
 }
 
 /// The inside of a string.

@@ -9,12 +9,14 @@
 
 use super::super::answer::{stop_of, with_calls};
 use super::super::error;
+use super::super::request::block_of;
 use super::super::usage::Counts;
 use super::event::{Event, Inner};
 use crate::base::fault::Kind;
 use crate::base::span::Span;
-use crate::dialect::model::{Dialect, Open, Step, Stop, Text};
+use crate::dialect::model::{Block as Whole, Dialect, Open, Step, Stop, Text};
 use crate::wire::json::cursor::Cursor;
+use serde_json::Value;
 
 type Each<'e> = &'e mut dyn FnMut(Step<'_>);
 
@@ -119,8 +121,31 @@ impl Reader {
                 id: text(facts.inner.id, data),
                 model: text(facts.inner.model, data),
             });
+            self.begun_with(facts.inner.content, data, each);
         }
         self.usage(each);
+    }
+
+    /// The blocks that the message begins with: calls that a tool of the provider makes, when
+    /// it goes on after an earlier one.
+    fn begun_with(&mut self, content: Option<Span>, data: &[u8], each: Each<'_>) {
+        let Some(content) = content else { return };
+        let Ok(Value::Array(blocks)) = serde_json::from_slice(content.bytes(data)) else {
+            return;
+        };
+        for value in &blocks {
+            let Ok(Whole::Call(call)) = block_of(value) else {
+                continue; // what was said before
+            };
+            self.has_call = true;
+            each(Step::Open(Open::Call {
+                id: Text::Plain(&call.id),
+                name: Text::Plain(&call.name),
+                is_custom: false,
+            }));
+            each(Step::Text(Text::Plain(&call.arguments)));
+            each(Step::Close);
+        }
     }
 
     fn usage(&self, each: Each<'_>) {
