@@ -8,8 +8,8 @@
 //! Source: protocols.md 6.2, mapping.md 6.3, 7 and 8.
 
 use super::request::{block_of, input};
-use super::usage::{self, Counts};
 use super::seal;
+use super::usage::{self, Counts};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::model::{Answer, Block, Call, Dialect, Names, Opaque, Stop};
@@ -113,7 +113,10 @@ pub fn write(answer: &Answer, names: &Names<'_>, tx: &mut TxBuf) {
         }
         put_block(tx, block, answer.origin, names, index);
     }
-    let has_call = answer.blocks.iter().any(|block| matches!(block, Block::Call(_)));
+    let has_call = answer
+        .blocks
+        .iter()
+        .any(|block| matches!(block, Block::Call(_)));
     tx.put(b"],\"stop_reason\":\"");
     let stop = with_calls(answer.stop, has_call);
     tx.put(reason_of(stop).as_bytes());
@@ -168,7 +171,9 @@ fn put_block(
         } => {
             tx.put(b"{\"type\":\"text\",\"text\":");
             put_string(tx, text);
-            let own = citations.as_ref().filter(|_| origin == Some(Dialect::Anthropic));
+            let own = citations
+                .as_ref()
+                .filter(|_| origin == Some(Dialect::Anthropic));
             if let Some(citations) = own {
                 tx.put(b",\"citations\":");
                 tx.put(citations.to_string().as_bytes());
@@ -278,7 +283,10 @@ mod tests {
         });
         let answer = read(body.to_string().as_bytes()).unwrap();
         let tokens = answer.usage.unwrap();
-        assert_eq!((tokens.prompt(), tokens.output, tokens.thinking), (20, 30, 20));
+        assert_eq!(
+            (tokens.prompt(), tokens.output, tokens.thinking),
+            (20, 30, 20)
+        );
         let mut want = body;
         want["model"] = "fast".into();
         assert_eq!(written(&answer).to_string(), want.to_string());

@@ -239,8 +239,18 @@ mod tests {
             (529, "api_error", "x", Trouble::Overloaded),
             (500, "api_error", "Internal server error", Trouble::Server),
             (402, "billing_error", "x", Trouble::Quota),
-            (400, "invalid_request_error", "Your credit balance is too low", Trouble::Quota),
-            (400, "invalid_request_error", "prompt is too long: 9 > 8", Trouble::ContextLength),
+            (
+                400,
+                "invalid_request_error",
+                "Your credit balance is too low",
+                Trouble::Quota,
+            ),
+            (
+                400,
+                "invalid_request_error",
+                "prompt is too long: 9 > 8",
+                Trouble::ContextLength,
+            ),
             (
                 400,
                 "invalid_request_error",
@@ -253,9 +263,19 @@ mod tests {
                 "Output blocked by content filtering policy",
                 Trouble::ContentPolicy,
             ),
-            (400, "invalid_request_error", "max_tokens: Field required", Trouble::Invalid),
+            (
+                400,
+                "invalid_request_error",
+                "max_tokens: Field required",
+                Trouble::Invalid,
+            ),
             (429, "rate_limit_error", "too fast", Trouble::RateLimit),
-            (429, "rate_limit_error", "monthly spend limit", Trouble::Quota),
+            (
+                429,
+                "rate_limit_error",
+                "monthly spend limit",
+                Trouble::Quota,
+            ),
             (401, "authentication_error", "x", Trouble::Auth),
             (403, "permission_error", "x", Trouble::Permission),
             (404, "not_found_error", "x", Trouble::NotFound),
@@ -268,7 +288,10 @@ mod tests {
             assert_eq!(refused.trouble, want, "{status} {kind} {message}");
             assert_eq!(refused.message, message);
         }
-        let named = read(400, body("invalid_request_error", "tools.0.name: no").as_bytes());
+        let named = read(
+            400,
+            body("invalid_request_error", "tools.0.name: no").as_bytes(),
+        );
         assert_eq!(named.param.as_deref(), Some("tools.0.name"));
     }
 
@@ -276,12 +299,22 @@ mod tests {
     #[test]
     fn any_bytes_are_an_error_answer() {
         for (status, body, want, says) in [
-            (503, &b"<html>down</html>"[..], Trouble::Overloaded, "status 503"),
+            (
+                503,
+                &b"<html>down</html>"[..],
+                Trouble::Overloaded,
+                "status 503",
+            ),
             (502, b"", Trouble::Server, "status 502"),
             (429, b"slow down", Trouble::RateLimit, "slow down"),
             (500, b"\xff\xfe", Trouble::Server, "status 500"),
             (400, b"[1]", Trouble::Invalid, "status 400"),
-            (400, br#"{"message":"Input is too long"}"#, Trouble::ContextLength, "Input"),
+            (
+                400,
+                br#"{"message":"Input is too long"}"#,
+                Trouble::ContextLength,
+                "Input",
+            ),
             (403, br#"{"error":"no"}"#, Trouble::Permission, "no"),
             (
                 429,

@@ -26,9 +26,7 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
     let read = seen.top(data);
     let is_json = match read {
         Ok(()) => true,
-        Err(error) => {
-            error.what == JsonFault::TooDeep && data.trim_ascii_start().starts_with(b"{")
-        }
+        Err(error) => error.what == JsonFault::TooDeep && data.trim_ascii_start().starts_with(b"{"),
     };
     if !is_json {
         return ChunkFacts::default();
@@ -122,7 +120,9 @@ impl<'a> Seen<'a> {
 /// What a string says, as it stands; nothing for other values.
 fn inside<'a>(json: &'a [u8], value: &Value) -> &'a [u8] {
     let raw = value.span.bytes(json);
-    let raw = raw.strip_prefix(b"\"").and_then(|raw| raw.strip_suffix(b"\""));
+    let raw = raw
+        .strip_prefix(b"\"")
+        .and_then(|raw| raw.strip_suffix(b"\""));
     raw.unwrap_or_default()
 }
 
@@ -176,16 +176,43 @@ mod tests {
         for (data, want) in [
             (r#"{"type":"message_start","message":{"content":[]}}"#, "j"),
             (r#"{"type":"ping"}"#, "j"),
-            (r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#, "j"),
-            (r#"{"type":"content_block_start","content_block":{"type":"tool_use"}}"#, "jc"),
-            (r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#, "jc"),
-            (r#"{"type":"content_block_delta","delta":{"partial_json":""}}"#, "j"),
-            (r#"{"type":"content_block_delta","delta":{"signature":"c2ln"}}"#, "jc"),
-            (r#"{"delta":{"thinking":"x"},"type":"content_block_delta"}"#, "jc"),
-            (r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#, "jf"),
-            (r#"{"type":"message_delta","delta":{"stop_reason":null}}"#, "j"),
+            (
+                r#"{"type":"content_block_start","content_block":{"type":"text","text":""}}"#,
+                "j",
+            ),
+            (
+                r#"{"type":"content_block_start","content_block":{"type":"tool_use"}}"#,
+                "jc",
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"type":"text_delta","text":"a"}}"#,
+                "jc",
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"partial_json":""}}"#,
+                "j",
+            ),
+            (
+                r#"{"type":"content_block_delta","delta":{"signature":"c2ln"}}"#,
+                "jc",
+            ),
+            (
+                r#"{"delta":{"thinking":"x"},"type":"content_block_delta"}"#,
+                "jc",
+            ),
+            (
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+                "jf",
+            ),
+            (
+                r#"{"type":"message_delta","delta":{"stop_reason":null}}"#,
+                "j",
+            ),
             (r#"{"type":"message_stop"}"#, "jd"),
-            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, "je"),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error"}}"#,
+                "je",
+            ),
             (r#"{"error":"x"}"#, "je"),
             (r#"{"type":"ping""#, ""),
             ("[]", ""),

@@ -121,7 +121,9 @@ fn count(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<u64>, JsonError>
     if digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
         return Ok(None);
     }
-    let number = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok());
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|d| d.parse().ok());
     Ok(number.filter(|&n| n <= TOKENS_MAX))
 }
 
@@ -197,7 +199,10 @@ mod tests {
     #[test]
     fn a_count_that_is_left_out_keeps_its_value() {
         let start = counts(r#"{"input_tokens":17,"cache_read_input_tokens":3,"output_tokens":1}"#);
-        let later = counts(r#"{"output_tokens":227}"#).over(start).tokens().unwrap();
+        let later = counts(r#"{"output_tokens":227}"#)
+            .over(start)
+            .tokens()
+            .unwrap();
         assert_eq!((later.fresh, later.read, later.output), (17, 3, 227));
     }
 }

@@ -43,24 +43,19 @@ pub(in crate::dialect::anthropic) fn answered(value: &Value) -> Result<Block, Ba
     block(value, &Path::TOP, Side::Assistant, &mut Extras::default())
 }
 
-fn block(
-    value: &Value,
-    path: &Path<'_>,
-    side: Side,
-    extras: &mut Extras,
-) -> Result<Block, BadAsk> {
+fn block(value: &Value, path: &Path<'_>, side: Side, extras: &mut Extras) -> Result<Block, BadAsk> {
     let object = path.object(value)?;
     let kind = need(object, path, "type")?;
     match kind {
         "text" => text(object, path, extras),
         "image" if side == Side::Told => media(value, object, path, extras, MediaKind::Image),
-        "document" if side == Side::Told => {
-            media(value, object, path, extras, MediaKind::Document)
-        }
+        "document" if side == Side::Told => media(value, object, path, extras, MediaKind::Document),
         "thinking" => {
             extras.rest(object, path, &["type", "thinking", "signature"]);
             Ok(Block::Thinking {
-                text: tree::string(object, "thinking").unwrap_or_default().to_owned(),
+                text: tree::string(object, "thinking")
+                    .unwrap_or_default()
+                    .to_owned(),
                 opaque: tree::string(object, "signature").and_then(seal::open),
             })
         }
@@ -78,7 +73,11 @@ fn block(
 }
 
 fn text(object: &Object, path: &Path<'_>, extras: &mut Extras) -> Result<Block, BadAsk> {
-    extras.rest(object, path, &["type", "text", "citations", "cache_control"]);
+    extras.rest(
+        object,
+        path,
+        &["type", "text", "citations", "cache_control"],
+    );
     let citations = tree::some(object, "citations").cloned();
     Ok(Block::Text {
         text: need(object, path, "text")?.to_owned(),
@@ -103,7 +102,13 @@ fn call(object: &Object, path: &Path<'_>, extras: &mut Extras) -> Result<Block, 
 }
 
 fn result(object: &Object, path: &Path<'_>, extras: &mut Extras) -> Result<Block, BadAsk> {
-    const KNOWN: &[&str] = &["type", "tool_use_id", "content", "is_error", "cache_control"];
+    const KNOWN: &[&str] = &[
+        "type",
+        "tool_use_id",
+        "content",
+        "is_error",
+        "cache_control",
+    ];
     extras.rest(object, path, KNOWN);
     let content = match tree::some(object, "content") {
         Some(Value::String(text)) if text.is_empty() => Vec::new(),
@@ -196,10 +201,7 @@ pub(super) fn cache(
 }
 
 /// The string that `object` must have at `key`.
-pub(super) fn need<'v>(
-    object: &'v Object,
-    path: &Path<'_>,
-    key: &str,
-) -> Result<&'v str, BadAsk> {
-    path.key(key).string(object.get(key).unwrap_or(&Value::Null))
+pub(super) fn need<'v>(object: &'v Object, path: &Path<'_>, key: &str) -> Result<&'v str, BadAsk> {
+    path.key(key)
+        .string(object.get(key).unwrap_or(&Value::Null))
 }

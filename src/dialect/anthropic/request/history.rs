@@ -104,7 +104,8 @@ struct History<'a> {
 
 impl History<'_> {
     fn push(&mut self, role: &str, content: Vec<Value>) {
-        self.messages.push(json!({"role": role, "content": content}));
+        self.messages
+            .push(json!({"role": role, "content": content}));
     }
 
     fn model(&mut self, turns: &[Turn], notes: &mut Notes) -> Result<(), Unfit> {
@@ -215,7 +216,10 @@ impl History<'_> {
             self.push("user", vec![text(NOTHING)]);
         }
         trim_prefill(&mut self.messages);
-        let ends_with_model = self.messages.last().is_some_and(|m| is_from(m, "assistant"));
+        let ends_with_model = self
+            .messages
+            .last()
+            .is_some_and(|m| is_from(m, "assistant"));
         if ends_with_model && !self.target.abilities.prefill {
             return Err(self.target.unfit(
                 "end with the beginning of an answer, from which this model does not go on",

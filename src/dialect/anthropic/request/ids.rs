@@ -55,10 +55,20 @@ pub(super) fn is_tool_name(name: &str) -> bool {
 pub(super) fn tool_name(name: &str) -> String {
     let word: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(NAME_MAX)
         .collect();
-    if word.is_empty() { "tool".to_owned() } else { word }
+    if word.is_empty() {
+        "tool".to_owned()
+    } else {
+        word
+    }
 }
 
 fn is_word(text: &str, max: usize) -> bool {
@@ -91,7 +101,13 @@ mod tests {
         assert_ne!(made, plain("functions.get_weather:1"));
         assert!(is_word(&plain(&"x".repeat(3000)), 64));
         let mut ids = Ids::default();
-        let all = [ids.next("a"), ids.next("a"), ids.next("a"), ids.next(""), ids.next("")];
+        let all = [
+            ids.next("a"),
+            ids.next("a"),
+            ids.next("a"),
+            ids.next(""),
+            ids.next(""),
+        ];
         assert_eq!(all[0], "a");
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert_eq!(tool_name("a.b c"), "a_b_c");

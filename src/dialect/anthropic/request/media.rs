@@ -63,7 +63,10 @@ pub(super) fn block(
     }
     let is_image = media.kind == MediaKind::Image;
     let mut out = Map::new();
-    out.insert("type".into(), if is_image { "image" } else { "document" }.into());
+    out.insert(
+        "type".into(),
+        if is_image { "image" } else { "document" }.into(),
+    );
     out.insert("source".into(), source);
     if let (false, Some(name)) = (is_image, &media.name) {
         out.insert("title".into(), name.as_str().into());

@@ -28,6 +28,8 @@ mod media;
 mod put;
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod think;
 mod tools;
 mod write;

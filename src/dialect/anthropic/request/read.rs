@@ -31,9 +31,22 @@ pub fn read(body: &[u8]) -> Result<Request, BadAsk> {
 /// Reads the body of a request, whether or not it limits the answer.
 pub(in crate::dialect::anthropic) fn read_any(body: &[u8]) -> Result<Request, BadAsk> {
     const KNOWN: &[&str] = &[
-        "model", "messages", "max_tokens", "system", "tools", "tool_choice", "thinking",
-        "output_config", "output_format", "temperature", "top_p", "top_k", "stop_sequences",
-        "stream", "metadata", "service_tier",
+        "model",
+        "messages",
+        "max_tokens",
+        "system",
+        "tools",
+        "tool_choice",
+        "thinking",
+        "output_config",
+        "output_format",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "stream",
+        "metadata",
+        "service_tier",
     ];
     let body = body.strip_prefix(BOM).unwrap_or(body);
     let Ok(Value::Object(top)) = serde_json::from_slice(body) else {
@@ -73,7 +86,11 @@ pub(in crate::dialect::anthropic) fn read_any(body: &[u8]) -> Result<Request, Ba
     }
     if let Some(tier) = tree::some(&top, "service_tier") {
         let tier = path.key("service_tier").string(tier)?;
-        let chat = if tier == "standard_only" { "default" } else { tier };
+        let chat = if tier == "standard_only" {
+            "default"
+        } else {
+            tier
+        };
         request.service_tier = Some(chat.to_owned());
     }
     extras.rest(&top, &path, KNOWN);
@@ -107,7 +124,12 @@ fn turns(top: &Object, extras: &mut Extras) -> Result<Vec<Turn>, BadAsk> {
 
 fn tools(top: &Object, extras: &mut Extras) -> Result<Vec<Tool>, BadAsk> {
     const KNOWN: &[&str] = &[
-        "type", "name", "description", "input_schema", "strict", "cache_control",
+        "type",
+        "name",
+        "description",
+        "input_schema",
+        "strict",
+        "cache_control",
     ];
     let tools = Path::TOP.key("tools");
     let Some(value) = tree::some(top, "tools") else {
@@ -170,7 +192,11 @@ fn choice(top: &Object, extras: &mut Extras, request: &mut Request) -> Result<()
         let is_off = here.key("disable_parallel_tool_use").flag(flag)?;
         request.parallel = Some(!is_off);
     }
-    extras.rest(choice, &here, &["type", "name", "disable_parallel_tool_use"]);
+    extras.rest(
+        choice,
+        &here,
+        &["type", "name", "disable_parallel_tool_use"],
+    );
     Ok(())
 }
 

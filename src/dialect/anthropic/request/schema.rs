@@ -18,7 +18,16 @@ use serde_json::{Map, Value};
 pub(super) struct IsOpen;
 
 const FORMATS: &[&str] = &[
-    "date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid",
+    "date-time",
+    "time",
+    "date",
+    "duration",
+    "email",
+    "hostname",
+    "uri",
+    "ipv4",
+    "ipv6",
+    "uuid",
 ];
 
 /// `schema`, repaired.
@@ -91,7 +100,9 @@ fn repair_items(value: &Value) -> Result<Value, IsOpen> {
     let Value::Array(items) = value else {
         return Ok(value.clone());
     };
-    Ok(Value::Array(items.iter().map(repair).collect::<Result<_, _>>()?))
+    Ok(Value::Array(
+        items.iter().map(repair).collect::<Result<_, _>>()?,
+    ))
 }
 
 fn is_object(object: &Map<String, Value>) -> bool {

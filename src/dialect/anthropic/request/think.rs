@@ -88,7 +88,10 @@ pub(super) fn plan(
     if ours || !plan.is_on() {
         return Ok(plan);
     }
-    let has_budget = plan.thinking.as_ref().is_some_and(|t| t.get("budget_tokens").is_some());
+    let has_budget = plan
+        .thinking
+        .as_ref()
+        .is_some_and(|t| t.get("budget_tokens").is_some());
     if has_budget && (bounds.is_forced || bounds.goes_on) {
         notes.drop(field);
         return Ok(Plan::default());
@@ -170,7 +173,11 @@ fn adaptive(asked: &Reasoning, ours: bool, is_early: bool) -> Plan {
     let mut thinking = Map::new();
     thinking.insert("type".into(), "adaptive".into());
     // Without `summarized` the text of the thoughts is blank.
-    let visible = if ours { asked.visible } else { Some(asked.visible != Some(false)) };
+    let visible = if ours {
+        asked.visible
+    } else {
+        Some(asked.visible != Some(false))
+    };
     show(&mut thinking, visible);
     Plan {
         thinking: Some(Value::Object(thinking)),
@@ -300,6 +307,9 @@ mod tests {
             Thinking::Adaptive { can_rest: true },
             goes_on,
         );
-        assert_eq!((got[0]["type"].as_str(), notes.len()), (Some("adaptive"), 0));
+        assert_eq!(
+            (got[0]["type"].as_str(), notes.len()),
+            (Some("adaptive"), 0)
+        );
     }
 }

@@ -3,9 +3,7 @@
 use super::fields::Field;
 use super::put::mark;
 use super::{ids, schema};
-use crate::dialect::model::{
-    Abilities, Choice, Dialect, Notes, Request, Tool, ToolKind, Unfit,
-};
+use crate::dialect::model::{Abilities, Choice, Dialect, Notes, Request, Tool, ToolKind, Unfit};
 use serde_json::{Map, Value, json};
 
 /// The tools of `request` that are to be offered.
@@ -95,7 +93,10 @@ fn one(
             out.insert("input_schema".into(), input);
         }
         ToolKind::Custom { format, .. } => {
-            if format.as_ref().is_some_and(|f| f.get("type") != Some(&"text".into())) {
+            if format
+                .as_ref()
+                .is_some_and(|f| f.get("type") != Some(&"text".into()))
+            {
                 return Err(Unfit::new(
                     format!("tools[{index}].format"),
                     "is a grammar, which this provider does not follow",
@@ -116,7 +117,8 @@ fn one(
 
 /// The schema of arguments, which must say that they are an object.
 fn with_type(schema: Option<&Value>) -> Value {
-    let Some(Value::Object(schema)) = schema.filter(|s| s.as_object().is_some_and(|s| !s.is_empty()))
+    let Some(Value::Object(schema)) =
+        schema.filter(|s| s.as_object().is_some_and(|s| !s.is_empty()))
     else {
         return json!({"type": "object", "properties": {}});
     };

@@ -4,9 +4,7 @@ use super::fields::Field;
 use super::put::Target;
 use super::think::{self, Bounds, Plan};
 use super::{extras, history, schema, tools};
-use crate::dialect::model::{
-    Abilities, Block, Dialect, Format, Notes, Request, Unfit, Weight,
-};
+use crate::dialect::model::{Abilities, Block, Dialect, Format, Notes, Request, Unfit, Weight};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -122,7 +120,9 @@ fn max_tokens(request: &Request, abilities: &Abilities, notes: &mut Notes) -> u6
         None => abilities.output.unwrap_or_else(|| {
             // Room for the answer behind the thinking.
             let thinking = request.reasoning.as_ref().map_or(0, |reasoning| {
-                let effort = reasoning.effort.map_or(0, crate::dialect::model::Effort::budget);
+                let effort = reasoning
+                    .effort
+                    .map_or(0, crate::dialect::model::Effort::budget);
                 reasoning.budget.unwrap_or(effort)
             });
             OUTPUT_DEFAULT.saturating_add(thinking)
@@ -143,19 +143,18 @@ fn system(target: &Target<'_>, notes: &mut Notes) -> Result<Vec<Value>, Unfit> {
 }
 
 /// How tokens are chosen. With thinking the provider insists on the defaults.
-fn sampling(
-    body: &mut Map<String, Value>,
-    target: &Target<'_>,
-    plan: &Plan,
-    notes: &mut Notes,
-) {
+fn sampling(body: &mut Map<String, Value>, target: &Target<'_>, plan: &Plan, notes: &mut Notes) {
     let (request, ours) = (target.request, target.is_ours());
     let sampling = &request.sampling;
     let takes = target.abilities.sampling;
     let is_bound = plan.is_on() && !ours;
     let origin = request.origin;
     if let Some(temperature) = sampling.temperature {
-        let told = if ours { temperature } else { temperature.clamp(0.0, 1.0) };
+        let told = if ours {
+            temperature
+        } else {
+            temperature.clamp(0.0, 1.0)
+        };
         let is_default = (temperature - 1.0).abs() < f64::EPSILON;
         if !takes || (is_bound && !is_default) {
             notes.drop("temperature");
@@ -237,7 +236,11 @@ fn about(body: &mut Map<String, Value>, request: &Request, notes: &mut Notes) {
     }
     if let Some(user) = &request.user {
         let is_opaque = user.len() <= USER_MAX && !user.contains(['@', ' ']);
-        let user = if ours || is_opaque { user.clone() } else { hashed(user) };
+        let user = if ours || is_opaque {
+            user.clone()
+        } else {
+            hashed(user)
+        };
         body.insert("metadata".into(), json!({"user_id": user}));
     }
     if request.metadata.is_some() {
@@ -316,7 +319,9 @@ fn limit_marks(body: &mut Map<String, Value>, notes: &mut Notes) {
 fn each_marked(list: &mut Value, each: &mut dyn FnMut(&mut Map<String, Value>)) {
     let Value::Array(items) = list else { return };
     for item in items {
-        let Value::Object(object) = item else { continue };
+        let Value::Object(object) = item else {
+            continue;
+        };
         if let Some(content) = object.get_mut("content") {
             each_marked(content, each);
         }

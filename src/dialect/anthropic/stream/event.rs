@@ -52,7 +52,9 @@ impl Event {
                 b"type" => event.kind = string(&cursor.skip()?),
                 b"index" => {
                     let digits = cursor.skip()?.span.bytes(data);
-                    event.index = std::str::from_utf8(digits).ok().and_then(|d| d.parse().ok());
+                    event.index = std::str::from_utf8(digits)
+                        .ok()
+                        .and_then(|d| d.parse().ok());
                 }
                 b"delta" => _ = event.inner(data, cursor)?,
                 b"content_block" => event.block = event.inner(data, cursor)?,
@@ -156,5 +158,8 @@ fn list(value: &Value) -> Option<Span> {
 /// The inside of a string.
 fn string(value: &Value) -> Option<Span> {
     let span = value.span;
-    (value.kind == ValueKind::String).then(|| Span { start: span.start + 1, end: span.end.saturating_sub(1) })
+    (value.kind == ValueKind::String).then(|| Span {
+        start: span.start + 1,
+        end: span.end.saturating_sub(1),
+    })
 }

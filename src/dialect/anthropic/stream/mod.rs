@@ -15,6 +15,8 @@
 
 mod event;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use reader::Reader;

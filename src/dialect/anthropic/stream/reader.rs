@@ -232,7 +232,9 @@ impl Reader {
     }
 
     fn stop_block(&mut self, index: Option<u64>, each: Each<'_>) {
-        let is_open = self.open.is_some_and(|(open, _)| index.is_none() || open == index);
+        let is_open = self
+            .open
+            .is_some_and(|(open, _)| index.is_none() || open == index);
         if is_open {
             self.close(each);
         }

@@ -82,9 +82,7 @@ impl Writer {
             return;
         }
         self.phase = Phase::Begun;
-        tx.put(
-            b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"",
-        );
+        tx.put(b"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"");
         let raw = match id {
             Text::Escaped(raw) => raw,
             Text::Plain(text) => text.as_bytes(),
@@ -155,18 +153,14 @@ impl Writer {
     }
 
     fn put_start(&self, tx: &mut TxBuf) {
-        tx.put(
-            b"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":",
-        );
+        tx.put(b"event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":");
         tx.put_decimal(self.next);
         tx.put(b",\"content_block\":");
     }
 
     /// Writes the beginning of a delta, up to its value; `"}}` and a blank line end it.
     fn put_delta(&self, tx: &mut TxBuf, what: &[u8]) {
-        tx.put(
-            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
-        );
+        tx.put(b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":");
         tx.put_decimal(self.next);
         tx.put(b",\"delta\":{\"type\":\"");
         tx.put(what);
@@ -180,7 +174,13 @@ impl Writer {
         let what: &[u8] = match &mut self.open {
             Some((Block::Text, _)) => b"text_delta\",\"text\":\"",
             Some((Block::Thinking { .. }, _)) => b"thinking_delta\",\"thinking\":\"",
-            Some((Block::Call { is_custom, has_text }, _)) => {
+            Some((
+                Block::Call {
+                    is_custom,
+                    has_text,
+                },
+                _,
+            )) => {
                 let is_first = !std::mem::replace(has_text, true);
                 if *is_custom {
                     self.custom(text, is_first, tx);
@@ -198,7 +198,9 @@ impl Writer {
     /// A piece of the plain text of a custom tool, within `{"input":"…"}`.
     fn custom(&self, text: Text<'_>, is_first: bool, tx: &mut TxBuf) {
         let json = serde_json::Value::from(text.to_text()).to_string();
-        let inside = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
+        let inside = json
+            .get(1..json.len().saturating_sub(1))
+            .unwrap_or_default();
         self.put_delta(tx, b"input_json_delta\",\"partial_json\":\"");
         if is_first {
             put_inside(tx, "{\"input\":\"");
@@ -224,7 +226,10 @@ impl Writer {
         }
         self.start(tx);
         self.put_delta(tx, b"signature_delta\",\"signature\":\"");
-        match json.strip_prefix(b"\"").and_then(|json| json.strip_suffix(b"\"")) {
+        match json
+            .strip_prefix(b"\"")
+            .and_then(|json| json.strip_suffix(b"\""))
+        {
             Some(signature) if is_own => tx.put(signature),
             _ => put_seal(tx, dialect, &String::from_utf8_lossy(json)),
         }
