@@ -44,6 +44,8 @@ pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Tokens
     }
     let (input, output) = (input.unwrap_or(0), output.unwrap_or(0));
     let write_1h = inside.long.min(inside.write);
+    // Some servers count more reasoning than output; the output is what is paid for.
+    let thinking = inside.reasoning.min(output);
     Ok(Some(Tokens {
         fresh: input
             .saturating_sub(inside.cached)
@@ -51,8 +53,8 @@ pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Tokens
         read: inside.cached,
         write: inside.write - write_1h,
         write_1h,
-        output: output.saturating_sub(inside.reasoning),
-        thinking: inside.reasoning,
+        output: output - thinking,
+        thinking,
     }))
 }
 
@@ -209,6 +211,6 @@ mod tests {
         let text = r#"{"input_tokens":1,"output_tokens":2,"input_tokens_details":
             {"cached_tokens":9},"output_tokens_details":{"reasoning_tokens":9}}"#;
         let found = tokens(text).unwrap();
-        assert_eq!((found.fresh, found.output), (0, 0));
+        assert_eq!((found.fresh, found.output, found.answer()), (0, 0, 2));
     }
 }
