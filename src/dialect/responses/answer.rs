@@ -353,3 +353,150 @@ pub(super) fn is_annotations(citations: &Value) -> bool {
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::bufpool::BufPool;
+    use crate::dialect::model::Media;
+
+    const NAMES: Names<'_> = Names {
+        id: "n1",
+        model: "asked",
+        created: 7,
+        wants_usage: false,
+    };
+
+    fn written(answer: &Answer) -> Value {
+        let mut tx = TxBuf::new(&BufPool::new());
+        write(answer, &NAMES, &mut tx);
+        serde_json::from_slice(tx.unsent()).unwrap()
+    }
+
+    /// Goal: an answer of another dialect has the form that the SDK needs, and its provider's
+    /// state travels with it.
+    #[test]
+    fn an_answer_of_another_dialect_has_the_right_form() {
+        let opaque = |dialect| {
+            Some(Opaque {
+                dialect,
+                value: json!("sig"),
+            })
+        };
+        let call = |id: &str, arguments: &str| Call {
+            id: id.to_owned(),
+            name: "f".to_owned(),
+            arguments: arguments.to_owned(),
+            is_custom: false,
+            opaque: opaque(Dialect::Gemini),
+        };
+        let answer = Answer {
+            id: "msg_1".to_owned(),
+            blocks: vec![
+                Block::Thinking {
+                    text: "hm".to_owned(),
+                    opaque: opaque(Dialect::Anthropic),
+                },
+                Block::Thinking {
+                    text: String::new(),
+                    opaque: None,
+                },
+                Block::text("a"),
+                Block::Refusal("b".to_owned()),
+                Block::Call(call("", "")),
+                Block::Media(Media {
+                    kind: MediaKind::Image,
+                    source: Source::Inline {
+                        media_type: "image/png".to_owned(),
+                        data: "AAAA".to_owned(),
+                    },
+                    name: None,
+                    detail: None,
+                    cache: None,
+                }),
+                Block::Foreign {
+                    dialect: Dialect::Anthropic,
+                    value: json!({}),
+                },
+            ],
+            stop: Stop::Length,
+            ..Answer::default()
+        };
+        let body = written(&answer);
+        assert_eq!(
+            (&body["id"], &body["model"]),
+            (&json!("resp_n1"), &json!("asked"))
+        );
+        assert_eq!(body["status"], "incomplete");
+        assert_eq!(
+            body["incomplete_details"],
+            json!({"reason": "max_output_tokens"})
+        );
+        let output = json!([
+            {"id": "rs_n1_0", "type": "reasoning",
+                "summary": [{"type": "summary_text", "text": "hm"}],
+                "encrypted_content": "shardgate/anthropic/\"sig\""},
+            {"id": "msg_n1_1", "type": "message", "role": "assistant", "content": [
+                {"type": "output_text", "text": "a", "annotations": [], "logprobs": []},
+                {"type": "refusal", "refusal": "b"}], "status": "completed"},
+            {"id": "fc_n1_2", "type": "function_call", "call_id": "call_n1_2", "name": "f",
+                "arguments": "{}", "status": "completed"},
+            {"id": "rs_n1_3", "type": "reasoning", "summary": [],
+                "encrypted_content": "shardgate/gemini/call/\"sig\""},
+            {"id": "ig_n1_4", "type": "image_generation_call", "status": "incomplete",
+                "result": "AAAA"},
+        ]);
+        assert_eq!(body["output"], output);
+        assert_eq!(written(&Answer::default())["output"], json!([]));
+    }
+
+    /// Goal: probabilities of tokens pass in both directions.
+    #[test]
+    fn probabilities_pass() {
+        let one = json!({"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []});
+        let answer = Answer {
+            blocks: vec![Block::text("a")],
+            logprobs: Some(json!({"content": [one], "refusal": null})),
+            ..Answer::default()
+        };
+        let body = written(&answer);
+        assert_eq!(body["output"][0]["content"][0]["logprobs"], json!([one]));
+        let back = read(body.to_string().as_bytes()).unwrap();
+        assert_eq!(back.logprobs, answer.logprobs);
+    }
+
+    /// Goal: what is no answer is told apart from what says that there is none.
+    #[test]
+    fn what_is_no_answer_is_told_apart() {
+        for (body, want) in [
+            ("<html>", Kind::UpstreamGarbled),
+            ("[]", Kind::UpstreamGarbled),
+            ("{}", Kind::UpstreamGarbled),
+            (r#"{"output":{}}"#, Kind::UpstreamGarbled),
+            (r#"{"error":{"message":"x"}}"#, Kind::UpstreamError),
+            (r#"{"status":"failed","output":[]}"#, Kind::UpstreamError),
+            (r#"{"status":"queued","output":[]}"#, Kind::UpstreamError),
+        ] {
+            assert_eq!(read(body.as_bytes()).unwrap_err(), want, "{body}");
+        }
+        let malformed = Answer {
+            stop: Stop::Malformed,
+            ..Answer::default()
+        };
+        assert_eq!(written(&malformed)["status"], "failed");
+    }
+
+    /// Goal: why an answer ended: a cut wins over a call, a call over the rest.
+    #[test]
+    fn a_cut_wins_over_a_call() {
+        for (is_incomplete, reason, has_called, want) in [
+            (true, Some(&b"max_output_tokens"[..]), true, Stop::Length),
+            (true, Some(b"content_filter"), true, Stop::Filtered),
+            (true, None, true, Stop::Length),
+            (false, None, true, Stop::Tool),
+            (false, None, false, Stop::End),
+        ] {
+            assert_eq!(stop_of(is_incomplete, reason, has_called), want);
+        }
+    }
+}

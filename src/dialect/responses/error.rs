@@ -87,6 +87,7 @@ fn trouble_of(status: u16, code: &str, r#type: &str, message: &str) -> Trouble {
             429 => Trouble::RateLimit,
             503 | 529 => Trouble::Overloaded,
             400..=499 if status != 424 => Trouble::Invalid,
+            _ if r#type == "invalid_request_error" => Trouble::Invalid,
             _ => Trouble::Server,
         })
 }
@@ -130,16 +131,13 @@ fn by_words(status: u16, message: &str) -> Option<Trouble> {
     ];
     const KEY: [&str; 3] = ["Incorrect API key", "invalid API key", "API key not valid"];
     let has = |words: &[&str]| words.iter().any(|&words| message.contains(words));
-    if !(400..500).contains(&status) {
-        return None;
-    }
     if has(&KEY) {
         return Some(Trouble::Auth);
     }
     if has(&CONTEXT) {
         return Some(Trouble::ContextLength);
     }
-    if status == 400 && message.contains("model") && message.contains("does not exist") {
+    if status < 500 && message.contains("model") && message.contains("does not exist") {
         return Some(Trouble::NotFound);
     }
     None
@@ -247,4 +245,146 @@ pub(super) fn put_start(tx: &mut TxBuf, name: &str, number: u64) {
     tx.put(name.as_bytes());
     tx.put(b"\",\"sequence_number\":");
     tx.put_decimal(number);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::bufpool::BufPool;
+    use serde_json::json;
+
+    /// Goal: trouble is told by what the provider says, and by the status only then.
+    #[test]
+    fn trouble_is_told_by_what_the_provider_says() {
+        let of = |code: &str, r#type: &str, message: &str| {
+            json!({"error": {"code": code, "type": r#type, "message": message}}).to_string()
+        };
+        let bad = "invalid_request_error";
+        for (status, body, want) in [
+            (401, of("invalid_api_key", bad, "x"), Trouble::Auth),
+            (
+                400,
+                of("", bad, "Incorrect API key provided: xai-…"),
+                Trouble::Auth,
+            ),
+            (400, of("model_not_found", bad, "x"), Trouble::NotFound),
+            (
+                400,
+                of("", bad, "The model 'x' does not exist"),
+                Trouble::NotFound,
+            ),
+            (
+                400,
+                of("context_length_exceeded", bad, "x"),
+                Trouble::ContextLength,
+            ),
+            (
+                400,
+                of("", bad, "This model's maximum context length is 9"),
+                Trouble::ContextLength,
+            ),
+            (400, of("content_filter", "", "x"), Trouble::ContentPolicy),
+            (400, of("unsupported_value", bad, "x"), Trouble::Invalid),
+            (
+                429,
+                of("insufficient_quota", "insufficient_quota", "x"),
+                Trouble::Quota,
+            ),
+            (
+                429,
+                of("rate_limit_exceeded", "tokens", "x"),
+                Trouble::RateLimit,
+            ),
+            (429, String::new(), Trouble::RateLimit),
+            (403, "<html>".to_owned(), Trouble::Permission),
+            (
+                404,
+                json!({"detail": "Not Found"}).to_string(),
+                Trouble::NotFound,
+            ),
+            (413, "null".to_owned(), Trouble::TooLarge),
+            (
+                500,
+                of("server_error", "server_error", "x"),
+                Trouble::Server,
+            ),
+            (503, String::new(), Trouble::Overloaded),
+            (529, "[]".to_owned(), Trouble::Overloaded),
+            (424, String::new(), Trouble::Server),
+            (504, "<html>".to_owned(), Trouble::Timeout),
+            (
+                500,
+                json!({"error": {"code": 429, "message": "x"}}).to_string(),
+                Trouble::RateLimit,
+            ),
+            (502, "\u{0}\u{fffd}".to_owned(), Trouble::Server),
+        ] {
+            assert_eq!(
+                read(status, body.as_bytes()).trouble,
+                want,
+                "{status} {body}"
+            );
+        }
+        let refused = read(404, br#"{"detail":"Not Found"}"#);
+        assert_eq!(refused.message, "Not Found");
+        assert_eq!(
+            read(400, br#"{"error":"just words"}"#).message,
+            "just words"
+        );
+        assert_eq!(
+            read(400, br#"{"error":{"param":"input"}}"#)
+                .param
+                .as_deref(),
+            Some("input")
+        );
+        assert_eq!(read(500, b"\xff\xfe").trouble, Trouble::Server);
+    }
+
+    /// Goal: when to come back is read from the words.
+    #[test]
+    fn when_to_come_back_is_read_from_the_words() {
+        for (words, want) in [
+            ("Please try again in 1.5s. Visit x", Some(1500)),
+            ("Please try again in 20ms.", Some(20)),
+            ("Please try again in 1m3s.", Some(63_000)),
+            ("Please try again in a while.", None),
+            ("Please try again in 99999999999999999999999h", None),
+            ("later", None),
+        ] {
+            let want = want.map(Duration::from_millis);
+            assert_eq!(wait_in(words), want, "{words}");
+        }
+    }
+
+    /// Goal: a body is OpenAI's, and a stream ends with both events and no end marker.
+    #[test]
+    fn errors_are_written_in_openais_form() {
+        let told = Told {
+            status: 429,
+            trouble: Trouble::Quota,
+            code: "insufficient_quota",
+            message: "none \"left\"",
+            param: Some("model"),
+        };
+        let mut tx = TxBuf::new(&BufPool::new());
+        put_body(&mut tx, &told);
+        let body: Value = serde_json::from_slice(tx.unsent()).unwrap();
+        let error = json!({"message": "none \"left\"", "type": "insufficient_quota",
+            "param": "model", "code": "insufficient_quota"});
+        assert_eq!(body, json!({"error": error}));
+        tx.clear();
+        put_event(&mut tx, &told);
+        let text = std::str::from_utf8(tx.unsent()).unwrap();
+        let data: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+            .collect();
+        assert_eq!(data.len(), 2);
+        assert_eq!(
+            (&data[0]["type"], &data[0]["error"]),
+            (&json!("error"), &error)
+        );
+        assert_eq!(data[1]["type"], "response.failed");
+        assert_eq!(data[1]["response"]["error"]["code"], "insufficient_quota");
+    }
 }

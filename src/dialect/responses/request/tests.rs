@@ -339,7 +339,18 @@ fn defaults_of_others_hold_here() {
 #[test]
 fn what_cannot_be_said_is_refused_or_named() {
     type Change = fn(&mut Request, &mut Abilities);
-    let cases: [(Change, &str); 9] = [
+    let cases: [(Change, &str); 11] = [
+        (
+            |r, _| (r.sampling.logprobs, r.stream) = (Some(0), true),
+            "logprobs",
+        ),
+        (
+            |r, a| {
+                a.prefill = false;
+                r.turns.push(turn(Role::Assistant, vec![Block::text("{")]));
+            },
+            "messages",
+        ),
         (|r, _| r.sampling.stop.push("x".to_owned()), "stop"),
         (|r, _| r.sampling.n = Some(2), "n"),
         (

@@ -14,8 +14,8 @@ use super::parts::Parts;
 use super::put::Items;
 use super::read::LOGPROBS;
 use crate::dialect::model::{
-    Abilities, Block, Choice, Dialect, Effort, Extra, Format, Notes, Request, Thinking, Tool,
-    ToolKind, Unfit, Weight,
+    Abilities, Block, Choice, Dialect, Effort, Extra, Format, Notes, Request, Role, Thinking, Tool,
+    ToolKind, Turn, Unfit, Weight,
 };
 use serde_json::{Map, Value, json};
 
@@ -121,6 +121,19 @@ impl Body<'_> {
             }
         }
         let list = items.list;
+        if let Some(Turn {
+            role: Role::Assistant,
+            blocks,
+            ..
+        }) = request.turns.last()
+            && matches!(blocks.last(), Some(Block::Text { .. }))
+            && !(self.is_own || self.abilities.prefill)
+        {
+            return Err(Unfit::new(
+                "messages",
+                "end with an answer that this model cannot go on with",
+            ));
+        }
         self.set_some("instructions", instructions);
         if !(list.is_empty() && self.is_own) {
             self.set("input", Value::Array(list));
@@ -285,6 +298,12 @@ impl Body<'_> {
         if sampling.n.is_some_and(|n| n > 1) {
             return Err(Unfit::new("n", "must be 1 for the Responses API"));
         }
+        if sampling.logprobs.is_some() && request.stream && !self.is_own {
+            return Err(Unfit::new(
+                "logprobs",
+                "cannot be told in a stream by this provider",
+            ));
+        }
         if let Some(most) = sampling.logprobs {
             if !self.abilities.logprobs {
                 return Err(Unfit::new("logprobs", "cannot be told by this model"));
@@ -344,6 +363,9 @@ impl Body<'_> {
             }
             return;
         }
+        // What does not think by nature refuses the field.
+        let effort = effort
+            .filter(|&effort| effort != Effort::None || self.is_own || self.abilities.is_reasoner);
         let mut out = Map::new();
         if let Some(effort) = effort {
             out.insert("effort".to_owned(), json!(effort.name()));

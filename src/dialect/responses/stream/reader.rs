@@ -135,7 +135,7 @@ impl Reader {
         let event = Event::read(event, data)?;
         if event.kind == b"error" || (event.has_error && event.response.is_none()) {
             let value = serde_json::from_slice(data).map_err(|_| Kind::UpstreamGarbled)?;
-            self.fail(error::of_value(400, &value), each);
+            self.fail(error::of_value(500, &value), each);
             return Ok(());
         }
         self.take(&event, each)
