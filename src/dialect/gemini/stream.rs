@@ -1,0 +1,7 @@
+//! Streamed answers: a `GenerateContentResponse` in each event.
+
+mod read;
+mod write;
+
+pub use read::Reader;
+pub use write::Writer;
