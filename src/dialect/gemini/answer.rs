@@ -35,7 +35,9 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
         return Err(Kind::UpstreamError);
     }
     let candidates = some(top, "candidates").and_then(Value::as_array);
-    let candidate = candidates.and_then(|all| all.first()).and_then(Value::as_object);
+    let candidate = candidates
+        .and_then(|all| all.first())
+        .and_then(Value::as_object);
     if candidates.is_none() && some(top, "promptFeedback").is_none() {
         return Err(Kind::UpstreamGarbled);
     }
@@ -282,7 +284,10 @@ fn part_of(block: &Block, names: &Names<'_>, calls: usize) -> Option<Value> {
         Block::Media(Media {
             source: Source::Inline { media_type, data },
             ..
-        }) => (json!({"inlineData": {"mimeType": media_type, "data": data}}), None),
+        }) => (
+            json!({"inlineData": {"mimeType": media_type, "data": data}}),
+            None,
+        ),
         Block::Foreign {
             dialect: Dialect::Gemini,
             value,
@@ -294,4 +299,156 @@ fn part_of(block: &Block, names: &Names<'_>, calls: usize) -> Option<Value> {
         object.insert("thoughtSignature".into(), signature);
     }
     Some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::bufpool::BufPool;
+    use crate::dialect::model::Tokens;
+
+    const NAMES: Names<'_> = Names {
+        id: "x7",
+        model: "m",
+        created: 1,
+        wants_usage: false,
+    };
+
+    fn written(answer: &Answer) -> Value {
+        let mut tx = TxBuf::new(&BufPool::new());
+        write(answer, &NAMES, &mut tx);
+        serde_json::from_slice(tx.unsent()).unwrap()
+    }
+
+    /// Goal: all kinds of parts, the counts, the probabilities and the citations are read, and
+    /// come back when the answer is written.
+    #[test]
+    fn an_answer_round_trips() {
+        let body = json!({
+            "candidates": [{"content": {"role": "model", "parts": [
+                {"text": "h", "thought": true},
+                {"text": ""},
+                {"text": "a", "thoughtSignature": "lost"},
+                {"inlineData": {"mimeType": "image/png", "data": "AA=="}},
+                {"executableCode": {"code": "1"}},
+                {"functionCall": {"name": "f", "args": {"k": 1}}, "thoughtSignature": "s"},
+            ]}, "finishReason": "STOP", "groundingMetadata": {"x": 1}, "logprobsResult": {
+                "chosenCandidates": [{"token": "a", "logProbability": -0.5}],
+                "topCandidates": [{"candidates": [{"token": "b", "logProbability": -1.5}]}]}}],
+            "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 2,
+                "totalTokenCount": 5},
+            "modelVersion": "g", "responseId": "r",
+        });
+        let answer = read(body.to_string().as_bytes()).unwrap();
+        assert_eq!((answer.id.as_str(), answer.stop), ("r", Stop::Tool));
+        assert_eq!(answer.blocks.len(), 5);
+        let Block::Text { citations, .. } = &answer.blocks[1] else {
+            panic!()
+        };
+        assert_eq!(*citations, Some(json!({"groundingMetadata": {"x": 1}})));
+        let Block::Call(call) = &answer.blocks[4] else {
+            panic!()
+        };
+        assert_eq!(
+            (call.id.as_str(), call.arguments.as_str()),
+            ("call_r_0", "{\"k\":1}")
+        );
+        let logprobs = answer.logprobs.as_ref().unwrap();
+        assert_eq!(logprobs["content"][0]["top_logprobs"][0]["logprob"], -1.5);
+        let again = written(&answer);
+        let content = &again["candidates"][0]["content"];
+        assert_eq!(
+            content["parts"],
+            json!([
+                {"text": "h", "thought": true},
+                {"text": "a"},
+                {"inlineData": {"mimeType": "image/png", "data": "AA=="}},
+                {"executableCode": {"code": "1"}},
+                {"functionCall": {"id": "call_r_0", "name": "f", "args": {"k": 1}},
+                 "thoughtSignature": "s"},
+            ])
+        );
+        assert_eq!(
+            again["candidates"][0]["logprobsResult"],
+            body["candidates"][0]["logprobsResult"]
+        );
+        assert_eq!(again["usageMetadata"], body["usageMetadata"]);
+        assert_eq!(
+            (&again["modelVersion"], &again["responseId"]),
+            (&json!("m"), &json!("x7"))
+        );
+    }
+
+    /// Goal: what is no answer is told; a blocked prompt is one.
+    #[test]
+    fn what_is_no_answer_is_told() {
+        for (body, want) in [
+            ("", Err(Kind::UpstreamGarbled)),
+            ("7", Err(Kind::UpstreamGarbled)),
+            (r#"{"totalTokens":3}"#, Err(Kind::UpstreamGarbled)),
+            (r#"[{"error":{"code":500}}]"#, Err(Kind::UpstreamError)),
+            (
+                r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#,
+                Ok(Stop::Filtered),
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"RECITATION"}]}"#,
+                Ok(Stop::Filtered),
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"MAX_TOKENS"}]}"#,
+                Ok(Stop::Length),
+            ),
+            (
+                r#"{"candidates":[{"finishReason":"NEW_ONE"}]}"#,
+                Ok(Stop::End),
+            ),
+            (r#"{"candidates":[{}]}"#, Ok(Stop::End)),
+        ] {
+            assert_eq!(
+                read(body.as_bytes()).map(|answer| answer.stop),
+                want,
+                "{body}"
+            );
+        }
+    }
+
+    /// Goal: an answer of another dialect: no foreign state, a part at least, made-up names.
+    #[test]
+    fn an_answer_of_another_dialect_is_written() {
+        let opaque = Opaque {
+            dialect: Dialect::Anthropic,
+            value: "x".into(),
+        };
+        let mut answer = Answer {
+            blocks: vec![Block::Thinking {
+                text: String::new(),
+                opaque: Some(opaque),
+            }],
+            stop: Stop::Length,
+            usage: Some(Tokens::default()),
+            ..Answer::default()
+        };
+        let empty = written(&answer);
+        assert_eq!(
+            empty["candidates"][0]["content"]["parts"],
+            json!([{"text": ""}])
+        );
+        assert_eq!(empty["candidates"][0]["finishReason"], "MAX_TOKENS");
+        answer.blocks = vec![
+            Block::Refusal("no".into()),
+            Block::Call(Call {
+                id: String::new(),
+                name: "f".into(),
+                arguments: "{".into(),
+                is_custom: false,
+                opaque: None,
+            }),
+        ];
+        let call = json!({"id": "call_x7_0", "name": "f", "args": {"_raw": "{"}});
+        assert_eq!(
+            written(&answer)["candidates"][0]["content"]["parts"],
+            json!([{"text": "no"}, {"functionCall": call}])
+        );
+    }
 }

@@ -95,7 +95,11 @@ fn read_one(
     notes: &mut Notes,
 ) -> Result<(), BadAsk> {
     let mut input = None;
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let at = at.key(key);
         match camel(key).as_ref() {
             "content" => {
@@ -190,7 +194,10 @@ pub fn write_answer(vectors: &Vectors, is_batch: bool, tx: &mut TxBuf) {
         body.insert("embeddings".into(), all.into());
     } else {
         let first = vectors.values.first().map(of);
-        body.insert("embedding".into(), first.unwrap_or_else(|| json!({"values": []})));
+        body.insert(
+            "embedding".into(),
+            first.unwrap_or_else(|| json!({"values": []})),
+        );
     }
     if let Some(tokens) = vectors.tokens {
         let usage = json!({"promptTokenCount": tokens, "totalTokenCount": tokens});

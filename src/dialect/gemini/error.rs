@@ -259,7 +259,8 @@ mod tests {
     /// Goal: an error is classified by what it says, not by its status alone.
     #[test]
     fn an_error_is_classified_by_what_it_says() {
-        const BAD_KEY: &str = r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}"#;
+        const BAD_KEY: &str =
+            r#"{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"API_KEY_INVALID"}"#;
         const DAILY: &str = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"RequestsPerDayPerModel"}]}"#;
         const MINUTE: &str = r#"{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{"quotaId":"RequestsPerMinute"}]}"#;
         use Trouble::*;
@@ -267,16 +268,40 @@ mod tests {
             (400, "INVALID_ARGUMENT", "no", BAD_KEY, Auth),
             (400, "INVALID_ARGUMENT", "API key expired. Renew.", "", Auth),
             (400, "INVALID_ARGUMENT", "no", "", Invalid),
-            (400, "INVALID_ARGUMENT", "The input token count (2) exceeds the maximum number of tokens allowed (1).", "", ContextLength),
-            (400, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 20971520 bytes.", "", TooLarge),
-            (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", "", Permission),
+            (
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (2) exceeds the maximum number of tokens allowed (1).",
+                "",
+                ContextLength,
+            ),
+            (
+                400,
+                "INVALID_ARGUMENT",
+                "Request payload size exceeds the limit: 20971520 bytes.",
+                "",
+                TooLarge,
+            ),
+            (
+                400,
+                "FAILED_PRECONDITION",
+                "User location is not supported for the API use.",
+                "",
+                Permission,
+            ),
             (401, "UNAUTHENTICATED", "no", "", Auth),
             (403, "PERMISSION_DENIED", "no", "", Permission),
             (404, "NOT_FOUND", "no", "", NotFound),
             (429, "RESOURCE_EXHAUSTED", "no", MINUTE, RateLimit),
             (429, "RESOURCE_EXHAUSTED", "no", DAILY, Quota),
             (500, "INTERNAL", "no", "", Server),
-            (503, "UNAVAILABLE", "The model is overloaded.", "", Overloaded),
+            (
+                503,
+                "UNAVAILABLE",
+                "The model is overloaded.",
+                "",
+                Overloaded,
+            ),
             (504, "DEADLINE_EXCEEDED", "no", "", Timeout),
             (418, "NEW_NAME", "no", "", Invalid),
         ] {
@@ -290,16 +315,32 @@ mod tests {
     #[test]
     fn any_bytes_are_an_error() {
         for (status, body, trouble, message) in [
-            (502, "<html><h1>Bad Gateway", Trouble::Server, "The provider answered with status 502."),
+            (
+                502,
+                "<html><h1>Bad Gateway",
+                Trouble::Server,
+                "The provider answered with status 502.",
+            ),
             (503, "try later", Trouble::Overloaded, "try later"),
-            (403, "", Trouble::Permission, "The provider answered with status 403."),
+            (
+                403,
+                "",
+                Trouble::Permission,
+                "The provider answered with status 403.",
+            ),
             (500, "{\"error\":7}", Trouble::Server, "{\"error\":7}"),
         ] {
             let refused = read(status, body.as_bytes());
-            assert_eq!((refused.trouble, refused.message.as_str()), (trouble, message));
+            assert_eq!(
+                (refused.trouble, refused.message.as_str()),
+                (trouble, message)
+            );
         }
         // In a list of one, within a 200.
-        let refused = read(200, br#"[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]"#);
+        let refused = read(
+            200,
+            br#"[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]"#,
+        );
         assert_eq!(refused.trouble, Trouble::Overloaded);
     }
 
@@ -318,7 +359,11 @@ mod tests {
                 r#"{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":{delay}}}"#
             );
             let refused = read_json(429, "RESOURCE_EXHAUSTED", message, &detail);
-            assert_eq!(refused.retry_after.map(|d| d.as_millis()), want_ms, "{message}");
+            assert_eq!(
+                refused.retry_after.map(|d| d.as_millis()),
+                want_ms,
+                "{message}"
+            );
         }
     }
 

@@ -186,7 +186,10 @@ mod tests {
     #[test]
     fn an_events_facts() {
         for (data, want) in [
-            (r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#, (true, false, false)),
+            (
+                r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
+                (true, false, false),
+            ),
             (
                 r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP"}]}"#,
                 (false, true, false),
@@ -199,7 +202,10 @@ mod tests {
                 r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]}}]}"#,
                 (true, false, false),
             ),
-            (r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, (false, true, false)),
+            (
+                r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#,
+                (false, true, false),
+            ),
             (r#"[{"error":{"code":500}}]"#, (false, false, true)),
             (r#"{"error":null}"#, (false, false, false)),
         ] {
@@ -208,9 +214,16 @@ mod tests {
             assert_eq!((facts.content, facts.finished, facts.error), want, "{data}");
         }
         for broken in ["", "x", "7", "{", "{}x", "[1]"] {
-            assert_eq!(look(None, broken.as_bytes()), ChunkFacts::default(), "{broken}");
+            assert_eq!(
+                look(None, broken.as_bytes()),
+                ChunkFacts::default(),
+                "{broken}"
+            );
         }
-        let usage = look(None, br#"{"candidates":[],"usageMetadata":{"promptTokenCount":3}}"#);
+        let usage = look(
+            None,
+            br#"{"candidates":[],"usageMetadata":{"promptTokenCount":3}}"#,
+        );
         assert!(usage.choices_empty);
         assert_eq!(usage.usage.unwrap().input, 3);
     }

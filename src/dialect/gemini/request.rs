@@ -6,6 +6,9 @@ mod read;
 mod settings;
 mod write;
 
-pub use read::read;
 pub(super) use contents::args_of;
+pub use read::read;
 pub use write::write;
+
+#[cfg(test)]
+mod tests;

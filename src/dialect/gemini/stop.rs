@@ -11,8 +11,13 @@ pub(super) fn read(reason: &[u8], has_call: bool) -> Option<Stop> {
     Some(match reason {
         b"" | b"FINISH_REASON_UNSPECIFIED" => return None,
         b"MAX_TOKENS" => Stop::Length,
-        b"SAFETY" | b"RECITATION" | b"LANGUAGE" | b"BLOCKLIST" | b"PROHIBITED_CONTENT"
-        | b"SPII" | b"MODEL_ARMOR" => Stop::Filtered,
+        b"SAFETY"
+        | b"RECITATION"
+        | b"LANGUAGE"
+        | b"BLOCKLIST"
+        | b"PROHIBITED_CONTENT"
+        | b"SPII"
+        | b"MODEL_ARMOR" => Stop::Filtered,
         b"MALFORMED_FUNCTION_CALL"
         | b"UNEXPECTED_TOOL_CALL"
         | b"TOO_MANY_TOOL_CALLS"

@@ -5,3 +5,6 @@ mod write;
 
 pub use read::Reader;
 pub use write::Writer;
+
+#[cfg(test)]
+mod tests;

@@ -107,9 +107,18 @@ mod tests {
                     "candidatesTokenCount":5,"thoughtsTokenCount":2,"totalTokenCount":20}"#,
                 Some([9, 4, 5, 2]),
             ),
-            (r#"{"promptTokenCount":3,"cachedContentTokenCount":9}"#, Some([0, 3, 0, 0])),
-            (r#"{"promptTokenCount":-3,"totalTokenCount":1}"#, Some([0, 0, 0, 0])),
-            (r#"{"promptTokenCount":1e9,"candidatesTokenCount":"7"}"#, None),
+            (
+                r#"{"promptTokenCount":3,"cachedContentTokenCount":9}"#,
+                Some([0, 3, 0, 0]),
+            ),
+            (
+                r#"{"promptTokenCount":-3,"totalTokenCount":1}"#,
+                Some([0, 0, 0, 0]),
+            ),
+            (
+                r#"{"promptTokenCount":1e9,"candidatesTokenCount":"7"}"#,
+                None,
+            ),
             (r#"{"promptTokenCount":99999999999999999999}"#, None),
             (r#"{"trafficType":"ON_DEMAND"}"#, None),
             ("null", None),

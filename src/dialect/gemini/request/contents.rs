@@ -80,7 +80,10 @@ impl<'a> Writer<'a> {
     /// All contents.
     pub(super) fn contents(&mut self) -> Result<Vec<Value>, Unfit> {
         let turns = &self.request.turns;
-        if turns.last().is_some_and(|turn| turn.role == Role::Assistant) && !self.abilities.prefill
+        if turns
+            .last()
+            .is_some_and(|turn| turn.role == Role::Assistant)
+            && !self.abilities.prefill
         {
             let why = "ends with a turn of the assistant, which this model cannot continue";
             return Err(Unfit::new("messages", why));
@@ -312,14 +315,19 @@ impl<'a> Writer<'a> {
         if media.cache.is_some() {
             self.notes.drop("cache_control");
         }
-        if media.detail.as_deref().is_some_and(|detail| detail != "auto") {
+        if media
+            .detail
+            .as_deref()
+            .is_some_and(|detail| detail != "auto")
+        {
             self.notes.drop("detail");
         }
         let name = media.name.as_deref().filter(|_| self.is_ours());
         let (key, mut object) = match &media.source {
-            Source::Inline { media_type, data } => {
-                ("inlineData", members([("mimeType", media_type), ("data", data)]))
-            }
+            Source::Inline { media_type, data } => (
+                "inlineData",
+                members([("mimeType", media_type), ("data", data)]),
+            ),
             Source::Text(text) => return Ok(json!({"text": text})),
             Source::Url(url) => ("fileData", self.file_at(url, media.kind, field)?),
             Source::File { dialect, id } => match serde_json::from_str(id) {

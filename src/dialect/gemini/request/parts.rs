@@ -179,7 +179,11 @@ impl<'v> Conversation<'v> {
         let (mut id, mut name, mut media) = (None, None, Vec::new());
         let empty = Value::Object(Map::new());
         let mut response = &empty;
-        for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+        for (key, value) in at
+            .object(value)?
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+        {
             let at = at.key(key);
             match camel(key).as_ref() {
                 "id" => id = Some(at.string(value)?).filter(|id| !id.is_empty()),
@@ -308,7 +312,11 @@ fn read_inline(value: &Value, at: Path<'_>) -> Result<Block, BadAsk> {
         media_type: media_type.to_owned(),
         data: standard_base64(data),
     };
-    Ok(media(kind_of(media_type), source, member(object, "displayName")))
+    Ok(media(
+        kind_of(media_type),
+        source,
+        member(object, "displayName"),
+    ))
 }
 
 /// Base64 in the standard alphabet and padded: bytes in `ProtoJSON` come in the URL alphabet,

@@ -12,9 +12,7 @@ use super::parts::Conversation;
 use super::settings;
 use crate::dialect::gemini::keys::{camel, items};
 use crate::dialect::gemini::schema::to_json_schema;
-use crate::dialect::model::{
-    BadAsk, Dialect, Extra, Request, Role, Tool, ToolKind, Turn, Weight,
-};
+use crate::dialect::model::{BadAsk, Dialect, Extra, Request, Role, Tool, ToolKind, Turn, Weight};
 use crate::dialect::tree::Path;
 use serde_json::{Map, Value};
 
@@ -136,7 +134,11 @@ fn read_tools(request: &mut Request, value: &Value, at: Path<'_>) -> Result<(), 
     let mut count = 0;
     for (index, tool) in items(value).iter().enumerate() {
         let at = at.index(index);
-        for (key, value) in at.object(tool)?.iter().filter(|(_, value)| !value.is_null()) {
+        for (key, value) in at
+            .object(tool)?
+            .iter()
+            .filter(|(_, value)| !value.is_null())
+        {
             let at = at.key(key);
             let name = camel(key);
             if name != "functionDeclarations" {
@@ -173,7 +175,11 @@ fn read_function(
     extras: &mut Vec<Extra>,
 ) -> Result<Tool, BadAsk> {
     let (mut name, mut description, mut schema) = (None, None, None);
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let at = at.key(key);
         match camel(key).as_ref() {
             "name" => name = Some(at.string(value)?.to_owned()),

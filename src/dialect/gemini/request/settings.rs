@@ -20,7 +20,11 @@ pub(super) fn read_tool_config(
     value: &Value,
     at: Path<'_>,
 ) -> Result<(), BadAsk> {
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let field = camel(key);
         if field == "functionCallingConfig" {
             read_choice(request, value, at.key(key))?;
@@ -35,7 +39,11 @@ pub(super) fn read_tool_config(
 fn read_choice(request: &mut Request, value: &Value, at: Path<'_>) -> Result<(), BadAsk> {
     const PLACE: &str = "toolConfig.functionCallingConfig";
     let (mut mode, mut names) = ("", Vec::new());
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let at = at.key(key);
         match camel(key).as_ref() {
             "mode" => mode = at.string(value)?,
@@ -88,7 +96,11 @@ pub(super) fn read_generation(
 ) -> Result<(), BadAsk> {
     let mut form = Form::default();
     let mut has_logprobs = None;
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let at = at.key(key);
         let sampling = &mut request.sampling;
         match camel(key).as_ref() {
@@ -137,8 +149,12 @@ pub(super) fn read_generation(
 /// What leaving a field of `generationConfig` out would do.
 fn weight_of(field: &str, value: &Value) -> Weight {
     match field {
-        "mediaResolution" | "audioTimestamp" | "enableEnhancedCivicAnswers" | "routingConfig"
-        | "modelSelectionConfig" | "enableAffectiveDialog" => Weight::Tuning,
+        "mediaResolution"
+        | "audioTimestamp"
+        | "enableEnhancedCivicAnswers"
+        | "routingConfig"
+        | "modelSelectionConfig"
+        | "enableAffectiveDialog" => Weight::Tuning,
         "responseModalities" if items(value).iter().all(|item| item == "TEXT") => Weight::Tuning,
         _ => Weight::Meaning,
     }
@@ -175,7 +191,11 @@ fn read_form(request: &mut Request, form: Form<'_>) {
 
 fn read_thinking(value: &Value, at: Path<'_>) -> Result<Reasoning, BadAsk> {
     let mut reasoning = Reasoning::default();
-    for (key, value) in at.object(value)?.iter().filter(|(_, value)| !value.is_null()) {
+    for (key, value) in at
+        .object(value)?
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+    {
         let at = at.key(key);
         match camel(key).as_ref() {
             "includeThoughts" => reasoning.visible = Some(at.flag(value)?),

@@ -41,13 +41,17 @@ pub fn write(
     if !config.is_empty() {
         body.insert("generationConfig".into(), config.into());
     }
-    match request.service_tier.as_deref() {
-        Some("default" | "standard") => _ = body.insert("serviceTier".into(), "standard".into()),
-        Some(tier @ ("flex" | "priority")) => {
-            body.insert("serviceTier".into(), tier.into());
+    let tier = match request.service_tier.as_deref() {
+        Some("default" | "standard") => Some("standard"),
+        Some(tier @ ("flex" | "priority")) => Some(tier),
+        Some("auto") | None => None,
+        Some(_) => {
+            notes.drop("service_tier");
+            None
         }
-        Some("auto") | None => {}
-        Some(_) => notes.drop("service_tier"),
+    };
+    if let Some(tier) = tier {
+        body.insert("serviceTier".into(), tier.into());
     }
     for (is_there, field) in [
         (request.user.is_some(), "user"),
@@ -175,7 +179,11 @@ fn write_generation(
     };
     let sampling = &request.sampling;
     let tuned = [
-        ("temperature", "temperature", sampling.temperature.map(Value::from)),
+        (
+            "temperature",
+            "temperature",
+            sampling.temperature.map(Value::from),
+        ),
         ("topP", "top_p", sampling.top_p.map(Value::from)),
         ("topK", "top_k", sampling.top_k.map(Value::from)),
     ];
@@ -186,14 +194,23 @@ fn write_generation(
             put(key, value);
         }
     }
-    put("frequencyPenalty", sampling.frequency_penalty.map(Value::from));
-    put("presencePenalty", sampling.presence_penalty.map(Value::from));
+    put(
+        "frequencyPenalty",
+        sampling.frequency_penalty.map(Value::from),
+    );
+    put(
+        "presencePenalty",
+        sampling.presence_penalty.map(Value::from),
+    );
     put("seed", sampling.seed.map(Value::from));
     if sampling.logit_bias.is_some() {
         notes.drop("logit_bias");
     }
     if sampling.stop.len() > STOP_MAX {
-        return Err(Unfit::new("stop", "has more sequences than Gemini takes, 5"));
+        return Err(Unfit::new(
+            "stop",
+            "has more sequences than Gemini takes, 5",
+        ));
     }
     if !sampling.stop.is_empty() {
         put("stopSequences", Some(json!(sampling.stop)));
@@ -224,7 +241,10 @@ fn write_generation(
         }
     }
     if let Some(reasoning) = &request.reasoning {
-        put("thinkingConfig", thinking(reasoning, request, abilities, notes));
+        put(
+            "thinkingConfig",
+            thinking(reasoning, request, abilities, notes),
+        );
     }
     Ok(config)
 }

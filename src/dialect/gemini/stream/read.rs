@@ -104,12 +104,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`Kind::UpstreamGarbled`]: it cannot be read.
-    pub fn read(
-        &mut self,
-        _event: Option<&[u8]>,
-        data: &[u8],
-        each: Each<'_>,
-    ) -> Result<(), Kind> {
+    pub fn read(&mut self, _event: Option<&[u8]>, data: &[u8], each: Each<'_>) -> Result<(), Kind> {
         let said = data.trim_ascii();
         if self.has_failed || said.is_empty() || said == b"[DONE]" {
             return Ok(());
@@ -257,7 +252,13 @@ impl Reader {
                 None => Ok("{}"),
             };
             let args = args.map_err(|_| Kind::UpstreamGarbled)?;
-            self.put_call(Text::Escaped(call.id), Text::Escaped(name), args, signature, each);
+            self.put_call(
+                Text::Escaped(call.id),
+                Text::Escaped(name),
+                args,
+                signature,
+                each,
+            );
             return Ok(());
         }
         if let Some(name) = call.name {
@@ -338,8 +339,11 @@ fn said(raw: &[u8]) -> String {
 /// The inside of a string; nothing for any other value.
 fn inside<'a>(json: &'a [u8], value: &Value) -> Option<&'a [u8]> {
     let bytes = value.span.bytes(json);
-    (value.kind == ValueKind::String)
-        .then(|| bytes.get(1..bytes.len().saturating_sub(1)).unwrap_or_default())
+    (value.kind == ValueKind::String).then(|| {
+        bytes
+            .get(1..bytes.len().saturating_sub(1))
+            .unwrap_or_default()
+    })
 }
 
 fn some(value: &Value) -> Option<Span> {
