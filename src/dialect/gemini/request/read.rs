@@ -12,8 +12,10 @@ use super::parts::Conversation;
 use super::settings;
 use crate::dialect::gemini::keys::{camel, items};
 use crate::dialect::gemini::schema::to_json_schema;
-use crate::dialect::model::{BadAsk, Dialect, Extra, Request, Role, Tool, ToolKind, Turn, Weight};
-use crate::dialect::tree::Path;
+use crate::dialect::model::{
+    BadAsk, Block, Dialect, Extra, Request, Role, Tool, ToolKind, Turn, Weight,
+};
+use crate::dialect::tree::{Path, some};
 use serde_json::{Map, Value};
 
 /// Reads the body of a request to `model`, as the path says, streamed or not.
@@ -72,43 +74,79 @@ pub(super) fn extra(field: impl Into<String>, value: &Value, weight: Weight) -> 
     }
 }
 
+/// Reads the conversation. Contents of the model that follow each other are one turn, and text
+/// goes on across their border: the official SDK keeps a streamed answer in a content for each
+/// event.
 fn read_contents(request: &mut Request, value: &Value, at: Path<'_>) -> Result<(), BadAsk> {
     let contents = items(value);
     let mut talk = Conversation::new(contents);
+    let mut written = 0; // Parts of the last turn, as they will be written.
     for (index, content) in contents.iter().enumerate() {
         let at = at.index(index);
         let object = at.object(content)?;
-        let (mut role, mut blocks) = (Role::User, Vec::new());
+        let role = read_role(object, at)?;
+        let goes_on = role == Role::Assistant
+            && (request.turns.last()).is_some_and(|turn| turn.role == Role::Assistant);
+        if !goes_on {
+            written = 0;
+            request.turns.push(Turn {
+                role,
+                name: None,
+                blocks: Vec::new(),
+            });
+        }
+        let place = format!("contents[{}]", request.turns.len().saturating_sub(1));
+        let Some(Turn { blocks, .. }) = request.turns.last_mut() else {
+            continue;
+        };
         for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
             let at = at.key(key);
             match camel(key).as_ref() {
-                "role" => {
-                    role = match at.string(value)? {
-                        "user" | "function" | "" => Role::User,
-                        "model" => Role::Assistant,
-                        _ => return Err(at.bad("must be user or model")),
-                    }
-                }
+                "role" => {}
                 "parts" => {
                     for (number, part) in items(value).iter().enumerate() {
-                        let place = format!("contents[{index}].parts[{number}]");
+                        if goes_on && number == 0 && continue_text(blocks, part) {
+                            continue;
+                        }
+                        let place = format!("{place}.parts[{written}]");
                         let at = at.index(number);
-                        talk.read_part(part, at, &place, &mut blocks, &mut request.extras)?;
+                        talk.read_part(part, at, &place, blocks, &mut request.extras)?;
+                        written += 1;
                     }
                 }
                 field => {
-                    let field = format!("contents[{index}].{field}");
+                    let field = format!("{place}.{field}");
                     request.extras.push(extra(field, value, Weight::Tuning));
                 }
             }
         }
-        request.turns.push(Turn {
-            role,
-            name: None,
-            blocks,
-        });
     }
     Ok(())
+}
+
+fn read_role(content: &Map<String, Value>, at: Path<'_>) -> Result<Role, BadAsk> {
+    let Some(role) = some(content, "role") else {
+        return Ok(Role::User);
+    };
+    let at = at.key("role");
+    match at.string(role)? {
+        "user" | "function" | "" => Ok(Role::User),
+        "model" => Ok(Role::Assistant),
+        _ => Err(at.bad("must be user or model")),
+    }
+}
+
+/// Appends `part` to the text before, when both are text and nothing else.
+fn continue_text(blocks: &mut [Block], part: &Value) -> bool {
+    let object = part.as_object().filter(|part| part.len() == 1);
+    let more = object.and_then(|part| part.get("text")?.as_str());
+    match (blocks.last_mut(), more) {
+        (Some(Block::Text { text, .. }), Some(more)) => {
+            text.push_str(more);
+            true
+        }
+        _ => false,
+    }
 }
 
 fn read_system(request: &mut Request, value: &Value, at: Path<'_>) -> Result<(), BadAsk> {

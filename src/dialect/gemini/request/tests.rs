@@ -536,3 +536,31 @@ fn own_fields_have_weights() {
         assert_eq!(unfit(&request, &Abilities::default()), want);
     }
 }
+
+/// Goal: a streamed answer that the official SDK gives back, a content for each event, is one
+/// turn.
+#[test]
+fn a_streamed_answer_is_one_turn() {
+    let said = |part: Value| json!({"role": "model", "parts": [part]});
+    let request = ask(&json!({"contents": [
+        {"role": "user", "parts": [{"text": "a"}]},
+        said(json!({"text": "hm", "thought": true})),
+        said(json!({"text": "Hel"})),
+        said(json!({"text": "lo"})),
+        said(json!({"functionCall": {"name": "f"}, "partMetadata": {"x": 1}})),
+        said(json!({"text": ""})),
+        {"role": "user", "parts": [{"text": "b"}]},
+        {"role": "user", "parts": [{"text": "c"}]},
+    ]}));
+    assert_eq!(request.turns.len(), 4);
+    let (body, _) = told(&request, &Abilities::default());
+    assert_eq!(
+        body["contents"][1]["parts"],
+        json!([
+            {"text": "hm", "thought": true},
+            {"text": "Hello"},
+            {"functionCall": {"name": "f", "args": {}}, "partMetadata": {"x": 1}},
+            {"text": ""},
+        ])
+    );
+}

@@ -85,6 +85,7 @@ fn write_tools(
     if !request.tools.is_empty() && !abilities.tools {
         return Err(Unfit::new("tools", "cannot be used by this model"));
     }
+    let is_ours = request.origin == Some(Dialect::Gemini);
     let (mut tools, mut functions, mut place) = (Vec::new(), Vec::new(), None);
     for (index, Tool { kind, cache }) in request.tools.iter().enumerate() {
         if cache.is_some() {
@@ -101,7 +102,9 @@ fn write_tools(
                     notes.drop("tools.strict");
                 }
                 place.get_or_insert(tools.len());
-                functions.push(function(name, description.as_deref(), schema.as_ref()));
+                let description = description.as_deref();
+                let description = description.filter(|text| is_ours || !text.is_empty());
+                functions.push(function(name, description, schema.as_ref()));
             }
             ToolKind::Foreign {
                 dialect: Dialect::Gemini,
@@ -122,7 +125,7 @@ fn write_tools(
 fn function(name: &str, description: Option<&str>, schema: Option<&Value>) -> Value {
     let mut object = Map::new();
     object.insert("name".into(), name.into());
-    if let Some(description) = description.filter(|text| !text.is_empty()) {
+    if let Some(description) = description {
         object.insert("description".into(), description.into());
     }
     let schema = match schema {
