@@ -113,7 +113,11 @@ pub struct Signed {
 pub fn sign(ask: &Ask<'_>, keys: &Keys<'_>, place: Place<'_>, now: u64) -> Signed {
     let date = date_of(now);
     let mut headers = ask.headers.to_vec();
-    let has = |name: &str| ask.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let has = |name: &str| {
+        ask.headers
+            .iter()
+            .any(|(n, _)| n.eq_ignore_ascii_case(name))
+    };
     if !has("x-amz-date") {
         headers.push(("x-amz-date", &date));
     }
@@ -209,8 +213,13 @@ pub fn verify(
     now: u64,
 ) -> Result<(), SignatureFault> {
     let one = |name: &str| {
-        let mut all = ask.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
-        all.next().filter(|_| all.next().is_none()).map(|(_, value)| *value)
+        let mut all = ask
+            .headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        all.next()
+            .filter(|_| all.next().is_none())
+            .map(|(_, value)| *value)
     };
     let date = one("x-amz-date").ok_or(SignatureFault::Date)?;
     let made = seconds_of(date).ok_or(SignatureFault::Date)?;
@@ -237,7 +246,10 @@ pub fn verify(
         credential.day, place.region, place.service
     );
     let right = hex(&signature(&canonical, date, &scope, secret, place));
-    let same: bool = right.as_bytes().ct_eq(credential.signature.as_bytes()).into();
+    let same: bool = right
+        .as_bytes()
+        .ct_eq(credential.signature.as_bytes())
+        .into();
     same.then_some(()).ok_or(SignatureFault::Mismatch)
 }
 
@@ -262,13 +274,7 @@ fn canonical_request(
     (out, names)
 }
 
-fn signature(
-    canonical: &str,
-    date: &str,
-    scope: &str,
-    secret: &str,
-    place: Place<'_>,
-) -> [u8; 32] {
+fn signature(canonical: &str, date: &str, scope: &str, secret: &str, place: Place<'_>) -> [u8; 32] {
     let hash = hex(&Sha256::digest(canonical.as_bytes()));
     let to_sign = format!("{ALGORITHM}\n{date}\n{scope}\n{hash}");
     let day = date.get(..8).unwrap_or_default();
@@ -298,7 +304,10 @@ fn hmac(key: &[u8], data: &[u8]) -> [u8; 32] {
 
 fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
+        .collect()
 }
 
 /// Days from 1970 to the start of March of the year 0, in the Gregorian calendar.
@@ -315,7 +324,11 @@ fn date_of(seconds: u64) -> String {
     let day = day - (365 * year + year / 4 - year / 100);
     let shifted = (5 * day + 2) / 153;
     let day = day - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = year + era * 400 + u64::from(month <= 2);
     format!(
         "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",

@@ -24,7 +24,11 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
     let value: Value = serde_json::from_slice(body).map_err(|_| Kind::UpstreamGarbled)?;
     let top = value.as_object().ok_or(Kind::UpstreamGarbled)?;
     let Some(output) = some(top, "output").and_then(Value::as_object) else {
-        return Err(if is_error(top) { Kind::UpstreamError } else { Kind::UpstreamGarbled });
+        return Err(if is_error(top) {
+            Kind::UpstreamError
+        } else {
+            Kind::UpstreamGarbled
+        });
     };
     let message = some(output, "message").and_then(Value::as_object);
     let content = message.ok_or(Kind::UpstreamGarbled)?;
@@ -33,7 +37,8 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
         None => &[],
     };
     let mut ignored = Vec::new();
-    let blocks = block::read(content, &Path::TOP, &mut ignored).map_err(|_| Kind::UpstreamGarbled)?;
+    let blocks =
+        block::read(content, &Path::TOP, &mut ignored).map_err(|_| Kind::UpstreamGarbled)?;
     let has_calls = blocks.iter().any(|block| matches!(block, Block::Call(_)));
     let stop = usage::stop(string(top, "stopReason").unwrap_or("").as_bytes());
     let fields = some(top, "additionalModelResponseFields").and_then(Value::as_object);

@@ -28,7 +28,7 @@ pub(super) fn read(
     for (i, value) in values.iter().enumerate() {
         let path = path.index(i);
         let object = path.object(value)?;
-        let Some((key, inner)) = object.iter().find(|(_, value)| !value.is_null()) else {
+        let Some((key, inner)) = member(object) else {
             return Err(path.bad("must say what it is: text, image, toolUse, …"));
         };
         let here = path.key(key);
@@ -36,6 +36,8 @@ pub(super) fn read(
             "text" => blocks.push(Block::text(here.string(inner)?)),
             "cachePoint" => mark(&mut blocks, inner, value),
             "toolUse" => blocks.push(call(inner, value, &here)?),
+            // A result of a tool that the provider itself runs says which.
+            "toolResult" if inner.get("type").is_some() => blocks.push(foreign(value)),
             "toolResult" => blocks.push(result(inner, &here, extras)?),
             "reasoningContent" => blocks.push(thinking(inner, &here)?),
             "citationsContent" => blocks.push(cited(inner, &here)?),
@@ -50,6 +52,29 @@ pub(super) fn read(
         }
     }
     Ok(blocks)
+}
+
+/// Blocks that have a place in the model.
+const KNOWN: [&str; 10] = [
+    "text",
+    "image",
+    "document",
+    "audio",
+    "video",
+    "toolUse",
+    "toolResult",
+    "reasoningContent",
+    "citationsContent",
+    "cachePoint",
+];
+
+/// What a block is: its one member. Where there are several, the one that is known.
+fn member(object: &Map<String, Value>) -> Option<(&String, &Value)> {
+    let mut members = object.iter().filter(|(_, value)| !value.is_null());
+    let mut known = members
+        .clone()
+        .filter(|(key, _)| KNOWN.contains(&key.as_str()));
+    known.next().or_else(|| members.next())
 }
 
 /// What only this dialect can ask: other dialects cannot honour it.
@@ -148,7 +173,7 @@ fn read_one(
     extras: &mut Vec<Extra>,
 ) -> Result<Option<Block>, BadAsk> {
     let object = path.object(value)?;
-    let Some((key, inner)) = object.iter().find(|(_, value)| !value.is_null()) else {
+    let Some((key, inner)) = member(object) else {
         return Ok(None);
     };
     let here = path.key(key);
@@ -248,7 +273,11 @@ impl<'a> Writer<'a> {
         notes: &mut Notes,
     ) -> Result<(), Unfit> {
         let cache = match block {
-            Block::Text { text, citations, cache } => {
+            Block::Text {
+                text,
+                citations,
+                cache,
+            } => {
                 out.push(text_value(text, citations.as_ref().filter(|_| self.is_own)));
                 cache.as_ref()
             }

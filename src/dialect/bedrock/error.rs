@@ -96,7 +96,12 @@ fn trouble(name: &str, status: u16, text: &str) -> Trouble {
         Trouble::NotFound
     } else if is(&["timeout"]) {
         Trouble::Timeout
-    } else if is(&["modelerror", "modelstreamerror", "internalserver", "internalfailure"]) {
+    } else if is(&[
+        "modelerror",
+        "modelstreamerror",
+        "internalserver",
+        "internalfailure",
+    ]) {
         Trouble::Server
     } else if is(&["validation"]) || matches!(status, 400 | 422) {
         invalid(&says)

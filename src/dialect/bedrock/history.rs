@@ -6,9 +6,10 @@
 //!    first, never empty                    every call answered, and at once
 //! ```
 //!
+//! What was said in this dialect keeps its order: the provider may judge it.
+//!
 //! Invariants
-//! - I1 User and assistant alternate, and the user begins (what was said in this dialect begins
-//!   as it began).
+//! - I1 User and assistant alternate, and the user begins.
 //! - I2 Each call has its result at the start of the turn behind it, in the order of the calls;
 //!   a result without a call becomes text.
 //! - I3 Without tools no block of a tool is left: they become text.
@@ -37,15 +38,18 @@ pub(super) fn said(request: &Request, is_own: bool, has_tools: bool) -> Vec<Said
             continue;
         };
         match turns.last_mut() {
-            Some(last) if last.role == next.role => last.blocks.extend(next.blocks), // I1
+            Some(last) if last.role == next.role && !is_own => last.blocks.extend(next.blocks), // I1
             _ => turns.push(next),
         }
     }
-    if has_tools {
-        turns = paired(turns, is_own);
-    }
     if !is_own {
-        if turns.first().is_none_or(|first| first.role == Role::Assistant) {
+        if has_tools {
+            turns = paired(turns);
+        }
+        if turns
+            .first()
+            .is_none_or(|first| first.role == Role::Assistant)
+        {
             turns.insert(0, user(vec![Cow::Owned(Block::text(NOTHING))]));
         }
         trim_prefill(&mut turns);
@@ -81,7 +85,9 @@ fn one<'a>(
         }
     }
     if let Some(name) = turn.name.as_deref().filter(|name| !name.is_empty()) {
-        let first = blocks.iter_mut().find(|b| matches!(b.as_ref(), Block::Text { .. }));
+        let first = blocks
+            .iter_mut()
+            .find(|b| matches!(b.as_ref(), Block::Text { .. }));
         if let Some(Block::Text { text, .. }) = first.map(Cow::to_mut) {
             text.insert_str(0, &format!("{name}: "));
         }
@@ -144,7 +150,11 @@ fn result_blocks<'a>(result: &'a ToolResult, name: Option<&str>) -> Vec<Cow<'a, 
         // Writing to a string does not fail.
         _ = write!(text, " {name}");
     }
-    text.push_str(if result.is_error { " failed: " } else { " gave: " });
+    text.push_str(if result.is_error {
+        " failed: "
+    } else {
+        " gave: "
+    });
     let mut rest = Vec::new();
     for block in &result.content {
         match block {
@@ -163,7 +173,7 @@ fn result_blocks<'a>(result: &'a ToolResult, name: Option<&str>) -> Vec<Cow<'a, 
 }
 
 /// I2.
-fn paired(turns: Vec<Said<'_>>, is_own: bool) -> Vec<Said<'_>> {
+fn paired(turns: Vec<Said<'_>>) -> Vec<Said<'_>> {
     let mut out = Vec::with_capacity(turns.len());
     let mut turns = turns.into_iter().peekable();
     let mut nth = 0;
@@ -180,7 +190,7 @@ fn paired(turns: Vec<Said<'_>>, is_own: bool) -> Vec<Said<'_>> {
         }
         let next = turns.next_if(|next| next.role == Role::User);
         let blocks = next.map(|next| next.blocks).unwrap_or_default();
-        out.push(user(answered(&calls, blocks, is_own)));
+        out.push(user(answered(&calls, blocks)));
     }
     out
 }
@@ -209,15 +219,8 @@ fn name_calls(turn: &mut Said<'_>, nth: &mut usize) -> Vec<Named> {
 }
 
 /// The turn behind calls: their results first, in order, then what else was said.
-fn answered<'a>(
-    calls: &[Named],
-    blocks: Vec<Cow<'a, Block>>,
-    is_own: bool,
-) -> Vec<Cow<'a, Block>> {
+fn answered<'a>(calls: &[Named], blocks: Vec<Cow<'a, Block>>) -> Vec<Cow<'a, Block>> {
     let is_result = |block: &Cow<'_, Block>| matches!(block.as_ref(), Block::Result(_));
-    if is_own && is_complete(calls, &blocks) {
-        return blocks;
-    }
     let (mut results, rest): (Vec<_>, Vec<_>) = blocks.into_iter().partition(is_result);
     let mut out = Vec::with_capacity(calls.len() + rest.len());
     for (came, now) in calls {
@@ -236,15 +239,6 @@ fn answered<'a>(
     out.extend(without_orphans(results));
     out.extend(rest);
     out
-}
-
-/// Whether there is one result for each call, and none more.
-fn is_complete(calls: &[Named], blocks: &[Cow<'_, Block>]) -> bool {
-    let mut ids: Vec<_> = blocks.iter().filter_map(id_of).collect();
-    let mut wanted: Vec<_> = calls.iter().map(|(came, _)| came.as_str()).collect();
-    ids.sort_unstable();
-    wanted.sort_unstable();
-    ids == wanted && !ids.contains(&"")
 }
 
 fn id_of<'b>(block: &'b Cow<'_, Block>) -> Option<&'b str> {

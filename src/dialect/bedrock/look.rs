@@ -24,9 +24,7 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
     };
     facts.is_json = match read.and_then(|()| cursor.end()) {
         Ok(()) => true,
-        Err(error) => {
-            error.what == JsonFault::TooDeep && data.trim_ascii_start().starts_with(b"{")
-        }
+        Err(error) => error.what == JsonFault::TooDeep && data.trim_ascii_start().starts_with(b"{"),
     };
     let error = event.is_some_and(is_failure);
     if facts.is_json {
@@ -40,11 +38,7 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
     }
 }
 
-fn union(
-    data: &[u8],
-    cursor: &mut Cursor<'_>,
-    facts: &mut ChunkFacts,
-) -> Result<(), JsonError> {
+fn union(data: &[u8], cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Result<(), JsonError> {
     cursor.object(|cursor, key| {
         let mut room = [0; NAME_MAX];
         let name = key.name(&mut room);
@@ -156,7 +150,11 @@ mod tests {
         type Want = (bool, bool, bool, bool, bool);
         let cases: [(Option<&str>, &str, Want); 12] = [
             // is_json, content, finished, done, error
-            (Some("messageStart"), r#"{"role":"assistant"}"#, (true, false, false, false, false)),
+            (
+                Some("messageStart"),
+                r#"{"role":"assistant"}"#,
+                (true, false, false, false, false),
+            ),
             (
                 Some("contentBlockDelta"),
                 r#"{"contentBlockIndex":0,"delta":{"text":""},"p":"ab"}"#,
@@ -177,7 +175,11 @@ mod tests {
                 r#"{"delta":{"toolUse":{"input":""}}}"#,
                 (true, false, false, false, false),
             ),
-            (Some("contentBlockStart"), r#"{"start":{}}"#, (true, false, false, false, false)),
+            (
+                Some("contentBlockStart"),
+                r#"{"start":{}}"#,
+                (true, false, false, false, false),
+            ),
             (
                 Some("contentBlockStart"),
                 r#"{"start":{"toolUse":{"name":"a"}}}"#,
@@ -194,7 +196,11 @@ mod tests {
                 r#"{"message":"slow"}"#,
                 (true, false, false, false, true),
             ),
-            (Some("throttlingException"), "", (false, false, false, false, true)),
+            (
+                Some("throttlingException"),
+                "",
+                (false, false, false, false, true),
+            ),
             (
                 None,
                 r#"{"contentBlockDelta":{"delta":{"text":"a"}}}"#,

@@ -154,18 +154,25 @@ pub(super) fn write(
         MediaKind::Video => true,
     };
     if !able {
-        return Err(Unfit::new(key, "is of a kind that this model does not read"));
+        return Err(Unfit::new(
+            key,
+            "is of a kind that this model does not read",
+        ));
     }
     let (format, source) = match &media.source {
         Source::Inline { media_type, data } => {
-            let format = format(kind, media_type)
-                .ok_or_else(|| Unfit::new(key, "is of a format that this provider does not read"))?;
+            let format = format(kind, media_type).ok_or_else(|| {
+                Unfit::new(key, "is of a format that this provider does not read")
+            })?;
             (format, json!({ "bytes": data }))
         }
         Source::Text(text) if kind == MediaKind::Document => ("txt", json!({ "text": text })),
         Source::Text(_) => return Err(Unfit::new(key, "cannot be plain text")),
         Source::Url(_) => {
-            return Err(Unfit::new(key, "must be sent inline: this provider fetches no URL"));
+            return Err(Unfit::new(
+                key,
+                "must be sent inline: this provider fetches no URL",
+            ));
         }
         Source::File { .. } => {
             return Err(Unfit::new(key, "names a file that is at another provider"));

@@ -24,3 +24,6 @@ pub mod stream;
 mod tools;
 mod usage;
 mod write;
+
+#[cfg(test)]
+mod tests;

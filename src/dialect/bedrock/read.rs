@@ -67,7 +67,11 @@ fn extra(key: &str, value: Value, request: &mut Request) {
     request.extras.push(Extra {
         field: key.to_owned(),
         value,
-        weight: if tunes { Weight::Tuning } else { Weight::Meaning },
+        weight: if tunes {
+            Weight::Tuning
+        } else {
+            Weight::Meaning
+        },
     });
 }
 
@@ -110,7 +114,7 @@ fn inference(value: &Value, path: &Path<'_>, request: &mut Request) -> Result<()
                     sampling.stop.push(text.to_owned());
                 }
             }
-            _ => _ = rest.insert(key.clone(), value.clone()),
+            _ => rest.extend([(key.clone(), value.clone())]),
         }
     }
     if !rest.is_empty() {
@@ -210,7 +214,11 @@ fn additional(value: &Value, path: &Path<'_>, request: &mut Request) -> Result<(
         request.extras.push(Extra {
             field: "additionalModelRequestFields".to_owned(),
             value: Value::Object(rest),
-            weight: if tunes { Weight::Tuning } else { Weight::Meaning },
+            weight: if tunes {
+                Weight::Tuning
+            } else {
+                Weight::Meaning
+            },
         });
     }
     Ok(())

@@ -55,7 +55,9 @@ type Each<'e> = &'e mut dyn FnMut(Step<'_>);
 /// Whether the event of this name is an exception, or an error that the service has no
 /// exception for.
 pub(super) fn is_failure(name: &[u8]) -> bool {
-    [&b"Exception"[..], b"Error", b"Failure"].iter().any(|end| name.ends_with(end))
+    [&b"Exception"[..], b"Error", b"Failure"]
+        .iter()
+        .any(|end| name.ends_with(end))
 }
 
 impl Reader {
@@ -135,7 +137,11 @@ impl Reader {
     }
 
     fn close(&mut self, each: Each<'_>) {
-        if self.open.take().is_some_and(|(_, block)| block != Block::Foreign) {
+        if self
+            .open
+            .take()
+            .is_some_and(|(_, block)| block != Block::Foreign)
+        {
             each(Step::Close);
         }
     }
@@ -213,7 +219,10 @@ impl Reader {
         self.begin(each);
         self.close(each);
         self.stopped = true;
-        each(Step::Stop(usage::with_calls(reason, self.has_calls), sequence));
+        each(Step::Stop(
+            usage::with_calls(reason, self.has_calls),
+            sequence,
+        ));
         self.finish(each);
     }
 

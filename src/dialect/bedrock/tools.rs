@@ -48,7 +48,8 @@ fn read_tool(value: &Value, path: &Path<'_>, tools: &mut Vec<Tool>) -> Result<()
             let path = path.key("toolSpec");
             let spec = path.object(spec)?;
             let name = path.key("name");
-            let schema = some(spec, "inputSchema").and_then(|schema| some(schema.as_object()?, "json"));
+            let schema =
+                some(spec, "inputSchema").and_then(|schema| some(schema.as_object()?, "json"));
             ToolKind::Function {
                 name: name
                     .string(some(spec, "name").ok_or_else(|| name.bad("is missing"))?)?
@@ -124,7 +125,10 @@ pub(super) fn write(
     let tools = sent(request);
     if tools.is_empty() {
         if is_forced(request) {
-            return Err(Unfit::new("tool_choice", "demands a call, but there is no tool to call"));
+            return Err(Unfit::new(
+                "tool_choice",
+                "demands a call, but there is no tool to call",
+            ));
         }
         return Ok(None);
     }
@@ -143,7 +147,10 @@ pub(super) fn write(
         Some(Choice::Named(name)) => Some(json!({ "tool": { "name": name } })),
     };
     if is_forced(request) && !writer.abilities.forced_tool {
-        return Err(Unfit::new("tool_choice", "cannot be demanded of this model"));
+        return Err(Unfit::new(
+            "tool_choice",
+            "cannot be demanded of this model",
+        ));
     }
     if request.parallel == Some(false) {
         notes.drop("parallel_tool_calls");
@@ -161,7 +168,12 @@ fn write_tool(i: usize, kind: &ToolKind, is_own: bool) -> Result<Value, Unfit> {
             description,
             schema,
             strict,
-        } => (name, description, object_schema(schema.as_ref(), is_own), *strict),
+        } => (
+            name,
+            description,
+            object_schema(schema.as_ref(), is_own),
+            *strict,
+        ),
         ToolKind::Custom {
             name, description, ..
         } => (name, description, text_schema(), None),
@@ -170,7 +182,10 @@ fn write_tool(i: usize, kind: &ToolKind, is_own: bool) -> Result<Value, Unfit> {
         }
         ToolKind::Foreign { .. } => {
             let field = format!("tools[{i}].type");
-            return Err(Unfit::new(field, "is a tool that only another provider runs"));
+            return Err(Unfit::new(
+                field,
+                "is a tool that only another provider runs",
+            ));
         }
     };
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
@@ -183,7 +198,10 @@ fn write_tool(i: usize, kind: &ToolKind, is_own: bool) -> Result<Value, Unfit> {
     let mut spec = Map::new();
     spec.insert("name".to_owned(), json!(name));
     // An empty description is refused.
-    if let Some(text) = description.as_deref().filter(|text| !text.trim().is_empty()) {
+    if let Some(text) = description
+        .as_deref()
+        .filter(|text| !text.trim().is_empty())
+    {
         spec.insert("description".to_owned(), json!(text));
     }
     spec.insert("inputSchema".to_owned(), json!({ "json": schema }));
@@ -197,9 +215,7 @@ fn write_tool(i: usize, kind: &ToolKind, is_own: bool) -> Result<Value, Unfit> {
 fn object_schema(schema: Option<&Value>, is_own: bool) -> Value {
     match schema {
         Some(schema) if is_own => schema.clone(),
-        Some(Value::Object(schema)) if schema.contains_key("type") => {
-            Value::Object(schema.clone())
-        }
+        Some(Value::Object(schema)) if schema.contains_key("type") => Value::Object(schema.clone()),
         Some(Value::Object(schema)) if !schema.is_empty() => {
             let mut typed = Map::new();
             typed.insert("type".to_owned(), json!("object"));

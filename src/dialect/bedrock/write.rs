@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// What the model is told when any JSON is wanted: the provider has no form for it.
-const JSON_ONLY: &str = "Answer with one valid JSON object and nothing else: no prose, no code fence.";
+const JSON_ONLY: &str =
+    "Answer with one valid JSON object and nothing else: no prose, no code fence.";
 
 /// The least that a model can be told to think, in tokens. Source: Anthropic, extended thinking.
 const BUDGET_MIN: u64 = 1024;
@@ -46,9 +47,18 @@ pub fn write(
     let mut output = object(body.shift_remove("outputConfig"));
     let thinks = thinking(request, abilities, &mut additional, &mut output, notes)?;
     let mut inference = object(body.shift_remove("inferenceConfig"));
-    sampling(request, abilities, thinks, &mut inference, &mut additional, notes);
+    sampling(
+        request,
+        abilities,
+        thinks,
+        &mut inference,
+        &mut additional,
+        notes,
+    );
     text_format(request, abilities, &mut output)?;
-    let config = tool_config.map(|config| object(Some(config))).unwrap_or_default();
+    let config = tool_config
+        .map(|config| object(Some(config)))
+        .unwrap_or_default();
     for (key, value) in [
         ("inferenceConfig", inference),
         ("toolConfig", config),
@@ -67,7 +77,7 @@ pub fn write(
                     config.insert(key.to_owned(), value);
                 }
             }
-            None => _ = out.insert(key, value),
+            None => out.extend([(key, value)]),
         }
     }
     // A tree of strings and numbers is always written.
@@ -82,19 +92,18 @@ fn object(value: Option<Value>) -> Map<String, Value> {
 }
 
 /// The fields that only the dialect of origin knows.
-fn extras(
-    request: &Request,
-    is_own: bool,
-    notes: &mut Notes,
-) -> Result<Map<String, Value>, Unfit> {
+fn extras(request: &Request, is_own: bool, notes: &mut Notes) -> Result<Map<String, Value>, Unfit> {
     let mut body = Map::new();
     for extra in &request.extras {
         match extra.weight {
             // A null marks a block that stands in the conversation.
             _ if is_own && extra.value.is_null() => {}
-            _ if is_own => _ = body.insert(extra.field.clone(), extra.value.clone()),
+            _ if is_own => body.extend([(extra.field.clone(), extra.value.clone())]),
             Weight::Meaning => {
-                return Err(Unfit::new(extra.field.clone(), "has no form in Bedrock Converse"));
+                return Err(Unfit::new(
+                    extra.field.clone(),
+                    "has no form in Bedrock Converse",
+                ));
             }
             Weight::Tuning => notes.drop(extra.field.clone()),
         }
@@ -159,8 +168,15 @@ fn messages(
     writer: &mut Writer<'_>,
     notes: &mut Notes,
 ) -> Result<Vec<Value>, Unfit> {
-    if turns.last().is_some_and(|last| last.role == Role::Assistant) && !writer.abilities.prefill {
-        return Err(Unfit::new("messages", "must not end with the assistant for this model"));
+    if turns
+        .last()
+        .is_some_and(|last| last.role == Role::Assistant)
+        && !writer.abilities.prefill
+    {
+        return Err(Unfit::new(
+            "messages",
+            "must not end with the assistant for this model",
+        ));
     }
     let mut out = Vec::with_capacity(turns.len());
     for turn in turns {
@@ -259,7 +275,12 @@ fn own_thinking(
     output: &mut Map<String, Value>,
 ) {
     let is_said = |key: &&str| additional.contains_key(*key);
-    let keys = ["thinking", "reasoningConfig", "reasoning_config", "reasoning_effort"];
+    let keys = [
+        "thinking",
+        "reasoningConfig",
+        "reasoning_config",
+        "reasoning_effort",
+    ];
     if keys.iter().any(|key| is_said(&key)) {
         return;
     }
@@ -291,11 +312,17 @@ fn sampling(
 ) {
     let is_own = request.origin == Some(Dialect::Bedrock);
     let wanted = &request.sampling;
-    let mut put = |key: &str, value: Value| _ = inference.insert(key.to_owned(), value);
+    let mut put = |key: &str, value: Value| inference.extend([(key.to_owned(), value)]);
     if let Some(tokens) = request.max_tokens {
-        put("maxTokens", json!(abilities.output.map_or(tokens, |most| tokens.min(most))));
+        put(
+            "maxTokens",
+            json!(abilities.output.map_or(tokens, |most| tokens.min(most))),
+        );
     }
-    let is_claude = matches!(abilities.thinking, Thinking::Budget | Thinking::Adaptive { .. });
+    let is_claude = matches!(
+        abilities.thinking,
+        Thinking::Budget | Thinking::Adaptive { .. }
+    );
     let may = abilities.sampling && !thinks;
     if let Some(temperature) = wanted.temperature {
         if may {
@@ -351,10 +378,17 @@ fn text_format(
         return Ok(());
     };
     if !abilities.schema {
-        return Err(Unfit::new("response_format", "cannot be demanded of this model"));
+        return Err(Unfit::new(
+            "response_format",
+            "cannot be demanded of this model",
+        ));
     }
     let is_own = request.origin == Some(Dialect::Bedrock);
-    let schema = if is_own { Cow::Borrowed(schema) } else { Cow::Owned(closed(schema)) };
+    let schema = if is_own {
+        Cow::Borrowed(schema)
+    } else {
+        Cow::Owned(closed(schema))
+    };
     let mut inner = Map::new();
     inner.insert("schema".to_owned(), json!(schema.to_string()));
     for (key, text) in [("name", name), ("description", description)] {
@@ -377,7 +411,9 @@ fn closed(schema: &Value) -> Value {
                 .map(|(key, value)| (key.clone(), closed(value)))
                 .collect();
             let is_object = object.get("type").is_some_and(|kind| kind == "object");
-            let is_open = object.get("additionalProperties").is_none_or(|more| *more == true);
+            let is_open = object
+                .get("additionalProperties")
+                .is_none_or(|more| *more == true);
             if is_object && is_open {
                 out.insert("additionalProperties".to_owned(), json!(false));
             }

@@ -17,7 +17,10 @@ fn ends(pieces: &[&[u8]]) -> Vec<usize> {
         splitter.feed(piece, |end| found.push(base + end)).unwrap();
         base += piece.len();
     }
-    assert_eq!(splitter.between_frames(), found.last() == Some(&base) || base == 0);
+    assert_eq!(
+        splitter.between_frames(),
+        found.last() == Some(&base) || base == 0
+    );
     found
 }
 
@@ -42,7 +45,11 @@ fn known_frames_are_read() {
 /// that it gives uncut, and every frame reads back.
 #[test]
 fn cutting_a_stream_changes_nothing() {
-    let stream = written(&[("a", &[b"{}"]), ("messageStop", &[]), ("b", &[b"{\"x\"", b":1}"])]);
+    let stream = written(&[
+        ("a", &[b"{}"]),
+        ("messageStop", &[]),
+        ("b", &[b"{\"x\"", b":1}"]),
+    ]);
     let want = ends(&[&stream]);
     assert_eq!(want.len(), 3);
     for i in 0..=stream.len() {
@@ -52,7 +59,10 @@ fn cutting_a_stream_changes_nothing() {
         }
     }
     let last = frame(&stream[want[1]..]).unwrap();
-    assert_eq!((last.event, last.payload), (Some(&b"b"[..]), &b"{\"x\":1}"[..]));
+    assert_eq!(
+        (last.event, last.payload),
+        (Some(&b"b"[..]), &b"{\"x\":1}"[..])
+    );
     assert_eq!(last.content_type, Some(&b"application/json"[..]));
     assert!(!last.is_failure());
 }
@@ -85,8 +95,14 @@ fn a_frame_beyond_the_limit_is_a_fault_at_its_prelude() {
     let limit = 1000;
     let next = |bytes: &[u8]| Splitter::new(limit).next_end(bytes);
     assert_eq!(next(&prelude_of(1000, 0)), Ok(None));
-    assert_eq!(next(&prelude_of(1001, 0)), Err(FrameFault::TooLong { limit }));
-    assert_eq!(next(&prelude_of(u32::MAX, 0)), Err(FrameFault::TooLong { limit }));
+    assert_eq!(
+        next(&prelude_of(1001, 0)),
+        Err(FrameFault::TooLong { limit })
+    );
+    assert_eq!(
+        next(&prelude_of(u32::MAX, 0)),
+        Err(FrameFault::TooLong { limit })
+    );
     assert_eq!(next(&prelude_of(15, 0)), Err(FrameFault::Lengths));
     assert_eq!(next(&prelude_of(16, 1)), Err(FrameFault::Lengths));
     assert_eq!(next(&prelude_of(100, 85)), Err(FrameFault::Lengths));
@@ -108,7 +124,11 @@ fn headers_of_every_type_are_stepped_over() {
         (9, &[1; 16]),
         (7, b"\0\x13throttlingException"),
     ] {
-        let name: &[u8] = if kind == 7 { b":exception-type" } else { b":event-type" };
+        let name: &[u8] = if kind == 7 {
+            b":exception-type"
+        } else {
+            b":event-type"
+        };
         headers.push(u8::try_from(name.len()).unwrap());
         headers.extend(name);
         headers.push(kind);

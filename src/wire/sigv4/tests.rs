@@ -93,7 +93,11 @@ fn the_published_suite_is_signed_as_published() {
         let start = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, \
                      SignedHeaders=";
         assert!(got.starts_with(start), "{got}");
-        assert_eq!(got.rsplit('=').next(), Some(*want), "{method} {path} {query}");
+        assert_eq!(
+            got.rsplit('=').next(),
+            Some(*want),
+            "{method} {path} {query}"
+        );
     }
 }
 
@@ -159,7 +163,11 @@ fn bedrock_is_signed_as_botocore_signs_it() {
         };
         let token = (path == arn).then_some("tok/en+==");
         let got = signed(&ask, &Keys { token, ..KEYS }, BEDROCK);
-        assert_eq!(got.rsplit('=').next(), Some(want), "{method} {path} {query}");
+        assert_eq!(
+            got.rsplit('=').next(),
+            Some(want),
+            "{method} {path} {query}"
+        );
     }
 }
 
@@ -180,21 +188,75 @@ fn whatever_is_signed_cannot_be_changed() {
     let says = |ask: &Ask<'_>| verify(ask, &credential, KEYS.secret, NOW);
     let hash: [u8; 32] = Sha256::digest(body).into();
     assert_eq!(says(&ask), Ok(()));
-    assert_eq!(says(&Ask { payload: Payload::Hash(hash), ..ask }), Ok(()));
+    assert_eq!(
+        says(&Ask {
+            payload: Payload::Hash(hash),
+            ..ask
+        }),
+        Ok(())
+    );
     let other = [("host", "h"), ("content-type", "b"), ("x-amz-date", &date)];
     let bad = Err(SignatureFault::Mismatch);
-    assert_eq!(says(&Ask { method: "PUT", ..ask }), bad);
-    assert_eq!(says(&Ask { path: "/model/n/converse", ..ask }), bad);
-    assert_eq!(says(&Ask { query: "a=b", ..ask }), bad);
-    assert_eq!(says(&Ask { headers: &other, ..ask }), bad);
-    assert_eq!(says(&Ask { payload: Payload::Bytes(b"{ }"), ..ask }), bad);
-    assert_eq!(says(&Ask { payload: Payload::Unsigned, ..ask }), bad);
+    assert_eq!(
+        says(&Ask {
+            method: "PUT",
+            ..ask
+        }),
+        bad
+    );
+    assert_eq!(
+        says(&Ask {
+            path: "/model/n/converse",
+            ..ask
+        }),
+        bad
+    );
+    assert_eq!(
+        says(&Ask {
+            query: "a=b",
+            ..ask
+        }),
+        bad
+    );
+    assert_eq!(
+        says(&Ask {
+            headers: &other,
+            ..ask
+        }),
+        bad
+    );
+    assert_eq!(
+        says(&Ask {
+            payload: Payload::Bytes(b"{ }"),
+            ..ask
+        }),
+        bad
+    );
+    assert_eq!(
+        says(&Ask {
+            payload: Payload::Unsigned,
+            ..ask
+        }),
+        bad
+    );
     assert_eq!(verify(&ask, &credential, "other", NOW), bad);
 
     let missing = &headers[..1];
-    assert_eq!(says(&Ask { headers: missing, ..ask }), Err(SignatureFault::Date));
+    assert_eq!(
+        says(&Ask {
+            headers: missing,
+            ..ask
+        }),
+        Err(SignatureFault::Date)
+    );
     let missing = [headers[0], headers[2]];
-    assert_eq!(says(&Ask { headers: &missing, ..ask }), Err(SignatureFault::Headers));
+    assert_eq!(
+        says(&Ask {
+            headers: &missing,
+            ..ask
+        }),
+        Err(SignatureFault::Headers)
+    );
     let skew = Err(SignatureFault::Skew { limit: SKEW_MAX });
     for (now, want) in [
         (NOW + SKEW_MAX, Ok(())),
@@ -241,7 +303,12 @@ fn dates_are_told_in_the_calendar() {
         let seconds = day * 86_400 + day % 86_400;
         assert_eq!(seconds_of(&date_of(seconds)), Some(seconds));
     }
-    for broken in ["20150231T000000Z", "20150830T246000Z", "2015083T0123600Z", "20150830 123600Z"] {
+    for broken in [
+        "20150231T000000Z",
+        "20150830T246000Z",
+        "2015083T0123600Z",
+        "20150830 123600Z",
+    ] {
         assert_eq!(seconds_of(broken), None, "{broken}");
     }
 }

@@ -23,7 +23,10 @@ pub(super) enum Event<'a> {
 /// How a block begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start<'a> {
-    Call { id: Text<'a>, name: Text<'a> },
+    Call {
+        id: Text<'a>,
+        name: Text<'a>,
+    },
     /// A tool that the provider runs, what it gave, an image.
     Foreign,
     /// The first delta will tell.
@@ -134,7 +137,11 @@ fn start<'a>(data: &'a [u8], cursor: &mut Cursor<'a>) -> Result<Start<'a>, JsonE
             }
             Ok(())
         })?;
-        found = if is_own { Start::Call { id, name: tool } } else { Start::Foreign };
+        found = if is_own {
+            Start::Call { id, name: tool }
+        } else {
+            Start::Foreign
+        };
         Ok(())
     })?;
     Ok(found)
@@ -171,10 +178,7 @@ fn delta<'a>(data: &'a [u8], cursor: &mut Cursor<'a>) -> Result<Delta<'a>, JsonE
     Ok(found)
 }
 
-fn reasoning<'a>(
-    data: &'a [u8],
-    cursor: &mut Cursor<'a>,
-) -> Result<Option<Delta<'a>>, JsonError> {
+fn reasoning<'a>(data: &'a [u8], cursor: &mut Cursor<'a>) -> Result<Option<Delta<'a>>, JsonError> {
     let from = cursor.at();
     let (mut found, mut is_sealed) = (None, false);
     members(cursor, |cursor, name| {

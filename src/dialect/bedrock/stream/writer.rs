@@ -94,7 +94,11 @@ impl Writer {
         else {
             // These begin with their first delta.
             let is_thinking = matches!(open, Open::Thinking);
-            self.open = Some(if is_thinking { Block::Thinking } else { Block::Text });
+            self.open = Some(if is_thinking {
+                Block::Thinking
+            } else {
+                Block::Text
+            });
             return;
         };
         let mut body = TxBuf::new(tx.pool());
@@ -112,7 +116,11 @@ impl Writer {
         body.put(b"}}}");
         put_event(tx, "contentBlockStart", &[body.unsent()]);
         self.is_told = true;
-        self.open = Some(if *is_custom { Block::Custom } else { Block::Call(false) });
+        self.open = Some(if *is_custom {
+            Block::Custom
+        } else {
+            Block::Call(false)
+        });
         if *is_custom {
             self.text_delta(ARGUMENTS, Text::Escaped(br#"{\"input\":\""#), tx);
         }
@@ -162,7 +170,10 @@ impl Writer {
         if value.starts_with(b"{") {
             self.delta(&[b"{\"reasoningContent\":", value, b"}"], tx);
         } else {
-            self.delta(&[b"{\"reasoningContent\":{\"signature\":", value, b"}}"], tx);
+            self.delta(
+                &[b"{\"reasoningContent\":{\"signature\":", value, b"}}"],
+                tx,
+            );
         }
     }
 
@@ -196,7 +207,11 @@ impl Writer {
         }
         let mut digits = itoa::Buffer::new();
         let index = digits.format(self.index).as_bytes();
-        put_event(tx, "contentBlockStop", &[b"{\"contentBlockIndex\":", index, b"}"]);
+        put_event(
+            tx,
+            "contentBlockStop",
+            &[b"{\"contentBlockIndex\":", index, b"}"],
+        );
         self.is_told = false;
         self.index += 1;
     }
