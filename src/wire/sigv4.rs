@@ -234,8 +234,8 @@ pub fn verify(
     if names.len() > HEADERS_MAX || !is_signed("host") || !is_signed("x-amz-date") {
         return Err(SignatureFault::Headers);
     }
-    let named = |header: &&(&str, &str)| names.iter().any(|n| header.0.eq_ignore_ascii_case(n));
-    let headers: Vec<_> = ask.headers.iter().filter(named).copied().collect();
+    let is_named = |header: &&(&str, &str)| names.iter().any(|n| header.0.eq_ignore_ascii_case(n));
+    let headers: Vec<_> = ask.headers.iter().filter(is_named).copied().collect();
     let place = credential.place;
     let (canonical, found) = canonical_request(ask, &headers, place);
     if found != credential.signed {

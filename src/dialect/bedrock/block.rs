@@ -41,14 +41,14 @@ pub(super) fn read(
             "toolResult" => blocks.push(result(inner, &here, extras)?),
             "reasoningContent" => blocks.push(thinking(inner, &here)?),
             "citationsContent" => blocks.push(cited(inner, &here)?),
-            key => match media::kind(key) {
-                Some(kind) => blocks.push(Block::Media(media::read(kind, inner, &here)?)),
-                None => {
-                    let field = here.text();
-                    extras.push(foreign_extra(field));
+            key => {
+                if let Some(kind) = media::kind(key) {
+                    blocks.push(Block::Media(media::read(kind, inner, &here)?));
+                } else {
+                    extras.push(foreign_extra(here.text()));
                     blocks.push(foreign(value));
                 }
-            },
+            }
         }
     }
     Ok(blocks)
@@ -317,10 +317,8 @@ impl<'a> Writer<'a> {
         let mut content = Vec::new();
         for block in &result.content {
             match block {
-                Block::Text { text, .. } | Block::Refusal(text) => {
-                    if !text.is_empty() {
-                        content.push(json!({ "text": text }));
-                    }
+                Block::Text { text, .. } | Block::Refusal(text) if !text.is_empty() => {
+                    content.push(json!({ "text": text }));
                 }
                 Block::Media(media) => {
                     content.push(media::write(media, self.abilities, &mut self.names)?);

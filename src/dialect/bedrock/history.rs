@@ -241,8 +241,8 @@ fn answered<'a>(calls: &[Named], blocks: Vec<Cow<'a, Block>>) -> Vec<Cow<'a, Blo
     out
 }
 
-fn id_of<'b>(block: &'b Cow<'_, Block>) -> Option<&'b str> {
-    match block.as_ref() {
+fn id_of(block: &Block) -> Option<&str> {
+    match block {
         Block::Result(result) => Some(&result.id),
         _ => None,
     }

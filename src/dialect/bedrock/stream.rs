@@ -38,6 +38,10 @@ enum Block {
 }
 
 /// Reads the events of one stream.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of what has come, in whatever order"
+)]
 #[derive(Debug, Default)]
 pub struct Reader {
     begun: bool,

@@ -219,11 +219,11 @@ fn thinking(
     let effort = reasoning.effort.or(by_budget).filter(|_| !is_off);
     let is_forced = tools::is_forced(request);
     match abilities.thinking {
-        Thinking::Never if is_off => {}
+        Thinking::Never | Thinking::Budget if is_off => {}
         Thinking::Never => notes.drop("reasoning"),
+        // No word for "not at all" is known of these.
         Thinking::Effort if is_off => notes.drop("reasoning"),
         Thinking::Effort => put_effort(effort, output),
-        Thinking::Budget if is_off => {}
         Thinking::Budget => {
             let wanted = reasoning.budget.or(reasoning.effort.map(Effort::budget));
             let wanted = wanted.unwrap_or(Effort::Medium.budget()).max(BUDGET_MIN);
@@ -274,14 +274,13 @@ fn own_thinking(
     additional: &mut Map<String, Value>,
     output: &mut Map<String, Value>,
 ) {
-    let is_said = |key: &&str| additional.contains_key(*key);
     let keys = [
         "thinking",
         "reasoningConfig",
         "reasoning_config",
         "reasoning_effort",
     ];
-    if keys.iter().any(|key| is_said(&key)) {
+    if keys.iter().any(|key| additional.contains_key(*key)) {
         return;
     }
     let mut thinking = match reasoning.budget {

@@ -30,7 +30,7 @@ fn say(step: &Step<'_>) -> String {
         Step::Citation(_, value) => format!("c{}", String::from_utf8_lossy(value)),
         Step::Close => "]".into(),
         Step::Usage(tokens) => format!("U{} {}", tokens.prompt(), tokens.answer()),
-        Step::Stop(stop, sequence) => format!("S{stop:?}{}", sequence.to_text()),
+        Step::Stop(reason, sequence) => format!("S{reason:?}{}", sequence.to_text()),
         Step::Error(refused) => format!("!{:?} {}", refused.trouble, refused.message),
         Step::End => "E".into(),
     }
@@ -229,10 +229,8 @@ const BEGIN: Step<'_> = Step::Begin {
     model: Text::EMPTY,
 };
 
-/// Goal: a whole answer in the provider's events: thinking, text, calls, text; indices count
-/// the blocks that say something, counts come last.
-#[test]
-fn a_whole_answer_is_written() {
+/// Thinking, nothing, text, a call without arguments, a custom call, a refusal.
+fn everything() -> Vec<Step<'static>> {
     let tokens = Tokens {
         fresh: 1,
         read: 2,
@@ -241,7 +239,7 @@ fn a_whole_answer_is_written() {
         output: 5,
         thinking: 6,
     };
-    let got = written(&[
+    vec![
         BEGIN,
         Step::Open(Open::Thinking),
         text("hm"),
@@ -266,7 +264,14 @@ fn a_whole_answer_is_written() {
         Step::Stop(Stop::Sequence, "##".into()),
         Step::End,
         Step::End,
-    ]);
+    ]
+}
+
+/// Goal: a whole answer in the provider's events: thinking, text, calls, text; indices count
+/// the blocks that say something, counts come last.
+#[test]
+fn a_whole_answer_is_written() {
+    let got = written(&everything());
     let delta = |index: u32, delta: Value| {
         let payload = json!({"contentBlockIndex": index, "delta": delta});
         ("contentBlockDelta".to_owned(), payload)

@@ -22,6 +22,10 @@ enum Block {
 }
 
 /// Writes the events of one stream.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts of what is on the wire"
+)]
 #[derive(Debug, Default)]
 pub struct Writer {
     begun: bool,
@@ -67,7 +71,7 @@ impl Writer {
             }
             Step::Close => self.close(tx),
             Step::Usage(tokens) => self.tokens = Some(*tokens),
-            Step::Stop(stop, sequence) => self.stop(*stop, *sequence, tx),
+            Step::Stop(reason, sequence) => self.stop(*reason, *sequence, tx),
             Step::Error(refused) => {
                 self.over = true;
                 put_exception(tx, refused.trouble, &refused.message);
