@@ -81,7 +81,9 @@ impl<'a> Path<'a> {
     /// # Errors
     /// It is none.
     pub fn object<'v>(&self, value: &'v Value) -> Result<&'v Map<String, Value>, BadAsk> {
-        value.as_object().ok_or_else(|| self.bad("must be an object"))
+        value
+            .as_object()
+            .ok_or_else(|| self.bad("must be an object"))
     }
 
     /// The array that `value` must be.
@@ -124,7 +126,9 @@ impl<'a> Path<'a> {
     /// # Errors
     /// It is none.
     pub fn flag(&self, value: &Value) -> Result<bool, BadAsk> {
-        value.as_bool().ok_or_else(|| self.bad("must be true or false"))
+        value
+            .as_bool()
+            .ok_or_else(|| self.bad("must be true or false"))
     }
 }
 

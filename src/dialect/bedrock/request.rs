@@ -1,0 +1,4 @@
+//! Requests: read and written.
+
+pub use super::read::read;
+pub use super::write::write;
