@@ -5,11 +5,14 @@
 //!               a reader and a writer each, of requests, answers, events and errors
 //!   openai      what a body that passes says: spans and facts, nothing is copied
 //!   model       what stands between two different dialects
+//!   abilities   what models can do: a table that is shipped, by name
+//!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod abilities;
 pub mod anthropic;
 pub mod bedrock;
 pub mod chat;
@@ -18,4 +21,5 @@ pub mod gemini;
 pub mod model;
 pub mod openai;
 pub mod responses;
+pub mod tokens;
 pub mod tree;
