@@ -8,11 +8,14 @@
 //!   openai      what a body that passes says: spans and facts, nothing is copied
 //!   speak       one door to all of them
 //!   model       what stands between two different dialects
+//!   abilities   what models can do: a table that is shipped, by name
+//!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
 
 #![forbid(unsafe_code)]
 
+pub mod abilities;
 pub mod anthropic;
 pub mod ask;
 pub mod bedrock;
@@ -25,4 +28,5 @@ pub mod pieces;
 pub mod responses;
 pub mod route;
 pub mod speak;
+pub mod tokens;
 pub mod tree;

@@ -14,3 +14,4 @@ mod cohere;
 mod gemini;
 mod recorded;
 mod responses;
+mod tokens;

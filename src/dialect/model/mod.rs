@@ -29,7 +29,7 @@ mod step;
 mod told;
 mod unfit;
 
-pub use abilities::{Abilities, Thinking};
+pub use abilities::{Abilities, Efforts, Price, Thinking};
 pub use answer::{Answer, Refused, Stop, Tokens, Trouble};
 pub use request::{
     Block, CacheMark, Call, Choice, Effort, Extra, Format, Media, MediaKind, Opaque, Reasoning,
