@@ -2,8 +2,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shardgate::dialect::ask::ask;
-use shardgate::dialect::route::Route;
 use shardgate::dialect::openai::chunk::look;
+use shardgate::dialect::route::Route;
 use std::hint::black_box;
 
 /// A chat body whose prompt is `sentence`, repeated up to about `size` bytes.

@@ -16,6 +16,7 @@
 //! Every default stands in [`defaults`] and nowhere else.
 
 use super::tls::{ProviderTls, ServerTls};
+use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -402,8 +403,7 @@ impl Dialect {
     }
 
     /// What its bodies and events are written in.
-    pub const fn speaks(self) -> dialect::model::Dialect {
-        use dialect::model::Dialect as Spoken;
+    pub const fn speaks(self) -> Spoken {
         match self {
             Self::OpenAi | Self::Azure => Spoken::Chat,
             Self::Responses => Spoken::Responses,

@@ -183,7 +183,11 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let title = format!("[providers.{}]", item.key);
     let section = item.section(found, &title, PROVIDER)?;
     let dialect = section
-        .need(found, "dialect", "write dialect = \"openai\", \"anthropic\" or another of README's")
+        .need(
+            found,
+            "dialect",
+            "write dialect = \"openai\", \"anthropic\" or another of README's",
+        )
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
     let base_url = section
         .need(

@@ -158,10 +158,7 @@ mod tests {
         let cases: [(&str, Option<(Route, &str)>); 12] = [
             ("/v1/messages", Some((Route::Messages, ""))),
             ("/v1/messages/", None),
-            (
-                "/v1/messages/count_tokens",
-                Some((Route::CountTokens, "")),
-            ),
+            ("/v1/messages/count_tokens", Some((Route::CountTokens, ""))),
             (
                 "/v1beta/models/gemini-3-pro:generateContent",
                 Some((Route::Generate, "gemini-3-pro")),
@@ -173,8 +170,14 @@ mod tests {
             ("/v1beta/models/:generateContent", None),
             ("/v1beta/models/m:countTokens", None),
             ("/v1beta/models/m", None),
-            ("/model/a.b-v1%3A0/converse", Some((Route::Converse, "a.b-v1%3A0"))),
-            ("/model/x/converse-stream", Some((Route::ConverseStream, "x"))),
+            (
+                "/model/a.b-v1%3A0/converse",
+                Some((Route::Converse, "a.b-v1%3A0")),
+            ),
+            (
+                "/model/x/converse-stream",
+                Some((Route::ConverseStream, "x")),
+            ),
             ("/model/x/invoke", None),
             ("/v2/chat", Some((Route::CohereChat, ""))),
         ];

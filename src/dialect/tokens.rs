@@ -171,10 +171,15 @@ impl Default for Ratio {
 }
 
 fn is_bounded(hidden: [f32; 2]) -> bool {
-    hidden.iter().all(|slot| (0.0..=Ratio::HIDDEN_MAX).contains(slot))
+    hidden
+        .iter()
+        .all(|slot| (0.0..=Ratio::HIDDEN_MAX).contains(slot))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "an estimate; counts stay below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "an estimate; counts stay below 2^53"
+)]
 fn float(count: u64) -> f64 {
     count as f64
 }
@@ -276,14 +281,23 @@ impl Weight {
     fn tool(&mut self, tool: &Tool) {
         self.fixed += TOOL;
         match &tool.kind {
-            ToolKind::Function { name, description, schema, .. } => {
+            ToolKind::Function {
+                name,
+                description,
+                schema,
+                ..
+            } => {
                 self.text(name);
                 self.text(description.as_deref().unwrap_or_default());
                 if let Some(schema) = schema {
                     self.schema(schema, DEPTH_MAX);
                 }
             }
-            ToolKind::Custom { name, description, format } => {
+            ToolKind::Custom {
+                name,
+                description,
+                format,
+            } => {
                 self.text(name);
                 self.text(description.as_deref().unwrap_or_default());
                 if let Some(format) = format {
@@ -360,7 +374,10 @@ mod tests {
     #[test]
     fn everything_that_is_counted_has_weight() {
         let text = asked(vec![Block::text("x".repeat(440))]);
-        assert_eq!(estimate(&text, Ratio::default()), 100 + MESSAGE + CONVERSATION);
+        assert_eq!(
+            estimate(&text, Ratio::default()),
+            100 + MESSAGE + CONVERSATION
+        );
         let mut more = text.clone();
         more.system = vec![Block::text("x".repeat(44))];
         more.turns[0].blocks.push(Block::Call(Call {
@@ -412,7 +429,10 @@ mod tests {
             assert_eq!(weight.bytes, 0);
         }
         for source in [inline("text/plain", 300), Source::Text("x".repeat(300))] {
-            assert_eq!(weigh(&asked(vec![media(MediaKind::Document, source)])).bytes, 300);
+            assert_eq!(
+                weigh(&asked(vec![media(MediaKind::Document, source)])).bytes,
+                300
+            );
         }
     }
 
@@ -426,7 +446,11 @@ mod tests {
         let mut ratio = Ratio::default();
         let weights: Vec<Weight> = [(90, false), (90_000, true), (300, true), (30_000, false)]
             .into_iter()
-            .map(|(bytes, has_tools)| Weight { bytes, fixed: 0, has_tools })
+            .map(|(bytes, has_tools)| Weight {
+                bytes,
+                fixed: 0,
+                has_tools,
+            })
             .collect();
         for _ in 0..12 {
             for weight in &weights {
@@ -435,7 +459,10 @@ mod tests {
         }
         for weight in &weights {
             let (got, want) = (ratio.tokens(weight), truth(weight));
-            assert!(got.abs_diff(want) * 20 <= want, "{weight:?}: {got}, in truth {want}");
+            assert!(
+                got.abs_diff(want) * 20 <= want,
+                "{weight:?}: {got}, in truth {want}"
+            );
         }
         assert!((ratio.bytes_per_token() - 3.0).abs() < 0.1, "{ratio:?}");
     }
@@ -444,23 +471,44 @@ mod tests {
     #[test]
     fn hostile_counts_are_ignored_or_bounded() {
         let mut ratio = Ratio::default();
-        for (bytes, tokens) in [(0, 5), (5, 0), (u64::MAX, 5), (5, u64::MAX), (5, TOKENS_MAX + 1)] {
+        for (bytes, tokens) in [
+            (0, 5),
+            (5, 0),
+            (u64::MAX, 5),
+            (5, u64::MAX),
+            (5, TOKENS_MAX + 1),
+        ] {
             ratio.learn(bytes, tokens);
             assert_eq!(ratio, Ratio::default());
         }
-        for (bytes, tokens) in [(1, TOKENS_MAX), (TOKENS_MAX, 1), (1_000_000, TOKENS_MAX), (40, 1)] {
+        for (bytes, tokens) in [
+            (1, TOKENS_MAX),
+            (TOKENS_MAX, 1),
+            (1_000_000, TOKENS_MAX),
+            (40, 1),
+        ] {
             for _ in 0..100 {
                 ratio.learn(bytes, tokens);
                 let now = ratio.bytes_per_token();
-                assert!((Ratio::MIN - 0.001..=Ratio::MAX + 0.001).contains(&now), "{now}");
+                assert!(
+                    (Ratio::MIN - 0.001..=Ratio::MAX + 0.001).contains(&now),
+                    "{now}"
+                );
                 assert!(is_bounded(ratio.hidden));
             }
         }
-        let huge = Weight { bytes: u64::MAX, fixed: u64::MAX, has_tools: true };
+        let huge = Weight {
+            bytes: u64::MAX,
+            fixed: u64::MAX,
+            has_tools: true,
+        };
         assert_eq!(ratio.tokens(&huge), u64::MAX);
         for _ in 0..20 {
             ratio.learn(88_000, 20_000);
         }
-        assert!((ratio.bytes_per_token() - 4.4).abs() < 0.2, "it recovers: {ratio:?}");
+        assert!(
+            (ratio.bytes_per_token() - 4.4).abs() < 0.2,
+            "it recovers: {ratio:?}"
+        );
     }
 }

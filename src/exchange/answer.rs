@@ -232,10 +232,13 @@ pub fn put_answer_head<H: Host>(
     let head = &answer.head;
     put_status_line(tx, status);
     reply::put_common(tx, shard, settle.receipt.id, manner);
-    match course.route.dialect() {
-        Dialect::Anthropic => put_field(tx, b"request-id", settle.receipt.id.bytes()),
-        Dialect::Bedrock => put_field(tx, b"x-amzn-requestid", settle.receipt.id.bytes()),
-        _ => {}
+    let name: &[u8] = match course.route.dialect() {
+        Dialect::Anthropic => b"request-id",
+        Dialect::Bedrock => b"x-amzn-requestid",
+        _ => b"",
+    };
+    if !name.is_empty() {
+        put_field(tx, name, settle.receipt.id.bytes());
     }
     put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
     put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());

@@ -35,9 +35,7 @@ impl Cutter {
     pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Kind> {
         match self {
             Self::Lines(splitter) => Ok(splitter.next_end(bytes)),
-            Self::Frames(splitter) => splitter
-                .next_end(bytes)
-                .map_err(|_| Kind::UpstreamGarbled),
+            Self::Frames(splitter) => splitter.next_end(bytes).map_err(|_| Kind::UpstreamGarbled),
         }
     }
 

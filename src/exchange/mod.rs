@@ -35,6 +35,7 @@ pub mod request;
 pub mod rewrite;
 pub mod route;
 pub mod secure;
+pub mod seen;
 pub mod sending;
 pub mod settle;
 pub mod translator;

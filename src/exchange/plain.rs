@@ -11,9 +11,9 @@ use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
 use super::attempt::{Answer, Course};
 use super::connection::{Next, push};
 use super::down::Down;
-use super::relay::EVENT_MAX;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
+use super::seen::EVENT_MAX;
 use super::settle::Settle;
 use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
@@ -170,9 +170,8 @@ fn judge<H: Host>(
         .head
         .known(Known::ContentEncoding)
         .map(|span| span.bytes(head));
-    let is_coded = coding.is_some_and(|coding| {
-        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-    });
+    let is_coded = coding
+        .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
     let (body, status) = (answer.rx.data(), answer.head.status);
     let mut page = Page {
         status,

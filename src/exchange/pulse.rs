@@ -19,6 +19,7 @@ use super::down::Down;
 use super::reply::{self, Manner};
 use crate::base::bytes::TxBuf;
 use crate::base::time::Instant;
+use crate::dialect::model::Dialect;
 use crate::host::{Host, Link};
 use crate::shard::snapshot::Served;
 use crate::stats::receipt::RequestId;
@@ -81,7 +82,7 @@ impl Pulse {
     /// The pulse of a stream that begins now, of the entry `model`.
     pub fn new<H: Host>(
         (shard, snapshot): Served<'_, H>,
-        (id, model, manner): (RequestId, &str, Manner),
+        (id, model, front, manner): (RequestId, &str, Dialect, Manner),
         every: Duration,
     ) -> Self {
         let is_chunked = !manner.is_http10;
@@ -89,7 +90,7 @@ impl Pulse {
         put_status_line(&mut head, 200);
         reply::put_common(&mut head, shard, id, manner.closing(!is_chunked));
         put_field(&mut head, b"x-shardgate-model", model.as_bytes());
-        put_stream_fields(&mut head, is_chunked);
+        put_stream_fields(&mut head, front, is_chunked);
         Self {
             every,
             stall: snapshot.config.timeouts.stall,
@@ -176,8 +177,10 @@ pub fn begin<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>, id: Re
     let Some(model) = model.filter(|_| course.is_stream) else {
         return;
     };
-    if let Some(every) = model.keepalive {
-        let about = (id, model.name.as_str(), course.manner);
+    let front = course.route.dialect();
+    // A binary stream has no comments.
+    if let Some(every) = model.keepalive.filter(|_| front != Dialect::Bedrock) {
+        let about = (id, model.name.as_str(), front, course.manner);
         down.pulse = Some(Box::new(Pulse::new(course.served(), about, every)));
     }
 }

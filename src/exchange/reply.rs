@@ -214,7 +214,13 @@ fn put_local<H: Host>(
     let mut fault = None;
     let tx = &mut down.tx;
     let tell = |tx: &mut TxBuf, kind| {
-        put_error(tx, shard, (kind, &Told::of(kind)), (Dialect::Chat, id), manner);
+        put_error(
+            tx,
+            shard,
+            (kind, &Told::of(kind)),
+            (Dialect::Chat, id),
+            manner,
+        );
     };
     match asked {
         Local::Models => put_reply(tx, shard, (200, id, manner), &[], |tx| {

@@ -65,7 +65,9 @@ pub fn asked<L>(down: &Down<L>) -> Box<str> {
         let wanted = request.wanted.as_ref()?;
         let (_, in_path) = Route::find(request.head.path.bytes(data))?;
         let mut scratch = Vec::new();
-        let name = wanted.ask.model(wanted.body.bytes(data), in_path, &mut scratch);
+        let name = wanted
+            .ask
+            .model(wanted.body.bytes(data), in_path, &mut scratch);
         name.map(Box::from)
     });
     name.unwrap_or_default()

@@ -105,9 +105,8 @@ impl<H: Host> Settle<H> {
         };
         let now = self.shard.host.now();
         self.shard.targets.borrow_mut().begin(running);
-        let neutral = |targets: &mut Targets, turn: &Turn<'_>| {
-            targets.end(running, Outcome::Neutral, turn)
-        };
+        let neutral =
+            |targets: &mut Targets, turn: &Turn<'_>| targets.end(running, Outcome::Neutral, turn);
         if self.shard.with_turn(now, neutral) {
             self.shard.gossip_now();
         }

@@ -161,7 +161,10 @@ mod tests {
     #[test]
     fn the_first_field_that_is_there_decides() {
         assert_eq!(presented(None, [None; 3]), None);
-        assert_eq!(presented(None, [Some(b"a"), Some(b"b"), None]), Some(&b"a"[..]));
+        assert_eq!(
+            presented(None, [Some(b"a"), Some(b"b"), None]),
+            Some(&b"a"[..])
+        );
         assert_eq!(presented(None, [None, None, Some(b"b")]), Some(&b"b"[..]));
         assert_eq!(presented(Some(b"Basic a"), [Some(b"a"), None, None]), None);
         assert_eq!(presented(None, [Some(b"a b"), None, None]), None);

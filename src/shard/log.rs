@@ -162,7 +162,9 @@ fn write_line<H: Host>(
     let key = receipt.key.and_then(|i| config.keys.get(i));
     let model = receipt.model.and_then(|i| config.models.get(i));
     let target = receipt.provider.and_then(|i| config.providers.get(i));
-    let route = receipt.route.map_or("-", crate::dialect::route::Route::name);
+    let route = receipt
+        .route
+        .map_or("-", crate::dialect::route::Route::name);
     let fault = receipt.fault.map_or("-", crate::base::fault::Kind::code);
     let took = receipt.ended.since(receipt.began);
     let tokens = receipt.usage.map_or((0, 0), |u| (u.input, u.output));

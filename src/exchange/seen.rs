@@ -1,0 +1,349 @@
+//! What is known of a stream while it is relayed, and what becomes of each of its events.
+//!
+//! ```text
+//!   rx ─► Cutter ─► whole event ─┬─ same dialect ─► look ─► Pass, Withhold, Last, Broken
+//!                                └─ another one ──► Translator ─► Withhold, Over, Broken
+//! ```
+//!
+//! Events that pass form runs, and a run is one chunk of HTTP; so is what the translator wrote
+//! of all events that were there.
+
+use super::answer::Incoming;
+use super::attempt::Answer;
+use super::events::{Cutter, event};
+use super::translator::{Heard, Translator};
+use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
+use crate::dialect::model::Dialect;
+use crate::dialect::openai::Usage;
+use crate::dialect::openai::template::Template;
+use crate::dialect::speak::look;
+use crate::host::Host;
+use crate::shard::Shard;
+use crate::wire::http1::put_chunk;
+use crate::wire::sse::frame;
+
+/// Largest single event, in bytes (images travel as one).
+pub const EVENT_MAX: usize = 16 << 20;
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// What is known of the stream so far.
+#[derive(Debug)]
+pub struct Seen {
+    /// Bytes of the head, at the front of what is held.
+    pub head: usize,
+    cutter: Cutter,
+    /// Bytes at the front of the buffer that the cutter has seen.
+    split: usize,
+    /// Something for the reader was among them, or the end of the answer.
+    pub has_content: bool,
+    has_finish: bool,
+    /// The stream is whole.
+    pub has_done: bool,
+    /// What broke it.
+    pub fault: Option<Kind>,
+    /// The fault that the provider's own error event told the client.
+    pub told: Option<Kind>,
+    /// The token counts so far.
+    pub usage: Option<Usage>,
+    /// How many events there were.
+    pub events: u64,
+    /// How the client wants them.
+    pub form: Form,
+    template: Template,
+    /// What the provider speaks.
+    from: Dialect,
+    /// For a client that speaks something else.
+    pub translator: Option<Box<Translator>>,
+}
+
+/// How the client wants the stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// It asked for the usage event itself.
+    pub wants_usage: bool,
+    /// It understands chunks; else the close ends the body.
+    pub is_chunked: bool,
+    /// It asked for one choice.
+    pub is_single: bool,
+}
+
+/// What becomes of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Pass,
+    Withhold,
+    /// Passed, and the last one.
+    Last,
+    /// Not passed, nor is what follows: the stream is whole.
+    Over,
+    /// Not passed; the stream is broken.
+    Broken(Kind),
+}
+
+impl Seen {
+    /// At the beginning of a stream of `from`, behind `head` bytes that are held.
+    pub fn new(
+        from: Dialect,
+        head: usize,
+        form: Form,
+        translator: Option<Box<Translator>>,
+    ) -> Self {
+        Self {
+            head,
+            cutter: Cutter::new(from, EVENT_MAX),
+            split: 0,
+            has_content: false,
+            has_finish: false,
+            has_done: false,
+            fault: None,
+            told: None,
+            usage: None,
+            events: 0,
+            form,
+            template: Template::new(),
+            from,
+            translator,
+        }
+    }
+
+    /// Looks at the whole events that have arrived, writes those that pass into `tx`, and
+    /// drops them from the buffer.
+    pub fn digest<H: Host>(
+        &mut self,
+        shard: &Shard<H>,
+        answer: &mut Answer<H>,
+        body: &mut Incoming,
+        tx: &mut TxBuf,
+    ) {
+        let data = answer.rx.data().get(..body.decoded).unwrap_or_default();
+        // Events that pass form runs; a run is one chunk.
+        let (mut run, mut event, mut at) = (0, 0, self.split);
+        let mut is_over = self.has_done;
+        while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
+            // An event like the one before need not be split off first.
+            if at == event
+                && !is_over
+                && self.cutter.is_blank()
+                && let Some(len) = self.template.next(fresh)
+            {
+                self.events += 1;
+                at += len;
+                event = at;
+                continue;
+            }
+            let len = match self.cutter.next_end(fresh) {
+                Ok(Some(len)) => len,
+                Ok(None) => break,
+                Err(kind) => {
+                    self.fault = self.fault.or(Some(kind));
+                    break;
+                }
+            };
+            at += len;
+            if !is_over {
+                let bytes = data.get(event..at).unwrap_or_default();
+                let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
+                let pass = match fate {
+                    Fate::Pass => None,
+                    Fate::Withhold | Fate::Over | Fate::Broken(_) => Some(event),
+                    Fate::Last => Some(at),
+                };
+                if let Some(until) = pass {
+                    self.put(tx, data.get(run..until).unwrap_or_default());
+                    run = at;
+                }
+                is_over = matches!(fate, Fate::Last | Fate::Over | Fate::Broken(_));
+            }
+            event = at;
+        }
+        if is_over {
+            run = event;
+        }
+        self.put(tx, data.get(run..event).unwrap_or_default());
+        self.put_translated(tx);
+        body.passed(&mut answer.rx, event);
+        self.split = body.decoded;
+        if body.decoded > EVENT_MAX {
+            self.fault = Some(Kind::UpstreamGarbled);
+        }
+    }
+
+    /// Writes a run of whole events, as the client wants them framed.
+    pub fn put(&self, tx: &mut TxBuf, run: &[u8]) {
+        if self.form.is_chunked {
+            put_chunk(tx, &[run]);
+        } else {
+            tx.put(run);
+        }
+    }
+
+    /// Writes what the translator has written.
+    fn put_translated(&mut self, tx: &mut TxBuf) {
+        if let Some(translator) = &mut self.translator
+            && !translator.tx.is_empty()
+        {
+            if self.form.is_chunked {
+                put_chunk(tx, &[translator.tx.unsent()]);
+            } else {
+                tx.put(translator.tx.unsent());
+            }
+            translator.tx.clear();
+        }
+    }
+
+    /// What one whole event says, and what becomes of it.
+    fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
+        if self.template.fits(bytes) {
+            self.events += 1;
+            return Fate::Pass;
+        }
+        let event = match event(self.from, bytes, scratch) {
+            Ok(event) => event,
+            Err(kind) => return self.broken(kind),
+        };
+        let Some(data) = event.data else {
+            return if self.translator.is_some() {
+                Fate::Withhold
+            } else {
+                Fate::Pass
+            };
+        };
+        if let Some(translator) = &mut self.translator {
+            let heard = translator.event(event.name, data);
+            return self.hear(heard);
+        }
+        let facts = look(self.from, event.name, data);
+        self.note(facts.usage);
+        if facts.done {
+            self.has_content |= facts.content || facts.finished;
+            if !self.has_content {
+                return self.broken(Kind::UpstreamGarbled);
+            }
+            self.has_finish = true;
+            self.has_done = true;
+            return Fate::Last;
+        }
+        if !facts.is_json {
+            // A named event may carry anything; an unnamed one is a chunk.
+            let is_foreign = event.name.is_some_and(|name| name != b"message");
+            return if is_foreign || data.is_empty() {
+                Fate::Pass
+            } else {
+                self.broken(Kind::UpstreamGarbled)
+            };
+        }
+        if facts.error {
+            self.fault = Some(Kind::UpstreamError);
+            self.told = self.fault;
+            return Fate::Last; // the provider's own words
+        }
+        self.events += 1;
+        self.has_content |= facts.content || facts.finished;
+        self.has_finish |= facts.finished;
+        if facts.content && !facts.finished && facts.usage.is_none() && event.is_plain {
+            self.template.learn(bytes);
+        }
+        if facts.usage.is_some() && facts.choices_empty && !self.form.wants_usage {
+            return Fate::Withhold; // the gateway asked for it, the client did not
+        }
+        Fate::Pass
+    }
+
+    /// What the translator made of an event; the event itself does not pass.
+    fn hear(&mut self, heard: Result<Heard, Kind>) -> Fate {
+        let heard = match heard {
+            Ok(heard) => heard,
+            Err(kind) => return self.broken(kind),
+        };
+        self.events += 1;
+        self.has_content |= heard.content || heard.finished;
+        self.has_finish |= heard.finished;
+        self.note(heard.usage);
+        if heard.done {
+            if !self.has_content {
+                return self.broken(Kind::UpstreamGarbled);
+            }
+            self.has_done = true;
+            return Fate::Over;
+        }
+        Fate::Withhold
+    }
+
+    /// Token counts: some dialects tell those of the prompt and those of the answer apart.
+    fn note(&mut self, usage: Option<Usage>) {
+        if let Some(now) = usage {
+            let before = self.usage.unwrap_or_default();
+            let later = |now: u64, before: u64| if now == 0 { before } else { now };
+            self.usage = Some(Usage {
+                input: later(now.input, before.input),
+                output: later(now.output, before.output),
+                cached: later(now.cached, before.cached),
+                reasoning: later(now.reasoning, before.reasoning),
+            });
+        }
+    }
+
+    fn broken(&mut self, kind: Kind) -> Fate {
+        self.fault = Some(kind);
+        Fate::Broken(kind)
+    }
+
+    /// The stream is over: with its end marker, or because its body ended.
+    ///
+    /// # Errors
+    /// [`Kind::UpstreamCut`]: it is not complete.
+    pub fn end<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+        if self.has_done {
+            return Ok(());
+        }
+        if self.translator.is_some() {
+            return self.end_translated(answer, tx);
+        }
+        // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
+        // of the body between two events, after the finish reason of the one choice, is an
+        // end all the same. With several choices one may have finished and another not.
+        let mut scratch = Vec::new();
+        let tail = frame(answer.rx.data());
+        let says_done = tail
+            .data(&mut scratch)
+            .is_some_and(|data| look(self.from, tail.event, data).done);
+        let is_between = tail.is_empty() || tail.is_comment_only();
+        let is_finished = is_between && self.has_finish && self.form.is_single;
+        match self.from {
+            Dialect::Chat if self.has_content && (says_done || is_finished) => {
+                self.put(tx, DONE);
+                return Ok(());
+            }
+            // No end marker: the finish reason is the last that is said.
+            Dialect::Gemini if is_finished => return Ok(()),
+            Dialect::Bedrock if self.has_finish && answer.rx.is_empty() => return Ok(()),
+            _ => {}
+        }
+        Err(Kind::UpstreamCut)
+    }
+
+    /// The same for a stream that is translated: what is left of it may be a last event
+    /// without its blank line.
+    fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+        let mut scratch = Vec::new();
+        if self.from != Dialect::Bedrock && !answer.rx.is_empty() {
+            let last = self.judge(answer.rx.data(), &mut scratch);
+            if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
+                return Err(kind);
+            }
+        }
+        if !self.has_done {
+            let translator = self.translator.as_mut().ok_or(Kind::Internal)?;
+            let heard = translator.end()?;
+            self.has_content |= heard.content || heard.finished;
+            self.note(heard.usage);
+            if !heard.done || !self.has_content {
+                return Err(Kind::UpstreamCut);
+            }
+        }
+        self.put_translated(tx);
+        Ok(())
+    }
+}
