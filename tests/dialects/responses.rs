@@ -10,15 +10,13 @@ mod requests;
 
 use crate::recorded::{Recording, recordings};
 use gather::{Content, Gather, content, of_answer, read_pieces};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::TxBuf;
 use shardgate::base::fault::Kind;
-use shardgate::dialect::model::{
-    Abilities, Answer, Block, Dialect, Names, Notes, Open, Step, Stop, Tokens, Trouble,
-};
-use shardgate::dialect::responses::stream::{Reader, Writer};
-use shardgate::dialect::responses::{answer, error, look, request};
+use shardgate::dialect::model::{Answer, Names, Stop, Trouble};
+use shardgate::dialect::responses::stream::Writer;
+use shardgate::dialect::responses::{answer, error, look};
 use shardgate::wire::sse::{Splitter, frame};
 
 const NAMES: Names<'_> = Names {
@@ -54,13 +52,29 @@ const UNTOLD: [&str; 2] = [
     "openai/agentgateway__responses_truncated_tool_call.json",
 ];
 
+impl Recording {
+    /// A plain answer, no stream.
+    fn is_plain(&self) -> bool {
+        self.has_end("json")
+    }
+
+    fn has_end(&self, end: &str) -> bool {
+        self.path.rsplit('.').next() == Some(end)
+    }
+}
+
+/// A whole number; 0 where there is none.
+fn position(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap_or(0)).unwrap()
+}
+
 fn is_exception(path: &str) -> bool {
     EXCEPTIONS.iter().any(|(name, _)| *name == path)
 }
 
 /// The streams of a recording as bytes on the wire; some files hold one after the other.
 fn streams(recording: &Recording) -> Vec<Vec<u8>> {
-    if !recording.path.ends_with(".txt") {
+    if !recording.has_end("txt") {
         return vec![recording.body.clone()];
     }
     let mut all = Vec::<Vec<u8>>::new();
@@ -84,7 +98,7 @@ fn streams(recording: &Recording) -> Vec<Vec<u8>> {
 /// All streams of the recordings with status 200, each with its recording's path.
 fn all_streams() -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
-    for recording in answers().iter().filter(|r| !r.path.ends_with(".json")) {
+    for recording in answers().iter().filter(|r| !r.is_plain()) {
         let of_path = |wire| (recording.path.clone(), wire);
         all.extend(streams(recording).into_iter().map(of_path));
     }
@@ -93,7 +107,7 @@ fn all_streams() -> Vec<(String, Vec<u8>)> {
 
 /// A recording's answer, whatever form it has.
 fn got(recording: &Recording) -> Content {
-    if recording.path.ends_with(".json") {
+    if recording.is_plain() {
         return of_answer(&answer::read(&recording.body).expect(&recording.path));
     }
     // Where a file holds several streams, the oracle tells of the last.
@@ -131,7 +145,7 @@ fn compare(recording: &Recording, got: &Content) {
     // The oracle joins the parts of a summary with nothing between.
     let thinking = got.thinking.replace("\n\n", "").chars().count();
     let whole = got.thinking.chars().count();
-    let wanted = want["reasoning_len"].as_u64().unwrap() as usize;
+    let wanted = position(&want["reasoning_len"]);
     assert!(
         (thinking..=whole).contains(&wanted),
         "{path}: {thinking} {whole} {wanted}"
@@ -234,7 +248,7 @@ fn what_is_no_answer_is_an_error() {
                 recording.oracle["error"]["param"],
                 "{path}"
             );
-        } else if is_exception(path) && path.ends_with(".json") {
+        } else if is_exception(path) && recording.is_plain() {
             assert_eq!(
                 answer::read(&recording.body),
                 Err(Kind::UpstreamError),
@@ -258,13 +272,13 @@ fn cutting_a_stream_changes_nothing() {
             let mut gather = Gather::default();
             let (a, b) = wire.split_at(at);
             let read = read_pieces(&[a, b], &mut |step| gather.take(&step));
-            assert_eq!((read, &gather.got), (Ok(()), &want), "{} at {at}", path);
+            assert_eq!((read, &gather.got), (Ok(()), &want), "{path} at {at}");
         }
         if wire.len() < 100_000 {
             let pieces: Vec<&[u8]> = wire.chunks(1).collect();
             let mut gather = Gather::default();
             let read = read_pieces(&pieces, &mut |step| gather.take(&step));
-            assert_eq!((read, &gather.got), (Ok(()), &want), "{}", path);
+            assert_eq!((read, &gather.got), (Ok(()), &want), "{path}");
         }
     }
 }
@@ -291,7 +305,7 @@ fn check_form(wire: &[u8]) -> Value {
         );
         assert_eq!(data["sequence_number"], next);
         next += 1;
-        let at = data["output_index"].as_u64().unwrap_or(0) as usize;
+        let at = position(&data["output_index"]);
         if data["item_id"].is_string() {
             assert_eq!(data["item_id"], items[at]["id"]);
         }
@@ -306,7 +320,7 @@ fn check_form(wire: &[u8]) -> Value {
                 parts.push(data["part"].clone());
             }
             "response.output_text.delta" => {
-                let part = data["content_index"].as_u64().unwrap() as usize;
+                let part = position(&data["content_index"]);
                 let text = &mut items[at]["content"][part]["text"];
                 *text = json!(format!(
                     "{}{}",
@@ -315,7 +329,7 @@ fn check_form(wire: &[u8]) -> Value {
                 ));
             }
             "response.output_text.done" => {
-                let part = data["content_index"].as_u64().unwrap() as usize;
+                let part = position(&data["content_index"]);
                 assert_eq!(items[at]["content"][part]["text"], data["text"]);
             }
             "response.function_call_arguments.delta" => {
@@ -361,13 +375,8 @@ fn a_stream_that_is_written_again_says_the_same() {
         let last = check_form(&again);
         assert_eq!(last["model"], "asked");
         let (read, got) = content(&again);
-        assert_eq!(read, Ok(()), "{}", path);
-        assert_eq!(
-            with_arguments(got),
-            with_arguments(want.clone()),
-            "{}",
-            path
-        );
+        assert_eq!(read, Ok(()), "{path}");
+        assert_eq!(with_arguments(got), with_arguments(want.clone()), "{path}");
         // The last event alone says it as well.
         let plain = answer::read(last.to_string().as_bytes()).unwrap();
         let plain = Content {
@@ -378,7 +387,7 @@ fn a_stream_that_is_written_again_says_the_same() {
             got.thinking = got.thinking.replace(['|', '\n'], "");
             with_arguments(got)
         };
-        assert_eq!(joined(plain), joined(want), "{}", path);
+        assert_eq!(joined(plain), joined(want), "{path}");
     }
 }
 
@@ -395,7 +404,7 @@ fn with_arguments(mut got: Content) -> Content {
 /// Goal: a plain answer that is written again says the same.
 #[test]
 fn an_answer_that_is_written_again_says_the_same() {
-    for recording in answers().iter().filter(|r| r.path.ends_with(".json")) {
+    for recording in answers().iter().filter(|r| r.is_plain()) {
         let want = answer::read(&recording.body).unwrap();
         let mut tx = TxBuf::new(&BufPool::new());
         answer::write(&want, &NAMES, &mut tx);
@@ -417,7 +426,7 @@ fn what_passes_is_looked_at_rightly() {
         let usage = got(&recording)
             .usage
             .map(|t| (t.prompt(), t.answer(), t.read, t.thinking));
-        let told = if recording.path.ends_with(".json") {
+        let told = if recording.is_plain() {
             let facts = look::answer(&recording.body);
             assert!(facts.is_json_object() && facts.has_result && !facts.has_error);
             facts.usage

@@ -381,10 +381,7 @@ mod tests {
         serde_json::from_slice(tx.unsent()).unwrap()
     }
 
-    /// Goal: an answer of another dialect has the form that the SDK needs, and its provider's
-    /// state travels with it.
-    #[test]
-    fn an_answer_of_another_dialect_has_the_right_form() {
+    fn of_another() -> Answer {
         let opaque = |dialect| {
             Some(Opaque {
                 dialect,
@@ -398,7 +395,7 @@ mod tests {
             is_custom: false,
             opaque: opaque(Dialect::Gemini),
         };
-        let answer = Answer {
+        Answer {
             id: "msg_1".to_owned(),
             blocks: vec![
                 Block::Thinking {
@@ -429,8 +426,14 @@ mod tests {
             ],
             stop: Stop::Length,
             ..Answer::default()
-        };
-        let body = written(&answer);
+        }
+    }
+
+    /// Goal: an answer of another dialect has the form that the SDK needs, and its provider's
+    /// state travels with it.
+    #[test]
+    fn an_answer_of_another_dialect_has_the_right_form() {
+        let body = written(&of_another());
         assert_eq!(
             (&body["id"], &body["model"]),
             (&json!("resp_n1"), &json!("asked"))

@@ -89,9 +89,9 @@ impl Gather {
             }
             Step::Close => assert!(self.open.take().is_some(), "closed twice"),
             Step::Usage(tokens) => self.got.usage = Some(*tokens),
-            Step::Stop(stop, _) => {
+            Step::Stop(why, _) => {
                 assert!(self.open.is_none() && self.got.stop.is_none());
-                self.got.stop = Some(*stop);
+                self.got.stop = Some(*why);
             }
             Step::Error(refused) => self.got.error = Some(refused.trouble),
             Step::End => {

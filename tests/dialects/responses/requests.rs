@@ -127,9 +127,7 @@ fn without_nulls(value: &Value) -> Value {
                 .collect();
             Value::Object(members)
         }
-        Value::Number(number) if number.as_f64() == number.as_i64().map(|n| n as f64) => {
-            json!(number.as_f64())
-        }
+        Value::Number(number) => json!(number.as_f64()),
         Value::Array(list) => list.iter().map(without_nulls).collect(),
         other => other.clone(),
     }
