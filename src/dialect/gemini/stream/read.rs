@@ -54,6 +54,10 @@ pub struct Reader {
 }
 
 /// What an event says at its top level.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which is asked for by name"
+)]
 #[derive(Default)]
 struct Top<'a> {
     candidate: Option<Span>,
@@ -324,7 +328,6 @@ impl Reader {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 const fn garbled(_: JsonError) -> Kind {
     Kind::UpstreamGarbled
 }
