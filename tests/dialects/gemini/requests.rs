@@ -128,7 +128,7 @@ fn spelt(value: &Value) -> Value {
 
 fn standard(data: &str) -> String {
     let mut out = data.replace('-', "+").replace('_', "/");
-    while out.len() % 4 != 0 {
+    while !out.len().is_multiple_of(4) {
         out.push('=');
     }
     out

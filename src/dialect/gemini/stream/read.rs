@@ -132,16 +132,19 @@ impl Reader {
     /// The body ended.
     ///
     /// # Errors
-    /// [`Kind::UpstreamCut`]: before the answer did.
+    /// [`Kind::UpstreamCut`]: before the answer did; the counts so far are told.
     pub fn end(&mut self, each: Each<'_>) -> Result<(), Kind> {
-        let Some(stop) = self.finish.filter(|_| !self.has_failed) else {
+        if self.has_failed {
             return Err(Kind::UpstreamCut);
-        };
-        self.finish_call(each);
-        self.close(each);
-        if let Some(tokens) = self.usage {
-            each(Step::Usage(tokens));
         }
+        if self.finish.is_some() {
+            self.finish_call(each);
+            self.close(each);
+        }
+        if let Some(tokens) = self.usage {
+            each(Step::Usage(tokens)); // What was used until it was cut is paid for, too.
+        }
+        let stop = self.finish.ok_or(Kind::UpstreamCut)?;
         let stop = if stop == Stop::End && self.calls > 0 {
             Stop::Tool
         } else {
