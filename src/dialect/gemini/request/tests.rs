@@ -292,7 +292,10 @@ fn a_conversation_is_arranged() {
         ),
     ]);
     let inline = json!({"inlineData": {"mimeType": "image/png", "data": "AA=="}});
-    let said = |id: &str, name: &str, response: Value| json!({"functionResponse": {"id": id, "name": name, "response": response}});
+    let said = |id: &str, name: &str, response: Value| {
+        let answer = json!({"id": id, "name": name, "response": response});
+        json!({ "functionResponse": answer })
+    };
     let (body, _) = told(&request, &Abilities::default());
     let mut two = said("a2", "g", json!({"output": "two"}));
     two["functionResponse"]["parts"] = json!([inline]);

@@ -129,6 +129,12 @@ fn without_a_reason_it_was_cut() {
     }
     let (lines, _) = steps(&[r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#]);
     assert_eq!(lines, ["begin  ", "stop Filtered", "end"]);
+    // What was used is told, though.
+    let (lines, end) = steps(&[r#"{"candidates":[],"usageMetadata":{"promptTokenCount":3}}"#]);
+    assert_eq!(
+        (lines.last().unwrap().as_str(), end.is_err()),
+        ("usage 3 0", true)
+    );
     // Length wins over the tool.
     let cut = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]},
         "finishReason":"MAX_TOKENS"}]}"#;
