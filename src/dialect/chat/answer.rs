@@ -161,6 +161,7 @@ fn put_message(tx: &mut TxBuf, blocks: &[Block], names: &Names<'_>) {
             dialect: Dialect::Chat,
             value: Value::Object(members),
         } = block
+            && !members.contains_key("part")
         {
             for (key, value) in members {
                 put_member(tx, key, value);
@@ -201,13 +202,16 @@ fn put_list<'v>(tx: &mut TxBuf, key: &str, lists: impl Iterator<Item = &'v Value
 
 /// What Chat's own provider wants to see again with its thinking.
 fn opaque(block: &Block) -> Option<&Value> {
-    match block {
-        Block::Thinking {
-            opaque: Some(opaque),
-            ..
-        } if opaque.dialect == Dialect::Chat && !opaque.value.is_string() => Some(&opaque.value),
-        _ => None,
-    }
+    let Block::Thinking {
+        opaque: Some(opaque),
+        ..
+    } = block
+    else {
+        return None;
+    };
+    let value = &opaque.value;
+    let is_details = value.is_array() || (value.is_object() && value.get("part").is_none());
+    (opaque.dialect == Dialect::Chat && is_details).then_some(value)
 }
 
 /// Citations that Chat can say: its own, of URLs.

@@ -2,10 +2,11 @@
 //!
 //! Source: OpenAI API reference, "Create chat completion"; protocols.md, 2.1; mapping.md, 3.
 
+use super::write::put;
 use crate::dialect::model::{
-    Block, CacheMark, Call, Dialect, Media, MediaKind, Opaque, Source, Unfit,
+    BadAsk, Block, CacheMark, Call, Dialect, Media, MediaKind, Opaque, Source, Unfit,
 };
-use crate::dialect::tree::{some, string};
+use crate::dialect::tree::{Path, some, string};
 use serde_json::{Map, Value, json};
 
 /// The members of an assistant's message that have a place in the model.
@@ -220,6 +221,21 @@ pub(super) fn cache(part: &Map<String, Value>) -> Option<CacheMark> {
     })
 }
 
+/// The texts at which to stop.
+pub(in crate::dialect::chat) fn stops(
+    path: &Path<'_>,
+    value: &Value,
+) -> Result<Vec<String>, BadAsk> {
+    let bad = || path.bad("must be a string or an array of strings");
+    if let Some(text) = value.as_str() {
+        return Ok(vec![text.to_owned()]);
+    }
+    let texts = value.as_array().ok_or_else(bad)?.iter();
+    texts
+        .map(|text| text.as_str().map(str::to_owned).ok_or_else(bad))
+        .collect()
+}
+
 /// The media of a part; `None`: it is none, or has not what it needs.
 pub(super) fn media(part: &Map<String, Value>) -> Option<Media> {
     let cache = cache(part);
@@ -310,17 +326,19 @@ pub(super) fn media_part(media: &Media, is_own: bool) -> Result<Value, Unfit> {
     let is_url = matches!(media.source, Source::Url(_));
     match (media.kind, &media.source) {
         (MediaKind::Image, _) => {
-            let mut image = json!({"url": url});
+            let mut image = Map::new();
+            put(&mut image, "url", url);
             if let Some(detail) = &media.detail {
-                image["detail"] = Value::from(detail.as_str());
+                put(&mut image, "detail", detail.as_str());
             }
             Ok(json!({"type": "image_url", "image_url": image}))
         }
         (MediaKind::Document, _) if is_own || !is_url => {
-            let mut file = json!({"file_data": url});
+            let mut file = Map::new();
+            put(&mut file, "file_data", url);
             match &media.name {
-                Some(name) => file["filename"] = Value::from(name.as_str()),
-                None if !is_own => file["filename"] = Value::from("document.pdf"),
+                Some(name) => put(&mut file, "filename", name.as_str()),
+                None if !is_own => put(&mut file, "filename", "document.pdf"),
                 None => {}
             }
             Ok(json!({"type": "file", "file": file}))
