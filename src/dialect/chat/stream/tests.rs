@@ -1,3 +1,5 @@
+//! Streams: of every engine that is known to be odd, and as they are written.
+
 use super::{Reader, Writer};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
