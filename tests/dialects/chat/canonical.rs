@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 /// A request in the form in which equal ones are equal:
 /// - null members of the body and of messages are absent, as are `stream: false`, `logprobs:
 ///   false`, no tools, and `response_format: text`;
-/// - `max_completion_tokens` is `max_tokens`; `any` is `required`; `stop` is an array; numbers are floats;
+/// - `max_completion_tokens` is `max_tokens`; `any` is `required`; `stop` is an array; numbers
+///   are floats;
 /// - a tool without a type is a function;
 /// - usage is always asked for in a stream;
 /// - content is an array of parts, those of all leading system messages in one; what an

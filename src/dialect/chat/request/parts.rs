@@ -2,6 +2,7 @@
 //!
 //! Source: OpenAI API reference, "Create chat completion"; protocols.md, 2.1; mapping.md, 3.
 
+use super::super::kept;
 use super::write::put;
 use crate::dialect::model::{
     BadAsk, Block, CacheMark, Call, Dialect, Media, MediaKind, Opaque, Source, Unfit,
@@ -34,7 +35,7 @@ pub(super) const FUNCTION_ID: &str = "call_function";
 /// kept in a block of its own, for Chat alone.
 pub(in crate::dialect::chat) fn message_blocks(message: &Map<String, Value>) -> Vec<Block> {
     let mut blocks = Vec::new();
-    blocks.extend(thinking(message));
+    thinking(message, &mut blocks);
     match message.get("content") {
         Some(Value::String(text)) if !text.is_empty() => blocks.push(Block::text(text)),
         Some(Value::Array(parts)) => parts.iter().for_each(|part| said(part, &mut blocks)),
@@ -68,7 +69,7 @@ pub(in crate::dialect::chat) fn message_blocks(message: &Map<String, Value>) -> 
 }
 
 /// What the message says of thinking.
-fn thinking(message: &Map<String, Value>) -> Option<Block> {
+fn thinking(message: &Map<String, Value>, blocks: &mut Vec<Block>) {
     let details = message.get("reasoning_details").and_then(Value::as_array);
     let details = details.filter(|details| !details.is_empty());
     let written = string(message, "reasoning_content");
@@ -76,21 +77,27 @@ fn thinking(message: &Map<String, Value>) -> Option<Block> {
     let text = written
         .filter(|text| !text.is_empty())
         .or(other)
-        .or(written)
-        .map(str::to_owned)
-        .or_else(|| Some(details_text(details?)))?;
+        .or(written);
+    if let Some(kept) = details.and_then(|it| kept::blocks(it, text.unwrap_or_default())) {
+        blocks.extend(kept);
+        return;
+    }
+    let text = text.map(str::to_owned);
+    let Some(text) = text.or_else(|| Some(details_text(details?))) else {
+        return;
+    };
     let opaque = match details {
         Some(details) => Some(Value::Array(details.clone())),
         None if written.is_none() => Some(Value::from(REASONING)),
         None => None,
     };
-    Some(Block::Thinking {
+    blocks.push(Block::Thinking {
         text,
         opaque: opaque.map(|value| Opaque {
             dialect: Dialect::Chat,
             value,
         }),
-    })
+    });
 }
 
 /// The text of `reasoning_details`.
@@ -165,9 +172,11 @@ fn call(item: &Value) -> Option<Call> {
         name: string(tool, "name")?.to_owned(),
         arguments: arguments(tool.get(key)),
         is_custom,
-        opaque: opaque.map(|value| Opaque {
-            dialect: Dialect::Chat,
-            value: value.clone(),
+        opaque: opaque.map(|value| {
+            kept::of_extra(value).unwrap_or_else(|| Opaque {
+                dialect: Dialect::Chat,
+                value: value.clone(),
+            })
         }),
     })
 }

@@ -19,6 +19,7 @@
 //! Source: OpenAI API reference, `chat.completion.chunk`; protocols.md, 2.3.
 
 use super::super::error;
+use super::super::kept::{Stretch, chars, put_detail, put_extra};
 use super::super::usage::members;
 use super::super::{ID_PREFIX, stop, usage};
 use crate::base::bytes::TxBuf;
@@ -50,6 +51,8 @@ pub struct Writer {
     /// Citations and details of thinking so far.
     cited: u64,
     details: u64,
+    /// The block of thinking that is or was open.
+    thought: Stretch,
     has_finish: bool,
     usage: Option<Tokens>,
 }
@@ -72,13 +75,13 @@ impl Writer {
         match step {
             Step::Open(open) => self.open(open, names, tx),
             Step::Text(text) => self.text(*text, names, tx),
-            Step::Opaque(Dialect::Chat, raw) => self.opaque(raw, names, tx),
+            Step::Opaque(dialect, raw) => self.opaque(*dialect, raw, names, tx),
             Step::Citation(Dialect::Chat, raw) => {
                 let index = self.cited;
                 self.cited += 1;
                 self.chunk(names, tx, |tx| put_item(tx, "annotations", raw, index));
             }
-            Step::Begin { .. } | Step::Opaque(..) | Step::Citation(..) => {}
+            Step::Begin { .. } | Step::Citation(..) => {}
             Step::Close => self.close(names, tx),
             Step::Usage(tokens) => self.usage = Some(*tokens),
             Step::Stop(why, _) => self.finish(*why, names, tx),
@@ -105,7 +108,11 @@ impl Writer {
     fn open(&mut self, open: &Open<'_>, names: &Names<'_>, tx: &mut TxBuf) {
         self.now = match *open {
             Open::Text => Now::Text,
-            Open::Thinking => Now::Thinking,
+            Open::Thinking => {
+                self.thought.start += self.thought.chars;
+                self.thought.chars = 0;
+                Now::Thinking
+            }
             Open::Refusal => Now::Refusal,
             Open::Call {
                 id,
@@ -144,7 +151,10 @@ impl Writer {
             return;
         }
         let field: &[u8] = match &mut self.now {
-            Now::Thinking => b"\"reasoning_content\":\"",
+            Now::Thinking => {
+                self.thought.chars += chars(text);
+                b"\"reasoning_content\":\""
+            }
             Now::Refusal => b"\"refusal\":\"",
             Now::Text | Now::Nothing => b"\"content\":\"",
             Now::Call { has_arguments, .. } => {
@@ -175,20 +185,26 @@ impl Writer {
     }
 
     /// What the provider wants to see again with its thinking or its call.
-    fn opaque(&mut self, raw: &[u8], names: &Names<'_>, tx: &mut TxBuf) {
+    fn opaque(&mut self, dialect: Dialect, raw: &[u8], names: &Names<'_>, tx: &mut TxBuf) {
         match self.now {
             Now::Thinking => {
                 let index = self.details;
                 self.details += 1;
+                let stretch = self.thought;
                 self.chunk(names, tx, |tx| {
-                    put_item(tx, "reasoning_details", raw, index);
+                    if dialect == Dialect::Chat {
+                        return put_item(tx, "reasoning_details", raw, index);
+                    }
+                    tx.put(b"\"reasoning_details\":[");
+                    put_detail(tx, dialect, raw, index, stretch);
+                    tx.put(b"]");
                 });
             }
             Now::Call { .. } => self.chunk(names, tx, |tx| {
                 tx.put(b"\"tool_calls\":[{\"index\":");
                 tx.put_decimal(self.calls.saturating_sub(1));
                 tx.put(b",\"extra_content\":");
-                tx.put(raw);
+                put_extra(tx, dialect, raw);
                 tx.put(b"}]");
             }),
             Now::Nothing | Now::Text | Now::Refusal => {}
