@@ -1,3 +1,5 @@
+//! What requests say, and how they are written for what models can do.
+
 use super::{read, write};
 use crate::dialect::model::{
     Abilities, BadAsk, Block, Call, Choice, Dialect, Effort, Format, Media, MediaKind, Notes,

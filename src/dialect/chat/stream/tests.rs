@@ -1,8 +1,10 @@
+//! Streams: of every engine that is known to be odd, and as they are written.
+
 use super::{Reader, Writer};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::{Names, Open, Step, Stop, Text, Tokens, Trouble};
+use crate::dialect::model::{Dialect, Names, Open, Step, Stop, Text, Tokens, Trouble};
 use serde_json::{Value, json};
 
 const NAMES: Names<'_> = Names {
@@ -428,4 +430,33 @@ fn odd_steps_make_a_right_stream() {
     );
     assert_eq!(events.len(), 4);
     assert_eq!(events[3]["error"]["type"], "server_error");
+}
+
+/// Goal: what an engine wants to see again is written where it was, in lists that the official
+/// SDK can put together.
+#[test]
+fn what_an_engine_wants_to_see_again_is_written() {
+    let events = written(
+        &[
+            Step::Open(Open::Thinking),
+            Step::Opaque(Dialect::Chat, br#"{"signature":"s"}"#),
+            Step::Opaque(Dialect::Chat, br#"{"index":4,"data":"d"}"#),
+            Step::Close,
+            Step::Open(Open::Text),
+            Step::Citation(Dialect::Chat, br#"{"type":"url_citation"}"#),
+            Step::Close,
+            CALL,
+            Step::Opaque(Dialect::Chat, br#"{"google":{}}"#),
+            Step::Close,
+            Step::End,
+        ],
+        &NAMES,
+    );
+    let deltas: Vec<&Value> = events.iter().map(|e| &e["choices"][0]["delta"]).collect();
+    let first = json!({"reasoning_details": [{"index": 0, "signature": "s"}]});
+    let second = json!({"reasoning_details": [{"index": 4, "data": "d"}]});
+    let third = json!({"annotations": [{"index": 0, "type": "url_citation"}]});
+    let extra = json!({"tool_calls": [{"index": 0, "extra_content": {"google": {}}}]});
+    assert_eq!(deltas[1..4], [&first, &second, &third]);
+    assert_eq!(deltas[5], &extra);
 }
