@@ -104,6 +104,7 @@ struct History<'a> {
 
 impl History<'_> {
     fn push(&mut self, role: &str, content: Vec<Value>) {
+        let content = Value::Array(content);
         self.messages
             .push(json!({"role": role, "content": content}));
     }

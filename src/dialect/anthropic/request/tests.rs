@@ -192,7 +192,10 @@ fn calls_are_answered_in_the_next_message() {
     assert_ne!(ids[1], ids[2]);
     assert_eq!(calls[1]["input"], json!({"_raw": "{\"x\""}));
     let text = |text: &str| json!({"type": "text", "text": text});
-    let answer = |id: &str, words: &str| json!({"type": "tool_result", "tool_use_id": id, "content": [text(words)]});
+    let answer = |id: &str, words: &str| {
+        let content = [text(words)];
+        json!({"type": "tool_result", "tool_use_id": id, "content": content})
+    };
     let content = messages[2]["content"].as_array().unwrap();
     assert_eq!(content[..2], [answer("a", "A"), answer(ids[1], "B")]);
     assert_eq!(content[2]["tool_use_id"], ids[2]);
