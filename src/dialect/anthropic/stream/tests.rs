@@ -284,8 +284,7 @@ fn steps_become_events() {
         Step::End,
         Step::End,
     ]);
-    let json_delta =
-        |index, json: &str| delta(index, "input_json_delta", "partial_json", json.into());
+    let json_delta = |index, json: &str| delta(index, "input_json_delta", "partial_json", json);
     let tool = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
     let zero = json!({"input_tokens": 0, "cache_creation_input_tokens": 0,
                       "cache_read_input_tokens": 0, "output_tokens": 0});
