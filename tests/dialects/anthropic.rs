@@ -15,7 +15,9 @@ use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::TxBuf;
 use shardgate::base::fault::Kind;
 use shardgate::dialect::anthropic::{answer, count, error, look, request, stream};
-use shardgate::dialect::model::{Abilities, Names, Notes, Request, Step, Stop, Trouble};
+use shardgate::dialect::model::{
+    Abilities, Names, Notes, Open, Request, Step, Stop, Text, Tokens, Trouble,
+};
 use shardgate::dialect::openai::Usage;
 use shardgate::wire::sse::{Splitter, frame};
 
@@ -454,4 +456,115 @@ fn survive(body: &[u8]) {
             }
         }
     }
+}
+
+/// Goal: whatever balanced steps come, the events are those that a client takes, and say the
+/// same. Method: thousands of made-up answers, with the beginning or the counts left out.
+#[test]
+fn any_balanced_steps_make_a_stream_that_a_client_takes() {
+    let mut dice = Dice(0x5eed_0006);
+    for round in 0..3000 {
+        let mut steps = Vec::new();
+        if dice.below(4) > 0 {
+            let (id, model) = ("x1".into(), "m".into());
+            steps.push(Step::Begin { id, model });
+        }
+        let tokens = Tokens {
+            fresh: dice.below(9) as u64,
+            output: dice.below(9) as u64,
+            ..Tokens::default()
+        };
+        let (mut text, mut calls) = (String::new(), 0);
+        for _ in 0..dice.below(6) {
+            let kind = dice.below(4);
+            steps.push(Step::Open(match kind {
+                0 => Open::Text,
+                1 => Open::Refusal,
+                2 => Open::Thinking,
+                _ => Open::Call {
+                    id: if dice.below(2) == 0 {
+                        "".into()
+                    } else {
+                        "c".into()
+                    },
+                    name: "f".into(),
+                    is_custom: false,
+                },
+            }));
+            calls += usize::from(kind == 3);
+            match (kind, dice.below(3)) {
+                (_, 0) => {}
+                (3, _) => {
+                    steps.push(Step::Text("{\"a\":".into()));
+                    steps.push(Step::Text("\"\\n\"}".into()));
+                }
+                (kind, more) => {
+                    for word in ["é\"", "\n", "z"].iter().take(more + 1) {
+                        steps.push(Step::Text(Text::Plain(word)));
+                        if kind < 2 {
+                            text.push_str(word);
+                        }
+                    }
+                }
+            }
+            steps.push(Step::Close);
+        }
+        let at = dice.below(3);
+        if at == 0 {
+            steps.push(Step::Usage(tokens));
+        }
+        if dice.below(5) > 0 {
+            steps.push(Step::Stop(Stop::End, Text::EMPTY));
+        }
+        if at == 1 {
+            steps.push(Step::Usage(tokens));
+        }
+        steps.push(Step::End);
+        let mut tx = TxBuf::new(&BufPool::new());
+        let mut writer = stream::Writer::new();
+        for step in &steps {
+            writer.write(step, &NAMES, &mut tx);
+        }
+        let path = format!("round {round}: {steps:?}");
+        accept(tx.unsent(), &path);
+        let (said, result, _) = hear(tx.unsent(), &[]);
+        assert_eq!(result, Ok(()), "{path}");
+        assert_eq!((&said.text, said.calls.len()), (&text, calls), "{path}");
+        for call in &said.calls {
+            assert!(
+                serde_json::from_str::<Map<String, Value>>(&call.2).is_ok(),
+                "{path}"
+            );
+        }
+        let stop = if calls > 0 { Stop::Tool } else { Stop::End };
+        assert_eq!(said.stop, Some((stop, String::new())));
+        let want = if at == 2 { Tokens::default() } else { tokens };
+        assert_eq!(said.tokens, Some(want), "{path}");
+    }
+}
+
+/// Goal: what Bedrock carries of this dialect is the same, but for what is in the URL.
+#[test]
+fn what_bedrock_carries_is_read_and_written() {
+    let mut seen = 0;
+    for recording in recordings(&["bedrock-invoke"]) {
+        let body = recording.request.as_ref().unwrap();
+        let mut original: Value = serde_json::from_slice(body).unwrap();
+        if original.get("messages").is_none() {
+            continue; // another model's dialect
+        }
+        let got = answer::read(&recording.body).unwrap();
+        check(&recording, &said_by(&got));
+        original["model"] = "in the URL".into();
+        let request = request::read(original.to_string().as_bytes()).unwrap();
+        let mut notes = Notes::default();
+        let abilities = Abilities::default();
+        let cloud = request::Cloud::Bedrock;
+        let written = request::write_for(cloud, &request, &abilities, &mut notes).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        let body: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(canonical(&written), canonical(&body), "{}", recording.path);
+        seen += 1;
+    }
+    println!("{seen} recordings by way of Bedrock");
 }

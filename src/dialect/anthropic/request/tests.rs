@@ -1,4 +1,4 @@
-use super::{read, write};
+use super::{Cloud, read, write, write_for};
 use crate::dialect::model::{
     Abilities, Block, CacheMark, Call, Choice, Dialect, Effort, Extra, Format, Media, MediaKind,
     Notes, Opaque, Reasoning, Request, Role, Source, Thinking, Tool, ToolKind, ToolResult, Turn,
@@ -544,4 +544,27 @@ fn of_too_many_cache_marks_the_last_stay() {
     assert_eq!(notes, ["cache_control"]);
     assert_eq!(got["system"][0].get("cache_control"), None);
     assert_eq!(got.to_string().matches("ephemeral").count(), 4);
+}
+
+/// Goal: clouds get the body without what is in their URL.
+#[test]
+fn clouds_get_the_body_without_what_is_in_the_url() {
+    let mut request = asked();
+    request.stream = true;
+    for (cloud, version, has_stream) in [
+        (Cloud::Bedrock, "bedrock-2023-05-31", false),
+        (Cloud::Vertex, "vertex-2023-10-16", true),
+    ] {
+        let body = write_for(
+            cloud,
+            &request,
+            &Abilities::default(),
+            &mut Notes::default(),
+        );
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(body["anthropic_version"], version);
+        assert_eq!(body.get("model"), None);
+        assert_eq!(body.get("stream").is_some(), has_stream);
+        assert_eq!(body["messages"][0]["role"], "user");
+    }
 }
