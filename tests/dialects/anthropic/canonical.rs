@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 pub(super) fn canonical(value: &Value) -> Value {
     let mut body = value.clone();
     let top = body.as_object_mut().unwrap();
-    top.retain(|key, value| !value.is_null() && !(key == "stream" && *value == false));
+    top.retain(|key, value| !(value.is_null() || key == "stream" && *value == false));
     if let Some(system) = top.get_mut("system") {
         as_blocks(system);
     }
     for tool in list(top.get_mut("tools")) {
         let tool = tool.as_object_mut().unwrap();
-        tool.retain(|key, value| !(key == "type" && *value == "custom") && !value.is_null());
+        tool.retain(|key, value| !(value.is_null() || key == "type" && *value == "custom"));
     }
     for message in list(top.get_mut("messages")) {
         let content = message.get_mut("content").unwrap();

@@ -63,9 +63,9 @@ impl Gather {
             }
             Step::Close => assert!(self.open.take().is_some()),
             Step::Usage(tokens) => said.tokens = Some(*tokens),
-            Step::Stop(stop, sequence) => {
+            Step::Stop(reason, at) => {
                 assert!(self.open.is_none() && said.stop.is_none());
-                said.stop = Some((*stop, sequence.to_text()));
+                said.stop = Some((*reason, at.to_text()));
             }
             Step::Error(refused) => {
                 said.error = Some(refused.trouble);
@@ -105,7 +105,7 @@ pub(super) fn said_by(answer: &Answer) -> Said {
             }
             Block::Call(call) => {
                 said.calls
-                    .push((call.id.clone(), call.name.clone(), call.arguments.clone()))
+                    .push((call.id.clone(), call.name.clone(), call.arguments.clone()));
             }
             _ => {}
         }
