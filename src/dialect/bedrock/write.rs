@@ -264,12 +264,12 @@ fn thinking(
 /// Whether the answer goes on from calls whose thinking is not there (another provider's): a
 /// model with a budget then refuses to think. Source: Anthropic, extended thinking with tools.
 fn goes_on_thoughtless(request: &Request) -> bool {
-    let results = |turn: &&Turn| {
+    let has_results = |turn: &Turn| {
         turn.role == Role::User && turn.blocks.iter().any(|b| matches!(b, Block::Result(_)))
     };
     let mut turns = request.turns.iter().rev();
     let last = turns.by_ref().find(|turn| turn.role != Role::System);
-    if last.filter(results).is_none() {
+    if !last.is_some_and(has_results) {
         return false;
     }
     let calls = turns.find(|turn| turn.role == Role::Assistant);
