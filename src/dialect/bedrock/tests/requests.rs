@@ -474,6 +474,45 @@ fn inline(media_type: &str) -> Source {
     }
 }
 
+/// Goal: an answer that goes on from another provider's calls is made without thinking, since
+/// a model with a budget wants to see the thoughts before them.
+#[test]
+fn going_on_from_calls_of_others_goes_without_thinking() {
+    let ask = |opaque: Dialect| {
+        let thoughts = Block::Thinking {
+            text: "hm".into(),
+            opaque: Some(Opaque {
+                dialect: opaque,
+                value: json!("sig"),
+            }),
+        };
+        let mut request = chat(vec![
+            user("q"),
+            turn(Role::Assistant, vec![thoughts, call("a", "f", "{}")]),
+            turn(Role::User, vec![result("a", "1")]),
+        ]);
+        request.tools = vec![tool("f")];
+        request.reasoning = Some(Reasoning {
+            budget: Some(2000),
+            ..Reasoning::default()
+        });
+        let abilities = Abilities {
+            thinking: Thinking::Budget,
+            ..Abilities::default()
+        };
+        let (value, dropped) = written(&request, &abilities).unwrap();
+        (
+            value["additionalModelRequestFields"]["thinking"].is_object(),
+            dropped,
+        )
+    };
+    assert_eq!(ask(Dialect::Bedrock), (true, vec![]));
+    assert_eq!(
+        ask(Dialect::Anthropic),
+        (false, vec!["reasoning".to_owned()])
+    );
+}
+
 /// Goal: media goes as the provider takes it; opaque state of others stays out.
 #[test]
 fn media_goes_and_foreign_state_stays() {
