@@ -60,7 +60,10 @@ struct Table {
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let file: File = serde_json::from_str(JSON).unwrap_or_default();
-    debug_assert!(!file.models.is_empty(), "models.json is what scripts/models makes");
+    debug_assert!(
+        !file.models.is_empty(),
+        "models.json is what scripts/models makes"
+    );
     let models: Vec<(&str, Row)> = file.models.into_iter().collect();
     let mut bare: Vec<(&str, usize)> = models
         .iter()
@@ -125,7 +128,9 @@ pub fn knows(model: &str) -> bool {
 fn find(model: &str) -> Option<&'static Row> {
     let table = &*TABLE;
     let exact = |name: &str| {
-        let at = table.models.binary_search_by(|(other, _)| (*other).cmp(name));
+        let at = table
+            .models
+            .binary_search_by(|(other, _)| (*other).cmp(name));
         at.ok().and_then(|at| table.models.get(at))
     };
     let part = |name: &str| {
@@ -151,7 +156,9 @@ fn bare(name: &str) -> &str {
 fn without_front(name: &str) -> &str {
     let mut rest = name.rsplit_once('/').map_or(name, |(_, rest)| rest);
     while let Some((front, back)) = rest.split_once('.') {
-        let is_word = front.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-' || b == b'_');
+        let is_word = front
+            .bytes()
+            .all(|b| b.is_ascii_alphabetic() || b == b'-' || b == b'_');
         let is_name = back.starts_with(|c: char| c.is_ascii_alphabetic());
         if !is_word || !is_name {
             break;
@@ -255,7 +262,12 @@ mod tests {
         let raw: serde_json::Value = serde_json::from_str(JSON).unwrap();
         let rows = raw["models"].as_object().unwrap();
         assert_eq!(list().count(), rows.len());
-        assert!(rows.len() > 1000 && date().len() == 10, "{} as of {}", rows.len(), date());
+        assert!(
+            rows.len() > 1000 && date().len() == 10,
+            "{} as of {}",
+            rows.len(),
+            date()
+        );
         let words = |key: &str| {
             let found = rows.values().filter_map(|row| row[key].as_str());
             let mut words: Vec<&str> = found.flat_map(|text| text.split(' ')).collect();
@@ -263,10 +275,27 @@ mod tests {
             words.dedup();
             words
         };
-        let known = ["audio", "documents", "forced_tool", "images", "logprobs", "prefill", "sampling", "schema", "tools"];
+        let known = [
+            "audio",
+            "documents",
+            "forced_tool",
+            "images",
+            "logprobs",
+            "prefill",
+            "sampling",
+            "schema",
+            "tools",
+        ];
         assert_eq!(words("lacks"), known);
-        assert_eq!(words("thinking"), ["adaptive", "always", "budget", "effort", "never"]);
-        assert!(words("efforts").into_iter().all(|word| Effort::named(word).is_some()));
+        assert_eq!(
+            words("thinking"),
+            ["adaptive", "always", "budget", "effort", "never"]
+        );
+        assert!(
+            words("efforts")
+                .into_iter()
+                .all(|word| Effort::named(word).is_some())
+        );
         assert!(TABLE.models.is_sorted_by(|a, b| a.0 < b.0));
         assert!(TABLE.bare.is_sorted_by(|a, b| a.0 < b.0));
     }
@@ -278,7 +307,10 @@ mod tests {
             ("gpt-4.1", "gpt-4.1"),
             ("openai/gpt-4.1-2025-04-14", "gpt-4.1"),
             ("models/gemini-2.5-pro", "gemini-2.5-pro"),
-            ("us.anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5"),
+            (
+                "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                "claude-haiku-4-5",
+            ),
             ("us-gov.anthropic.claude-sonnet-5-5", "claude-sonnet-5-5"),
             ("claude-opus-4-5@20251101", "claude-opus-4-5"),
             ("command-a-03-2025", "command-a"),
@@ -303,8 +335,16 @@ mod tests {
             assert_eq!(of(name), haiku, "{name}");
         }
         let bedrock = of("us.anthropic.claude-haiku-4-5-20251001-v1:0");
-        assert_eq!(bedrock.price.input, Some(1.1), "an exact name has its own facts");
-        assert_eq!(of("command-a"), of("command-a-03-2025"), "the dated one stands in");
+        assert_eq!(
+            bedrock.price.input,
+            Some(1.1),
+            "an exact name has its own facts"
+        );
+        assert_eq!(
+            of("command-a"),
+            of("command-a-03-2025"),
+            "the dated one stands in"
+        );
         assert_eq!(of("openai/gpt-5-2025-08-07").is_reasoner, true);
     }
 
@@ -315,10 +355,16 @@ mod tests {
         assert_eq!(opus.thinking, Thinking::Adaptive { can_rest: false });
         assert!(!opus.sampling && !opus.forced_tool && !opus.prefill && opus.schema);
         assert!(opus.efforts.has(Effort::Max) && !opus.efforts.has(Effort::None));
-        assert_eq!((opus.context, opus.output), (Some(1_000_000), Some(128_000)));
+        assert_eq!(
+            (opus.context, opus.output),
+            (Some(1_000_000), Some(128_000))
+        );
         assert_eq!(opus.price.input, Some(4.0));
         assert_eq!(opus.price.output, Some(20.0));
-        assert_eq!(of("claude-haiku-5-5").thinking, Thinking::Adaptive { can_rest: true });
+        assert_eq!(
+            of("claude-haiku-5-5").thinking,
+            Thinking::Adaptive { can_rest: true }
+        );
         assert_eq!(of("gemini-2.5-pro").thinking, Thinking::Budget);
         let gpt = of("gpt-5");
         assert!(gpt.is_reasoner && !gpt.sampling && gpt.efforts.has(Effort::Minimal));

@@ -9,9 +9,7 @@ use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::TxBuf;
 use shardgate::base::fault::Kind;
 use shardgate::dialect::cohere::{answer, look, request, stream};
-use shardgate::dialect::model::{
-    Abilities, Answer, Block, Names, Notes, Open, Step, Stop, Tokens,
-};
+use shardgate::dialect::model::{Abilities, Answer, Block, Names, Notes, Open, Step, Stop, Tokens};
 use shardgate::wire::sse::{Splitter, frame};
 
 const NAMES: Names<'_> = Names {
@@ -232,7 +230,8 @@ fn expected_of_answer(body: &Value) -> Said {
     for call in message["tool_calls"].as_array().into_iter().flatten() {
         let text = |path: &str| call.pointer(path).unwrap().as_str().unwrap();
         let arguments = arguments(text("/function/arguments"));
-        said.calls.push((text("/id").into(), text("/function/name").into(), arguments));
+        said.calls
+            .push((text("/id").into(), text("/function/name").into(), arguments));
     }
     said
 }
@@ -246,7 +245,9 @@ fn said_by(answer: &Answer) -> Said {
     };
     for block in &answer.blocks {
         match block {
-            Block::Text { text, citations, .. } => {
+            Block::Text {
+                text, citations, ..
+            } => {
                 said.text += text;
                 let list = citations.as_ref().and_then(Value::as_array);
                 said.citations += list.map_or(0, Vec::len);
@@ -254,7 +255,8 @@ fn said_by(answer: &Answer) -> Said {
             Block::Thinking { text, .. } => said.thinking += text,
             Block::Call(call) => {
                 let arguments = arguments(&call.arguments);
-                said.calls.push((call.id.clone(), call.name.clone(), arguments));
+                said.calls
+                    .push((call.id.clone(), call.name.clone(), arguments));
             }
             other => panic!("{other:?}"),
         }
@@ -268,7 +270,9 @@ fn is_stream(recording: &Recording) -> bool {
 
 fn chats() -> Vec<Recording> {
     let all = recordings(&["cohere-v2"]);
-    all.into_iter().filter(|recording| recording.path != NOT_CHAT).collect()
+    all.into_iter()
+        .filter(|recording| recording.path != NOT_CHAT)
+        .collect()
 }
 
 /// Goal: every recorded answer is read as what it says, passes as what it is, and comes out of
@@ -284,16 +288,27 @@ fn recorded_answers_say_what_they_say() {
         assert_eq!(said_by(&got), want, "{path}");
         let facts = look::answer(&recording.body);
         assert!(facts.has_result && !facts.has_error, "{path}");
-        assert_eq!(facts.usage.unwrap().input, want.usage.unwrap().prompt(), "{path}");
+        assert_eq!(
+            facts.usage.unwrap().input,
+            want.usage.unwrap().prompt(),
+            "{path}"
+        );
         let mut tx = TxBuf::new(&BufPool::new());
         answer::write(&got, &NAMES, &mut tx);
-        assert_eq!(said_by(&answer::read(tx.unsent()).unwrap()), want, "{path}, written");
+        assert_eq!(
+            said_by(&answer::read(tx.unsent()).unwrap()),
+            want,
+            "{path}, written"
+        );
         read += 1;
     }
     println!("{read} recorded answers read");
     let all = recordings(&["cohere-v2"]);
     for recording in all.iter().filter(|recording| recording.path == NOT_CHAT) {
-        assert_eq!(answer::read(&recording.body).unwrap_err(), Kind::UpstreamGarbled);
+        assert_eq!(
+            answer::read(&recording.body).unwrap_err(),
+            Kind::UpstreamGarbled
+        );
     }
 }
 
@@ -316,7 +331,11 @@ fn recorded_streams_say_what_they_say_however_they_are_cut() {
         let done = payloads(&recording.body).filter(|line| look::look(None, line).done);
         assert_eq!(done.count(), 1, "{path}");
         let short = &body[..body.len() - 2];
-        assert_eq!(read_stream(&[short]).1, Err(Kind::UpstreamCut), "{path}, without its end");
+        assert_eq!(
+            read_stream(&[short]).1,
+            Err(Kind::UpstreamCut),
+            "{path}, without its end"
+        );
     }
 }
 

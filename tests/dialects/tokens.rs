@@ -7,7 +7,7 @@
 use super::recorded::{Recording, recordings};
 use serde_json::{Map, Value};
 use shardgate::dialect::model::{
-    Block, Call, Dialect, Format, Media, MediaKind, Request, Role, Source, Tool, ToolKind,
+    Block, Call, Dialect, Format, Media, MediaKind, Opaque, Request, Role, Source, Tool, ToolKind,
     ToolResult, Turn,
 };
 use shardgate::dialect::tokens::{Ratio, weigh};
@@ -51,13 +51,32 @@ struct Rough {
 impl Rough {
     fn of(body: &Value) -> Self {
         let mut rough = Self::default();
-        let state = ["previous_response_id", "conversation", "prompt", "cachedContent", "plugins",
-            "mcp_servers", "container", "web_search_options"];
-        let searches = body["model"].as_str().is_some_and(|m| m.contains("search") || m.contains("compound"));
+        let state = [
+            "previous_response_id",
+            "conversation",
+            "prompt",
+            "cachedContent",
+            "plugins",
+            "mcp_servers",
+            "container",
+            "web_search_options",
+        ];
+        let searches = body["model"]
+            .as_str()
+            .is_some_and(|m| m.contains("search") || m.contains("compound"));
         rough.is_odd = searches || state.iter().any(|key| !body[*key].is_null());
-        for key in ["system", "instructions", "systemInstruction", "system_instruction"] {
+        for key in [
+            "system",
+            "instructions",
+            "systemInstruction",
+            "system_instruction",
+        ] {
             let system = body[key].get("parts").unwrap_or(&body[key]);
-            rough.request.system.extend(rough_blocks(system, &mut rough.has_media, &mut rough.is_odd));
+            rough.request.system.extend(rough_blocks(
+                system,
+                &mut rough.has_media,
+                &mut rough.is_odd,
+            ));
         }
         for key in ["messages", "input", "contents"] {
             match &body[key] {
@@ -68,19 +87,30 @@ impl Rough {
         }
         let tools = body["toolConfig"].get("tools").unwrap_or(&body["tools"]);
         for tool in tools.as_array().into_iter().flatten() {
-            let many = tool.get("functionDeclarations").or(tool.get("function_declarations"));
+            let many = tool
+                .get("functionDeclarations")
+                .or(tool.get("function_declarations"));
             match many.and_then(Value::as_array) {
                 Some(many) => many.iter().for_each(|tool| rough.tool(tool)),
                 None => rough.tool(tool),
             }
         }
-        let schemas = ["/response_format/json_schema/schema", "/text/format/schema",
-            "/output_config/format/schema", "/generationConfig/responseSchema",
-            "/generationConfig/responseJsonSchema"];
+        let schemas = [
+            "/response_format/json_schema/schema",
+            "/text/format/schema",
+            "/output_config/format/schema",
+            "/generationConfig/responseSchema",
+            "/generationConfig/responseJsonSchema",
+        ];
         if let Some(schema) = schemas.iter().find_map(|path| body.pointer(path)) {
             let (name, description, strict) = (None, None, None);
             let schema = schema.clone();
-            rough.request.format = Format::Schema { name, description, schema, strict };
+            rough.request.format = Format::Schema {
+                name,
+                description,
+                schema,
+                strict,
+            };
         }
         rough
     }
@@ -93,7 +123,7 @@ impl Rough {
             Some("function_call_output") => {
                 blocks.push(result(rough_blocks(&item["output"], media, odd)));
             }
-            Some("reasoning") => return,
+            Some("reasoning") => blocks.extend(sealed(item)),
             Some("message") | None => {
                 let content = item.get("content").or(item.get("parts")).unwrap_or(item);
                 blocks = rough_blocks(content, media, odd);
@@ -103,8 +133,13 @@ impl Rough {
             }
             Some(_) => *odd = true,
         }
+        for detail in item["reasoning_details"].as_array().into_iter().flatten() {
+            blocks.extend(sealed(detail));
+        }
         for made in item["tool_calls"].as_array().into_iter().flatten() {
-            blocks.push(call(made.get("function").or(made.get("custom")).unwrap_or(made)));
+            blocks.push(call(
+                made.get("function").or(made.get("custom")).unwrap_or(made),
+            ));
         }
         let (role, name) = (Role::User, None);
         self.request.turns.push(Turn { role, name, blocks });
@@ -114,11 +149,21 @@ impl Rough {
         if tool.get("cachePoint").is_some() {
             return;
         }
-        let inner = tool.get("function").or(tool.get("toolSpec")).unwrap_or(tool);
-        let schemas = ["/parameters", "/input_schema", "/inputSchema/json", "/parametersJsonSchema", "/parameters_json_schema"];
+        let inner = tool
+            .get("function")
+            .or(tool.get("toolSpec"))
+            .unwrap_or(tool);
+        let schemas = [
+            "/parameters",
+            "/input_schema",
+            "/inputSchema/json",
+            "/parametersJsonSchema",
+            "/parameters_json_schema",
+        ];
         let schema = schemas.iter().find_map(|path| inner.pointer(path)).cloned();
         let kind = tool["type"].as_str();
-        self.is_odd |= inner["name"].is_null() || !matches!(kind, None | Some("function" | "custom"));
+        self.is_odd |=
+            inner["name"].is_null() || !matches!(kind, None | Some("function" | "custom"));
         let kind = ToolKind::Function {
             name: inner["name"].as_str().unwrap_or_default().into(),
             description: inner["description"].as_str().map(str::to_owned),
@@ -130,7 +175,9 @@ impl Rough {
 }
 
 fn call(function: &Value) -> Block {
-    let given = ["arguments", "args", "input"].iter().find_map(|key| function.get(*key));
+    let given = ["arguments", "args", "input"]
+        .iter()
+        .find_map(|key| function.get(*key));
     Block::Call(Call {
         id: String::new(),
         name: function["name"].as_str().unwrap_or_default().into(),
@@ -144,9 +191,34 @@ fn call(function: &Value) -> Block {
     })
 }
 
+/// Thinking that is sent back.
+fn sealed(part: &Value) -> Option<Block> {
+    let keys = [
+        "thoughtSignature",
+        "thought_signature",
+        "encrypted_content",
+        "signature",
+    ];
+    let value = keys.iter().find_map(|key| part.get(*key))?.clone();
+    let opaque = Some(Opaque {
+        dialect: Dialect::Gemini,
+        value,
+    });
+    Some(Block::Thinking {
+        text: String::new(),
+        opaque,
+    })
+}
+
 fn result(content: Vec<Block>) -> Block {
     let (id, name, is_error, cache) = (String::new(), None, false, None);
-    Block::Result(ToolResult { id, name, content, is_error, cache })
+    Block::Result(ToolResult {
+        id,
+        name,
+        content,
+        is_error,
+        cache,
+    })
 }
 
 fn image() -> Block {
@@ -166,7 +238,11 @@ fn rough_blocks(content: &Value, media: &mut bool, odd: &mut bool) -> Vec<Block>
             .iter()
             .flat_map(|part| match part {
                 Value::String(text) => vec![Block::text(text)],
-                Value::Object(object) => rough_part(part, object, media, odd),
+                Value::Object(object) => {
+                    let mut blocks = rough_part(part, object, media, odd);
+                    blocks.extend(sealed(part));
+                    blocks
+                }
                 _ => Vec::new(),
             })
             .collect(),
@@ -174,7 +250,12 @@ fn rough_blocks(content: &Value, media: &mut bool, odd: &mut bool) -> Vec<Block>
     }
 }
 
-fn rough_part(part: &Value, object: &Map<String, Value>, media: &mut bool, odd: &mut bool) -> Vec<Block> {
+fn rough_part(
+    part: &Value,
+    object: &Map<String, Value>,
+    media: &mut bool,
+    odd: &mut bool,
+) -> Vec<Block> {
     let inner = |keys: &[&str]| keys.iter().find_map(|key| object.get(*key));
     let kind = part["type"].as_str().unwrap_or_default();
     if let (Some(text), true) = (part["text"].as_str(), part["thought"] != true) {
@@ -210,14 +291,23 @@ fn rough_part(part: &Value, object: &Map<String, Value>, media: &mut bool, odd: 
         return vec![image()];
     }
     *odd |= !["thinking", "redacted_thinking"].contains(&kind)
-        && inner(&["thought", "cachePoint", "reasoningContent", "thoughtSignature"]).is_none();
+        && inner(&[
+            "thought",
+            "cachePoint",
+            "reasoningContent",
+            "thoughtSignature",
+        ])
+        .is_none();
     Vec::new()
 }
 
 /// Who answered: what has a ratio of its own.
 fn target(recording: &Recording, ask: &Value) -> String {
     let text = String::from_utf8_lossy(&recording.body);
-    let said = text.split("\"modelVersion\":").nth(1).and_then(|rest| rest.split('"').nth(1));
+    let said = text
+        .split("\"modelVersion\":")
+        .nth(1)
+        .and_then(|rest| rest.split('"').nth(1));
     let url = recording.manifest["url"].as_str().unwrap_or_default();
     let model = ask["model"].as_str().or(said).unwrap_or(url);
     format!("{}/{model}", recording.path.split('/').next().unwrap())
@@ -252,8 +342,13 @@ fn estimates_are_off_by_what_is_stated() {
     for (protocol, dialect) in PROTOCOLS {
         for recording in recordings(&[protocol]) {
             let usage = prompt(&recording.oracle["usage"]);
-            let body = recording.request.as_deref().and_then(|body| serde_json::from_slice(body).ok());
-            let (Some(want), Some(ask), 200) = (usage, body, recording.manifest["status"].as_u64().unwrap()) else {
+            let body = recording
+                .request
+                .as_deref()
+                .and_then(|body| serde_json::from_slice(body).ok());
+            let (Some(want), Some(ask), 200) =
+                (usage, body, recording.manifest["status"].as_u64().unwrap())
+            else {
                 continue;
             };
             let rough = Rough::of(&ask);
@@ -285,10 +380,16 @@ fn estimates_are_off_by_what_is_stated() {
     }
     for (what, errors) in &errors {
         let (half, most) = (errors.at(50), errors.at(90));
-        println!("{what:36} {:4} exchanges: median {half:3.0} %, p90 {most:3.0} %", errors.0.len());
+        println!(
+            "{what:36} {:4} exchanges: median {half:3.0} %, p90 {most:3.0} %",
+            errors.0.len()
+        );
     }
     let median = |what: &str| errors[what].at(50);
-    assert!(errors["all, learned"].0.len() > 150, "most of the recordings are read");
+    assert!(
+        errors["all, learned"].0.len() > 150,
+        "most of the recordings are read"
+    );
     assert!(median("all, first") <= 60.0);
     assert!(median("all, learned") <= 35.0);
     assert!(median("400 tokens and more, learned") <= 20.0);

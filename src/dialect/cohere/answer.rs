@@ -107,7 +107,13 @@ pub(super) fn blocks(message: &Map<String, Value>) -> Vec<Block> {
     }
     cite(&mut blocks, message);
     let calls = message.get("tool_calls").and_then(Value::as_array);
-    blocks.extend(calls.into_iter().flatten().filter_map(call).map(Block::Call));
+    blocks.extend(
+        calls
+            .into_iter()
+            .flatten()
+            .filter_map(call)
+            .map(Block::Call),
+    );
     blocks
 }
 
@@ -140,7 +146,9 @@ fn call(value: &Value) -> Option<Call> {
         _ => String::new(),
     };
     Some(Call {
-        id: string(value.as_object()?, "id").unwrap_or_default().to_owned(),
+        id: string(value.as_object()?, "id")
+            .unwrap_or_default()
+            .to_owned(),
         name: string(function, "name").unwrap_or_default().to_owned(),
         arguments: match arguments.trim() {
             "" | "null" => "{}".to_owned(), // I2
@@ -217,13 +225,19 @@ pub(super) fn message(blocks: &[Block], cites: bool, thinks: bool) -> Map<String
     let first_call = blocks.iter().position(is_call);
     let plan_at = first_call.and_then(|first| {
         let before = blocks.get(..first)?;
-        before.iter().rposition(|block| matches!(block, Block::Text { .. }))
+        before
+            .iter()
+            .rposition(|block| matches!(block, Block::Text { .. }))
     });
     let (mut content, mut calls, mut citations) = (Vec::new(), Vec::new(), Vec::new());
     let mut plan = None;
     for (at, block) in blocks.iter().enumerate() {
         match block {
-            Block::Text { text, citations: cited, .. } => {
+            Block::Text {
+                text,
+                citations: cited,
+                ..
+            } => {
                 if let Some(list) = cited.as_ref().and_then(Value::as_array).filter(|_| cites) {
                     citations.extend(list.iter().cloned());
                 }
@@ -239,10 +253,8 @@ pub(super) fn message(blocks: &[Block], cites: bool, thinks: bool) -> Map<String
             }
             Block::Call(call) => calls.push(said_call(call)),
             // What only another dialect understands; results and media are no part of this.
-            Block::Thinking { .. }
-            | Block::Foreign { .. }
-            | Block::Result(_)
-            | Block::Media(_) => {}
+            Block::Thinking { .. } | Block::Foreign { .. } | Block::Result(_) | Block::Media(_) => {
+            }
         }
     }
     let mut message = Map::new();
@@ -315,7 +327,12 @@ mod tests {
         assert_eq!(answer.stop, Stop::Tool);
         assert_eq!(
             answer.usage,
-            Some(Tokens { fresh: 5, read: 4, output: 5, ..Tokens::default() })
+            Some(Tokens {
+                fresh: 5,
+                read: 4,
+                output: 5,
+                ..Tokens::default()
+            })
         );
         assert_eq!(written(&answer), body);
     }
@@ -326,13 +343,20 @@ mod tests {
         let null = br#"{"message":{"tool_calls":[{"id":"x","function":{"name":"f","arguments":"null"}}]},"finish_reason":"COMPLETE"}"#;
         let answer = read(null).unwrap();
         assert!(matches!(&answer.blocks[..], [Block::Call(c)] if c.arguments == "{}"));
-        assert_eq!(answer.stop, Stop::Tool, "a call was made, whatever the reason says");
+        assert_eq!(
+            answer.stop,
+            Stop::Tool,
+            "a call was made, whatever the reason says"
+        );
         for (body, want) in [
             ("<html>", Kind::UpstreamGarbled),
             ("[]", Kind::UpstreamGarbled),
             ("{}", Kind::UpstreamGarbled),
             (r#"{"message":"no"}"#, Kind::UpstreamError),
-            (r#"{"message":{"content":[]},"finish_reason":"ERROR"}"#, Kind::UpstreamError),
+            (
+                r#"{"message":{"content":[]},"finish_reason":"ERROR"}"#,
+                Kind::UpstreamError,
+            ),
         ] {
             assert_eq!(read(body.as_bytes()).unwrap_err(), want, "{body}");
         }
@@ -353,7 +377,11 @@ mod tests {
         };
         let answer = Answer {
             id: "chatcmpl-1".into(),
-            blocks: vec![Block::Refusal("no".into()), call("", false), call("c", true)],
+            blocks: vec![
+                Block::Refusal("no".into()),
+                call("", false),
+                call("c", true),
+            ],
             stop: Stop::Tool,
             ..Answer::default()
         };
@@ -364,7 +392,10 @@ mod tests {
         assert_eq!(calls[0]["id"], "call_n1_0");
         assert_eq!(calls[0]["function"]["arguments"], "{}");
         assert_eq!(calls[1]["function"]["arguments"], r#"{"input":"a\"b"}"#);
-        let empty = written(&Answer { stop: Stop::Filtered, ..Answer::default() });
+        let empty = written(&Answer {
+            stop: Stop::Filtered,
+            ..Answer::default()
+        });
         assert_eq!(empty["message"]["content"][0]["text"], "");
         assert_eq!(empty["finish_reason"], "ERROR_TOXIC");
     }

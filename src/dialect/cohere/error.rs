@@ -63,7 +63,13 @@ fn trouble(status: u16, said: &str) -> Trouble {
         _ if too_long => Trouble::ContextLength,
         _ if says(&["invalid api token", "invalid api key", "no api key"]) => Trouble::Auth,
         498 => Trouble::ContentPolicy,
-        _ if says(&["blocked output", "blocked input", "deny-listed", "safety policy"]) => {
+        _ if says(&[
+            "blocked output",
+            "blocked input",
+            "deny-listed",
+            "safety policy",
+        ]) =>
+        {
             Trouble::ContentPolicy
         }
         404 => Trouble::NotFound,
@@ -120,14 +126,42 @@ mod tests {
         for (status, body, want) in [
             (401, r#"{"message":"invalid api token"}"#, Trouble::Auth),
             (403, r#"{"message":"no"}"#, Trouble::Permission),
-            (402, r#"{"message":"Please add a payment method"}"#, Trouble::Quota),
-            (404, r#"{"message":"model 'xyz' not found, make sure the correct model ID was used"}"#, Trouble::NotFound),
-            (400, r#"{"message":"too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292."}"#, Trouble::ContextLength),
-            (400, r#"{"message":"too many tokens: max tokens must be less than or equal to 4096, the maximum output for this model - received 8192."}"#, Trouble::Invalid),
-            (400, r#"{"message":"invalid request: temperature must be between 0 and 1.0 inclusive."}"#, Trouble::Invalid),
+            (
+                402,
+                r#"{"message":"Please add a payment method"}"#,
+                Trouble::Quota,
+            ),
+            (
+                404,
+                r#"{"message":"model 'xyz' not found, make sure the correct model ID was used"}"#,
+                Trouble::NotFound,
+            ),
+            (
+                400,
+                r#"{"message":"too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 4292."}"#,
+                Trouble::ContextLength,
+            ),
+            (
+                400,
+                r#"{"message":"too many tokens: max tokens must be less than or equal to 4096, the maximum output for this model - received 8192."}"#,
+                Trouble::Invalid,
+            ),
+            (
+                400,
+                r#"{"message":"invalid request: temperature must be between 0 and 1.0 inclusive."}"#,
+                Trouble::Invalid,
+            ),
             (422, r#"{"message":"unprocessable"}"#, Trouble::Invalid),
-            (429, r#"{"message":"You are using a Trial key, which is limited to 40 API calls / minute."}"#, Trouble::RateLimit),
-            (429, r#"{"message":"You are using a Trial key, which is limited to 1000 API calls / month."}"#, Trouble::Quota),
+            (
+                429,
+                r#"{"message":"You are using a Trial key, which is limited to 40 API calls / minute."}"#,
+                Trouble::RateLimit,
+            ),
+            (
+                429,
+                r#"{"message":"You are using a Trial key, which is limited to 1000 API calls / month."}"#,
+                Trouble::Quota,
+            ),
             (498, r#"{"message":"x"}"#, Trouble::ContentPolicy),
             (499, r#"{"message":"request cancelled"}"#, Trouble::Server),
             (500, "<html>oops</html>", Trouble::Server),
@@ -136,7 +170,11 @@ mod tests {
             (504, "\u{fffd}", Trouble::Timeout),
             (200, r#"{"message":"invalid api token"}"#, Trouble::Auth),
         ] {
-            assert_eq!(read(status, body.as_bytes()).trouble, want, "{status} {body}");
+            assert_eq!(
+                read(status, body.as_bytes()).trouble,
+                want,
+                "{status} {body}"
+            );
         }
         assert_eq!(read(500, b"<html>x").message, "");
         assert_eq!(read(400, br#"{"error":{"message":"m"}}"#).message, "m");
@@ -159,7 +197,10 @@ mod tests {
         assert_eq!(read(400, tx.unsent()).trouble, Trouble::Invalid);
         tx.clear();
         put_event(&mut tx, &told);
-        let data = tx.unsent().strip_prefix(b"event: message-end\ndata: ").unwrap();
+        let data = tx
+            .unsent()
+            .strip_prefix(b"event: message-end\ndata: ")
+            .unwrap();
         assert!(super::super::look::look(None, data).error);
     }
 }

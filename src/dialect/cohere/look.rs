@@ -117,8 +117,10 @@ mod tests {
         ] {
             assert!(of(content).content, "{content}");
         }
-        let end = of(r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE",
-            "usage":{"tokens":{"input_tokens":5,"output_tokens":2},"cached_tokens":1}}}"#);
+        let end = of(
+            r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE",
+            "usage":{"tokens":{"input_tokens":5,"output_tokens":2},"cached_tokens":1}}}"#,
+        );
         assert!(end.finished && end.done && !end.error);
         assert_eq!(end.usage.unwrap().input, 5);
         for error in [
@@ -130,13 +132,17 @@ mod tests {
         }
         assert!(look(None, b"[DONE]").done && !look(None, b"x").is_json);
         let named = br#"{"delta":{"message":{"tool_plan":"I"}}}"#;
-        assert!(look(Some(b"tool-plan-delta"), named).content, "the event's name counts too");
+        assert!(
+            look(Some(b"tool-plan-delta"), named).content,
+            "the event's name counts too"
+        );
     }
 
     /// Goal: an answer, an error inside a 200 and something else are told apart.
     #[test]
     fn answers_that_pass_are_seen_for_what_they_are() {
-        let good = answer(br#"{"message":{"role":"assistant"},"usage":{"tokens":{"input_tokens":5}}}"#);
+        let good =
+            answer(br#"{"message":{"role":"assistant"},"usage":{"tokens":{"input_tokens":5}}}"#);
         assert!(good.has_result && !good.has_error && good.usage.unwrap().input == 5);
         assert!(answer(br#"{"id":"x","message":"invalid request"}"#).has_error);
         assert!(answer(br#"{"message":{},"finish_reason":"ERROR"}"#).has_error);

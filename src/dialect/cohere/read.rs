@@ -93,7 +93,11 @@ fn field(key: &str, value: &Value, request: &mut Request) -> Result<(), BadAsk> 
         },
         "safety_mode" => {
             let is_strict = path.string(value)? == "STRICT";
-            let weight = if is_strict { Weight::Meaning } else { Weight::Tuning };
+            let weight = if is_strict {
+                Weight::Meaning
+            } else {
+                Weight::Tuning
+            };
             extra(key, value, weight, request);
         }
         _ => extra(key, value, Weight::Tuning, request),
@@ -127,18 +131,20 @@ fn format(path: &Path<'_>, value: &Value) -> Result<Format, BadAsk> {
     let kind = path.key("type");
     match string(format, "type") {
         Some("text") => Ok(Format::Text),
-        Some("json_object") => Ok(match some(format, "json_schema").or(some(format, "schema")) {
-            None => Format::Json,
-            Some(schema) => {
-                path.key("json_schema").object(schema)?;
-                Format::Schema {
-                    name: None,
-                    description: None,
-                    schema: schema.clone(),
-                    strict: None,
+        Some("json_object") => Ok(
+            match some(format, "json_schema").or(some(format, "schema")) {
+                None => Format::Json,
+                Some(schema) => {
+                    path.key("json_schema").object(schema)?;
+                    Format::Schema {
+                        name: None,
+                        description: None,
+                        schema: schema.clone(),
+                        strict: None,
+                    }
                 }
-            }
-        }),
+            },
+        ),
         _ => Err(kind.bad("must be text or json_object")),
     }
 }
@@ -221,7 +227,11 @@ fn messages(top: &Map<String, Value>, request: &mut Request) -> Result<(), BadAs
                     None => turn(Role::User, vec![result], request),
                 }
             }
-            _ => return Err(path.key("role").bad("must be system, user, assistant or tool")),
+            _ => {
+                return Err(path
+                    .key("role")
+                    .bad("must be system, user, assistant or tool"));
+            }
         }
         last_is_tool = role == "tool";
     }
@@ -283,7 +293,9 @@ fn image(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
             data: data.to_owned(),
         },
         None if url.starts_with("data:") => {
-            return Err(path.key("url").bad("must be an address or a base64 data URL"));
+            return Err(path
+                .key("url")
+                .bad("must be an address or a base64 data URL"));
         }
         None => Source::Url(url.to_owned()),
     };
@@ -319,7 +331,9 @@ fn check_assistant(path: &Path<'_>, message: &Map<String, Value>) -> Result<(), 
             }
         }
         Some(_) => {
-            return Err(path.key("content").bad("must be a string or an array of parts"));
+            return Err(path
+                .key("content")
+                .bad("must be a string or an array of parts"));
         }
     }
     if let Some(plan) = some(message, "tool_plan") {
@@ -333,7 +347,8 @@ fn check_assistant(path: &Path<'_>, message: &Map<String, Value>) -> Result<(), 
         let path = path.index(at);
         let call = path.object(value)?;
         let place = path.key("function");
-        path.key("id").string(call.get("id").unwrap_or(&Value::Null))?;
+        path.key("id")
+            .string(call.get("id").unwrap_or(&Value::Null))?;
         let function = place.object(call.get("function").unwrap_or(&Value::Null))?;
         let name = function.get("name").unwrap_or(&Value::Null);
         place.key("name").string(name)?;
@@ -357,7 +372,11 @@ fn result(path: &Path<'_>, message: &Map<String, Value>) -> Result<ToolResult, B
                     _ => Err(path.key("type").bad("must be text or document")),
                 }
             };
-            parts.iter().enumerate().map(part).collect::<Result<_, _>>()?
+            parts
+                .iter()
+                .enumerate()
+                .map(part)
+                .collect::<Result<_, _>>()?
         }
         _ => return Err(place.bad("must be a string or an array of parts")),
     };
@@ -403,16 +422,46 @@ mod tests {
             (r#"{"model":"m"}"#, "messages"),
             (r#"{"model":"m","messages":[]}"#, "messages"),
             (r#"{"model":"m","messages":[1]}"#, "messages[0]"),
-            (r#"{"model":"m","messages":[{"role":"bot"}]}"#, "messages[0].role"),
-            (r#"{"model":"m","messages":[{"role":"user"}]}"#, "messages[0].content"),
-            (r#"{"model":"m","messages":[{"role":"user","content":[{"type":"x"}]}]}"#, "messages[0].content[0].type"),
-            (r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#, "messages[0].content[0].image_url.url"),
-            (r#"{"model":"m","messages":[{"role":"tool","content":"x"}]}"#, "messages[0].tool_call_id"),
-            (r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"i","function":{}}]}]}"#, "messages[0].tool_calls[0].function.name"),
-            (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tool_choice":"auto"}"#, "tool_choice"),
-            (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"thinking":{"type":"on"}}"#, "thinking.type"),
-            (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"stop_sequences":["a",1]}"#, "stop_sequences[1]"),
-            (r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":-1}"#, "max_tokens"),
+            (
+                r#"{"model":"m","messages":[{"role":"bot"}]}"#,
+                "messages[0].role",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user"}]}"#,
+                "messages[0].content",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":[{"type":"x"}]}]}"#,
+                "messages[0].content[0].type",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:x"}}]}]}"#,
+                "messages[0].content[0].image_url.url",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"tool","content":"x"}]}"#,
+                "messages[0].tool_call_id",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"assistant","tool_calls":[{"id":"i","function":{}}]}]}"#,
+                "messages[0].tool_calls[0].function.name",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"x"}],"tool_choice":"auto"}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"x"}],"thinking":{"type":"on"}}"#,
+                "thinking.type",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"x"}],"stop_sequences":["a",1]}"#,
+                "stop_sequences[1]",
+            ),
+            (
+                r#"{"model":"m","messages":[{"role":"user","content":"x"}],"max_tokens":-1}"#,
+                "max_tokens",
+            ),
         ] {
             assert_eq!(read(body.as_bytes()).unwrap_err().field, field, "{body}");
         }
@@ -430,7 +479,16 @@ mod tests {
         let request = read(body.as_bytes()).unwrap();
         assert_eq!(request.system, [Block::text("a"), Block::text("b")]);
         let roles: Vec<Role> = request.turns.iter().map(|turn| turn.role).collect();
-        assert_eq!(roles, [Role::User, Role::Assistant, Role::User, Role::User, Role::System]);
+        assert_eq!(
+            roles,
+            [
+                Role::User,
+                Role::Assistant,
+                Role::User,
+                Role::User,
+                Role::System
+            ]
+        );
         assert_eq!(request.turns[1].blocks[0], Block::text("p"));
         assert_eq!(request.turns[2].blocks.len(), 2);
     }

@@ -145,7 +145,15 @@ mod tests {
         assert_eq!((usage.input, usage.output, usage.cached), (10, 5, 4));
         let billed = of(r#"{"billed_units":{"input_tokens":1,"output_tokens":2}}"#).unwrap();
         assert_eq!((billed.input, billed.output, billed.cached), (1, 2, 0));
-        for hostile in ["-1", "1.5", "1e3", "\"7\"", "99999999999999999999999", "null", "[]"] {
+        for hostile in [
+            "-1",
+            "1.5",
+            "1e3",
+            "\"7\"",
+            "99999999999999999999999",
+            "null",
+            "[]",
+        ] {
             let json = format!(r#"{{"tokens":{{"input_tokens":{hostile}}}}}"#);
             assert_eq!(of(&json), None, "{hostile}");
         }

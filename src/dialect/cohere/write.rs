@@ -52,16 +52,30 @@ pub fn write(
     if is_own {
         sampling_as_it_came(&request.sampling, &mut body);
     } else {
-        sampling(&request.sampling, request.stream, abilities, notes, &mut body)?;
+        sampling(
+            &request.sampling,
+            request.stream,
+            abilities,
+            notes,
+            &mut body,
+        )?;
         drop_the_rest(request, notes);
     }
-    for Extra { field, value, weight } in &request.extras {
+    for Extra {
+        field,
+        value,
+        weight,
+    } in &request.extras
+    {
         match weight {
             _ if is_own => {
                 body.insert(field.clone(), value.clone());
             }
             Weight::Meaning => {
-                return Err(Unfit::new(field.clone(), "has no counterpart at this provider"));
+                return Err(Unfit::new(
+                    field.clone(),
+                    "has no counterpart at this provider",
+                ));
             }
             Weight::Tuning => notes.drop(field.clone()),
         }
@@ -111,7 +125,11 @@ fn tools(
             continue;
         };
         if only.as_ref().is_none_or(|only| only.contains(&name)) {
-            if let ToolKind::Function { strict: Some(is_strict), .. } = tool.kind {
+            if let ToolKind::Function {
+                strict: Some(is_strict),
+                ..
+            } = tool.kind
+            {
                 strict = Some(is_strict || strict == Some(true));
             }
             list.push(value);
@@ -122,7 +140,10 @@ fn tools(
     }
     let choice = called(request, "tool_choice");
     if is_forced && list.is_empty() {
-        return Err(Unfit::new(choice, "asks for a tool that is not among the tools"));
+        return Err(Unfit::new(
+            choice,
+            "asks for a tool that is not among the tools",
+        ));
     }
     if is_forced && !abilities.forced_tool {
         return Err(Unfit::new(choice, "cannot be forced on this model"));
@@ -156,7 +177,12 @@ fn one_tool(at: usize, tool: &Tool) -> Result<Option<(&str, Value)>, Unfit> {
         json!({"type": "function", "function": function})
     };
     Ok(match &tool.kind {
-        ToolKind::Function { name, description, schema, .. } => {
+        ToolKind::Function {
+            name,
+            description,
+            schema,
+            ..
+        } => {
             let mut schema = schema.clone().unwrap_or_else(|| json!({}));
             if let Some(schema) = schema.as_object_mut().filter(|schema| schema.is_empty()) {
                 schema.insert("type".into(), "object".into());
@@ -164,7 +190,9 @@ fn one_tool(at: usize, tool: &Tool) -> Result<Option<(&str, Value)>, Unfit> {
             }
             Some((name, value(name, description, schema)))
         }
-        ToolKind::Custom { name, description, .. } => {
+        ToolKind::Custom {
+            name, description, ..
+        } => {
             let schema = json!({
                 "type": "object",
                 "properties": {"input": {"type": "string"}},
@@ -172,7 +200,10 @@ fn one_tool(at: usize, tool: &Tool) -> Result<Option<(&str, Value)>, Unfit> {
             });
             Some((name, value(name, description, schema)))
         }
-        ToolKind::Foreign { dialect: Dialect::Cohere, value } => Some(("", value.clone())),
+        ToolKind::Foreign {
+            dialect: Dialect::Cohere,
+            value,
+        } => Some(("", value.clone())),
         ToolKind::Foreign { .. } => {
             let why = "is a tool that only another provider runs";
             return Err(Unfit::new(format!("tools[{at}].type"), why));
@@ -191,7 +222,11 @@ fn format(
     match &request.format {
         Format::Text => return Ok(()),
         Format::Json => {}
-        Format::Schema { description, schema, .. } => {
+        Format::Schema {
+            description,
+            schema,
+            ..
+        } => {
             if !abilities.schema {
                 let field = called(request, "response_format");
                 return Err(Unfit::new(field, "cannot be followed by this model"));
@@ -239,8 +274,12 @@ fn thinking(
         budget // I2
     } else {
         // What is left of the answer's limit after at least one token of text.
-        let most = request.max_tokens.map_or(u64::MAX, |max| max.saturating_sub(1));
-        budget.map(|budget| budget.min(most)).filter(|&budget| budget > 0)
+        let most = request
+            .max_tokens
+            .map_or(u64::MAX, |max| max.saturating_sub(1));
+        budget
+            .map(|budget| budget.min(most))
+            .filter(|&budget| budget > 0)
     };
     if let (Some(budget), Some(thinking)) = (budget, thinking.as_object_mut()) {
         thinking.insert("token_budget".into(), budget.into());
@@ -257,8 +296,14 @@ fn sampling_as_it_came(sampling: &Sampling, body: &mut Map<String, Value>) {
     put("temperature", sampling.temperature.map(Value::from));
     put("p", sampling.top_p.map(Value::from));
     put("k", sampling.top_k.map(Value::from));
-    put("frequency_penalty", sampling.frequency_penalty.map(Value::from));
-    put("presence_penalty", sampling.presence_penalty.map(Value::from));
+    put(
+        "frequency_penalty",
+        sampling.frequency_penalty.map(Value::from),
+    );
+    put(
+        "presence_penalty",
+        sampling.presence_penalty.map(Value::from),
+    );
     put("seed", sampling.seed.map(Value::from));
     put("logprobs", sampling.logprobs.map(|_| true.into()));
     let stop = (!sampling.stop.is_empty()).then(|| sampling.stop.clone().into());
@@ -282,7 +327,10 @@ fn sampling(
         return Err(Unfit::new("top_logprobs", "must be 0 at this provider"));
     }
     if sampling.stop.len() > STOP_MAX {
-        return Err(Unfit::new("stop", "must be at most 5 texts at this provider"));
+        return Err(Unfit::new(
+            "stop",
+            "must be at most 5 texts at this provider",
+        ));
     }
     let mut own = Sampling {
         n: None,

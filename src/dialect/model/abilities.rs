@@ -94,7 +94,10 @@ impl Efforts {
         }
         let below = upward.into_iter().rev().filter(|other| *other < effort);
         let above = upward.into_iter().filter(|other| *other > effort);
-        below.chain(above).find(known).or(self.has(None).then_some(None))
+        below
+            .chain(above)
+            .find(known)
+            .or(self.has(None).then_some(None))
     }
 }
 
@@ -166,7 +169,11 @@ mod tests {
         ] {
             assert_eq!(some.nearest(asked), Some(want), "{asked:?}");
         }
-        assert_eq!(Efforts::NONE.with(Low).nearest(None), Some(Low), "it cannot rest");
+        assert_eq!(
+            Efforts::NONE.with(Low).nearest(None),
+            Some(Low),
+            "it cannot rest"
+        );
         assert_eq!(Efforts::NONE.nearest(High), Option::None);
         assert_eq!(Efforts::ALL.nearest(Max), Some(Max));
     }

@@ -129,7 +129,11 @@ impl Reader {
         match found.what {
             What::ContentStart => {
                 let is_thinking = found.is_thinking || found.thinking.is_some();
-                let sort = if is_thinking { Sort::Thinking } else { Sort::Text };
+                let sort = if is_thinking {
+                    Sort::Thinking
+                } else {
+                    Sort::Text
+                };
                 self.start(content, sort, found, each)?;
                 let said = found.thinking.or(found.text).unwrap_or_default();
                 self.say(content, sort, said, each)
@@ -156,7 +160,10 @@ impl Reader {
                 Ok(())
             }
             What::Citation => {
-                let is_text = self.open.as_ref().is_some_and(|open| open.sort == Sort::Text);
+                let is_text = self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.sort == Sort::Text);
                 if let Some(citation) = found.citation.filter(|_| is_text) {
                     each(Step::Citation(Dialect::Cohere, citation));
                 }
@@ -215,13 +222,7 @@ impl Reader {
     }
 
     /// The block says more. A block of content, and the plan, may do without a start.
-    fn say(
-        &mut self,
-        key: Key,
-        sort: Sort,
-        said: &[u8],
-        each: &mut Each<'_>,
-    ) -> Result<(), Kind> {
+    fn say(&mut self, key: Key, sort: Sort, said: &[u8], each: &mut Each<'_>) -> Result<(), Kind> {
         if said.is_empty() {
             return Ok(());
         }

@@ -79,7 +79,9 @@ const START: &str = r#"{"id":"i","type":"message-start","delta":{"message":{"rol
 const END: &str = r#"{"type":"message-end","delta":{"finish_reason":"COMPLETE","usage":{"tokens":{"input_tokens":5,"output_tokens":2},"cached_tokens":1}}}"#;
 
 fn content(event: &str, index: u8, content: &str) -> String {
-    format!(r#"{{"type":"content-{event}","index":{index},"delta":{{"message":{{"content":{content}}}}}}}"#)
+    format!(
+        r#"{{"type":"content-{event}","index":{index},"delta":{{"message":{{"content":{content}}}}}}}"#
+    )
 }
 
 fn call(event: &str, index: u8, id: &str, function: &str) -> String {
@@ -92,7 +94,8 @@ fn call(event: &str, index: u8, id: &str, function: &str) -> String {
 /// steps.
 #[test]
 fn a_stream_of_everything_becomes_balanced_steps() {
-    let cite = r#"{"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0}}}}"#;
+    let cite =
+        r#"{"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0}}}}"#;
     let plan = |text: &str| {
         format!(r#"{{"type":"tool-plan-delta","delta":{{"message":{{"tool_plan":"{text}"}}}}}}"#)
     };
@@ -136,7 +139,12 @@ fn overlapping_calls_are_put_in_order() {
     }
     for piece in ["{", "}"] {
         for index in [2, 0, 1] {
-            events.push(call("delta", index, "", &format!(r#"{{"arguments":"{piece}"}}"#)));
+            events.push(call(
+                "delta",
+                index,
+                "",
+                &format!(r#"{{"arguments":"{piece}"}}"#),
+            ));
         }
     }
     events.push(r#"{"type":"tool-call-end","index":1}"#.into());
@@ -150,8 +158,18 @@ fn overlapping_calls_are_put_in_order() {
         .collect();
     let refs: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(read_all(&refs).1, Err(Kind::UpstreamGarbled));
-    let big = call("delta", 1, "", &format!(r#"{{"arguments":"{}"}}"#, "x".repeat(HELD_BYTES_MAX)));
-    let refs = [many[0].as_str(), many[1].as_str(), big.as_str(), big.as_str()];
+    let big = call(
+        "delta",
+        1,
+        "",
+        &format!(r#"{{"arguments":"{}"}}"#, "x".repeat(HELD_BYTES_MAX)),
+    );
+    let refs = [
+        many[0].as_str(),
+        many[1].as_str(),
+        big.as_str(),
+        big.as_str(),
+    ];
     assert_eq!(read_all(&refs).1, Err(Kind::UpstreamGarbled));
 }
 
@@ -161,7 +179,10 @@ fn overlapping_calls_are_put_in_order() {
 fn what_is_not_complete_does_not_end() {
     assert_eq!(read_all(&[]).1, Err(Kind::UpstreamCut));
     let delta = content("delta", 0, r#"{"text":"b"}"#);
-    assert_eq!(read_all(&[START, &delta, "[DONE]"]).1, Err(Kind::UpstreamCut));
+    assert_eq!(
+        read_all(&[START, &delta, "[DONE]"]).1,
+        Err(Kind::UpstreamCut)
+    );
     assert_eq!(read_all(&[START, "{"]).1, Err(Kind::UpstreamGarbled));
     assert_eq!(read_all(&[r#"{"type":"tool-call-delta","index":7,"delta":{"message":{"tool_calls":{"function":{"arguments":"x"}}}}}"#]).1, Err(Kind::UpstreamGarbled));
     let failed = r#"{"type":"message-end","delta":{"finish_reason":"ERROR","error":"internal"}}"#;
@@ -180,26 +201,68 @@ fn what_is_not_complete_does_not_end() {
 fn any_balanced_steps_are_written_and_read_back() {
     let (text, raw) = (Text::Plain("a\"\n"), Text::Escaped(br#"\u00e9"#));
     let call = |id, name, is_custom| {
-        Step::Open(Open::Call { id: Text::Plain(id), name: Text::Plain(name), is_custom })
+        Step::Open(Open::Call {
+            id: Text::Plain(id),
+            name: Text::Plain(name),
+            is_custom,
+        })
     };
-    let tokens = Tokens { fresh: 3, read: 2, write: 1, output: 4, thinking: 5, ..Tokens::default() };
-    let begin = Step::Begin { id: Text::Plain("chatcmpl-1"), model: Text::Plain("m") };
+    let tokens = Tokens {
+        fresh: 3,
+        read: 2,
+        write: 1,
+        output: 4,
+        thinking: 5,
+        ..Tokens::default()
+    };
+    let begin = Step::Begin {
+        id: Text::Plain("chatcmpl-1"),
+        model: Text::Plain("m"),
+    };
     let cite = Step::Citation(Dialect::Cohere, br#"{"start":1}"#);
     for (steps, want) in [
         (vec![begin.clone(), Step::End], "begin:n1 End end"),
         (vec![Step::End], "begin:n1 End end"),
         (
-            vec![begin.clone(), Step::Usage(tokens), Step::Open(Open::Text), Step::Text(text), Step::Text(raw), cite.clone(),
-                Step::Citation(Dialect::Anthropic, b"{}"), Step::Close, Step::Stop(Stop::Length, Text::EMPTY), Step::End],
+            vec![
+                begin.clone(),
+                Step::Usage(tokens),
+                Step::Open(Open::Text),
+                Step::Text(text),
+                Step::Text(raw),
+                cite.clone(),
+                Step::Citation(Dialect::Anthropic, b"{}"),
+                Step::Close,
+                Step::Stop(Stop::Length, Text::EMPTY),
+                Step::End,
+            ],
             "begin:n1 [text:a\"\né<{\\\"start\\\":1}>] usage:4+2/9 Length end",
         ),
         (
-            vec![Step::Open(Open::Thinking), Step::Text(text), Step::Opaque(Dialect::Gemini, b"\"s\""), Step::Close,
-                Step::Open(Open::Refusal), Step::Text(raw), Step::Close,
-                call("", "f", false), Step::Close, call("x", "g", false), Step::Text(Text::Plain("{}")), Step::Close,
-                Step::Open(Open::Text), Step::Text(raw), Step::Close,
-                call("c", "h", true), Step::Text(text), Step::Text(Text::Escaped(br#"\\"#)), Step::Close,
-                Step::Stop(Stop::Tool, Text::EMPTY), Step::Usage(tokens), Step::End],
+            vec![
+                Step::Open(Open::Thinking),
+                Step::Text(text),
+                Step::Opaque(Dialect::Gemini, b"\"s\""),
+                Step::Close,
+                Step::Open(Open::Refusal),
+                Step::Text(raw),
+                Step::Close,
+                call("", "f", false),
+                Step::Close,
+                call("x", "g", false),
+                Step::Text(Text::Plain("{}")),
+                Step::Close,
+                Step::Open(Open::Text),
+                Step::Text(raw),
+                Step::Close,
+                call("c", "h", true),
+                Step::Text(text),
+                Step::Text(Text::Escaped(br#"\\"#)),
+                Step::Close,
+                Step::Stop(Stop::Tool, Text::EMPTY),
+                Step::Usage(tokens),
+                Step::End,
+            ],
             "begin:n1 [think:a\"\n] [text:é] [call call_n1_0 f:{}] [call x g:{}] [text:é] \
              [call c h:{\"input\":\"a\\\"\\n\\\\\"}] usage:4+2/9 Tool end",
         ),
@@ -207,8 +270,14 @@ fn any_balanced_steps_are_written_and_read_back() {
         let stream = write_all(&steps);
         assert_eq!(read_back(&stream), (want.into(), Ok(())), "{stream}");
     }
-    let own = Step::Begin { id: Text::Plain("68475c80-574b-4c65-98a4-e81cebab5dce"), model: Text::EMPTY };
-    assert!(write_all(&[own]).contains("\"id\":\"68475c80-"), "an id of Cohere's form is kept");
+    let own = Step::Begin {
+        id: Text::Plain("68475c80-574b-4c65-98a4-e81cebab5dce"),
+        model: Text::EMPTY,
+    };
+    assert!(
+        write_all(&[own]).contains("\"id\":\"68475c80-"),
+        "an id of Cohere's form is kept"
+    );
 }
 
 /// Goal: an error ends the stream without an end that could be taken for a complete answer,
@@ -216,9 +285,19 @@ fn any_balanced_steps_are_written_and_read_back() {
 #[test]
 fn an_error_ends_a_stream_for_good() {
     let refused = |trouble| {
-        Step::Error(Refused { trouble, message: "sk-secret".into(), param: None, retry_after: None })
+        Step::Error(Refused {
+            trouble,
+            message: "sk-secret".into(),
+            param: None,
+            retry_after: None,
+        })
     };
-    let steps = [Step::Open(Open::Text), Step::Text(Text::Plain("a")), refused(Trouble::Auth), Step::End];
+    let steps = [
+        Step::Open(Open::Text),
+        Step::Text(Text::Plain("a")),
+        refused(Trouble::Auth),
+        Step::End,
+    ];
     let stream = write_all(&steps);
     let (story, end) = read_back(&stream);
     assert!(story.starts_with("begin:n1 [text:aerror:"), "{story}");

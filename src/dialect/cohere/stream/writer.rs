@@ -113,7 +113,11 @@ impl Writer {
         let (sort, content) = match open {
             Open::Text | Open::Refusal => (Sort::Text, &br#"{"type":"text","text":""}"#[..]),
             Open::Thinking => (Sort::Thinking, &br#"{"type":"thinking","thinking":""}"#[..]),
-            Open::Call { id, name, is_custom } => {
+            Open::Call {
+                id,
+                name,
+                is_custom,
+            } => {
                 self.open_call(*id, *name, names, tx);
                 let is_custom = *is_custom;
                 self.open = Some(Sort::Call { is_custom });
@@ -217,7 +221,9 @@ impl Writer {
 
     fn end(&mut self, tx: &mut TxBuf) {
         self.has_ended = true;
-        tx.put(b"event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":");
+        tx.put(
+            b"event: message-end\ndata: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":",
+        );
         put_string(tx, finish(self.stop.unwrap_or_default()));
         if let Some(tokens) = &self.usage {
             tx.put(b",\"usage\":");
@@ -252,7 +258,9 @@ fn put_twice(tx: &mut TxBuf, text: Text<'_>) {
         Text::Escaped(raw) => String::from_utf8_lossy(raw).into_owned(),
         Text::Plain(text) => {
             let quoted = serde_json::Value::from(text).to_string();
-            let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            let inside = quoted
+                .strip_prefix('"')
+                .and_then(|rest| rest.strip_suffix('"'));
             inside.unwrap_or_default().to_owned()
         }
     };

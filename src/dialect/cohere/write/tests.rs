@@ -127,7 +127,10 @@ fn a_history_of_another_dialect_is_whole() {
         turn(
             Role::Assistant,
             vec![
-                Block::Thinking { text: "secret".into(), opaque: None },
+                Block::Thinking {
+                    text: "secret".into(),
+                    opaque: None,
+                },
                 Block::text("plan"),
                 call("1", "{\"a\":1}"),
                 call("2", "{\"cut"),
@@ -185,7 +188,10 @@ fn what_tunes_is_clamped_or_dropped_and_named() {
     };
     request.parallel = Some(false);
     request.user = Some("u".into());
-    request.reasoning = Some(Reasoning { effort: Some(Effort::High), ..Reasoning::default() });
+    request.reasoning = Some(Reasoning {
+        effort: Some(Effort::High),
+        ..Reasoning::default()
+    });
     request.max_tokens = Some(100);
     request.turns[0].blocks = vec![Block::Text {
         text: "q".into(),
@@ -197,11 +203,21 @@ fn what_tunes_is_clamped_or_dropped_and_named() {
     assert_eq!(body["p"], 0.99);
     assert_eq!(body["k"], 500);
     assert_eq!(body["frequency_penalty"], 1.0);
-    assert_eq!(body["thinking"], json!({"type": "enabled", "token_budget": 99}));
+    assert_eq!(
+        body["thinking"],
+        json!({"type": "enabled", "token_budget": 99})
+    );
     for absent in ["presence_penalty", "seed", "n", "logit_bias"] {
         assert!(body.get(absent).is_none(), "{absent}");
     }
-    let want = ["cache_control", "logit_bias", "seed", "presence_penalty", "parallel_tool_calls", "user"];
+    let want = [
+        "cache_control",
+        "logit_bias",
+        "seed",
+        "presence_penalty",
+        "parallel_tool_calls",
+        "user",
+    ];
     assert_eq!(dropped, want);
 }
 
@@ -216,8 +232,22 @@ fn a_choice_of_tools_is_kept() {
         (Some(Choice::Never), 3, "NONE".into()),
         (Some(Choice::Any), 3, "REQUIRED".into()),
         (Some(Choice::Named("b".into())), 1, "REQUIRED".into()),
-        (Some(Choice::Allowed { names: vec!["a".into(), "c".into()], must: false }), 2, Value::Null),
-        (Some(Choice::Allowed { names: vec!["a".into()], must: true }), 1, "REQUIRED".into()),
+        (
+            Some(Choice::Allowed {
+                names: vec!["a".into(), "c".into()],
+                must: false,
+            }),
+            2,
+            Value::Null,
+        ),
+        (
+            Some(Choice::Allowed {
+                names: vec!["a".into()],
+                must: true,
+            }),
+            1,
+            "REQUIRED".into(),
+        ),
     ] {
         request.choice = choice;
         let body = written(&request).0;
@@ -236,29 +266,92 @@ fn what_changes_the_meaning_is_refused() {
         change(&mut request);
         request
     };
-    let schema = || Format::Schema { name: None, description: None, schema: json!({}), strict: None };
+    let schema = || Format::Schema {
+        name: None,
+        description: None,
+        schema: json!({}),
+        strict: None,
+    };
     assert_eq!(unfit(&with(&|r| r.sampling.n = Some(2)), &any), "n");
-    assert_eq!(unfit(&with(&|r| r.sampling.logprobs = Some(3)), &any), "top_logprobs");
-    assert_eq!(unfit(&with(&|r| (r.sampling.logprobs, r.stream) = (Some(0), true)), &any), "logprobs");
-    assert_eq!(unfit(&with(&|r| r.sampling.stop = vec!["x".into(); 6]), &any), "stop");
-    assert_eq!(unfit(&with(&|r| r.choice = Some(Choice::Any)), &any), "tool_choice");
+    assert_eq!(
+        unfit(&with(&|r| r.sampling.logprobs = Some(3)), &any),
+        "top_logprobs"
+    );
+    assert_eq!(
+        unfit(
+            &with(&|r| (r.sampling.logprobs, r.stream) = (Some(0), true)),
+            &any
+        ),
+        "logprobs"
+    );
+    assert_eq!(
+        unfit(&with(&|r| r.sampling.stop = vec!["x".into(); 6]), &any),
+        "stop"
+    );
+    assert_eq!(
+        unfit(&with(&|r| r.choice = Some(Choice::Any)), &any),
+        "tool_choice"
+    );
     let both = with(&|r| (r.format, r.tools) = (schema(), vec![function("f")]));
     assert_eq!(unfit(&both, &any), "response_format");
-    let without = Abilities { schema: false, tools: false, images: false, prefill: false, forced_tool: false, ..any.clone() };
-    assert_eq!(unfit(&with(&|r| r.format = schema()), &without), "response_format");
-    assert_eq!(unfit(&with(&|r| r.tools = vec![function("f")]), &without), "tools");
-    let inline = || Source::Inline { media_type: "application/pdf".into(), data: String::new() };
-    for kind in [MediaKind::Image, MediaKind::Document, MediaKind::Audio, MediaKind::Video] {
-        assert_eq!(unfit(&asked(vec![media(kind, inline())]), &without), "messages");
+    let without = Abilities {
+        schema: false,
+        tools: false,
+        images: false,
+        prefill: false,
+        forced_tool: false,
+        ..any.clone()
+    };
+    assert_eq!(
+        unfit(&with(&|r| r.format = schema()), &without),
+        "response_format"
+    );
+    assert_eq!(
+        unfit(&with(&|r| r.tools = vec![function("f")]), &without),
+        "tools"
+    );
+    let inline = || Source::Inline {
+        media_type: "application/pdf".into(),
+        data: String::new(),
+    };
+    for kind in [
+        MediaKind::Image,
+        MediaKind::Document,
+        MediaKind::Audio,
+        MediaKind::Video,
+    ] {
+        assert_eq!(
+            unfit(&asked(vec![media(kind, inline())]), &without),
+            "messages"
+        );
     }
     let ends = with(&|r| r.turns.push(turn(Role::Assistant, vec![Block::text("a")])));
     assert_eq!(unfit(&ends, &without), "messages");
     let foreign = Tool {
-        kind: ToolKind::Foreign { dialect: Dialect::Responses, value: json!({"type": "web_search"}) },
+        kind: ToolKind::Foreign {
+            dialect: Dialect::Responses,
+            value: json!({"type": "web_search"}),
+        },
         cache: None,
     };
-    assert_eq!(unfit(&with(&|r| r.tools = vec![function("f"), foreign.clone()]), &any), "tools[1].type");
-    let extra = |weight| Extra { field: "store".into(), value: true.into(), weight };
-    assert_eq!(unfit(&with(&|r| r.extras = vec![extra(Weight::Meaning)]), &any), "store");
-    assert_eq!(written(&with(&|r| r.extras = vec![extra(Weight::Tuning)])).1, ["store"]);
+    assert_eq!(
+        unfit(
+            &with(&|r| r.tools = vec![function("f"), foreign.clone()]),
+            &any
+        ),
+        "tools[1].type"
+    );
+    let extra = |weight| Extra {
+        field: "store".into(),
+        value: true.into(),
+        weight,
+    };
+    assert_eq!(
+        unfit(&with(&|r| r.extras = vec![extra(Weight::Meaning)]), &any),
+        "store"
+    );
+    assert_eq!(
+        written(&with(&|r| r.extras = vec![extra(Weight::Tuning)])).1,
+        ["store"]
+    );
 }

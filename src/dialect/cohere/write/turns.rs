@@ -21,7 +21,10 @@ pub(super) fn write(
     let is_own = request.origin == Some(Dialect::Cohere);
     let last = request.turns.last().map(|turn| turn.role);
     if last == Some(Role::Assistant) && !abilities.prefill && !is_own {
-        return Err(Unfit::new("messages", "must not end with the assistant for this model"));
+        return Err(Unfit::new(
+            "messages",
+            "must not end with the assistant for this model",
+        ));
     }
     let mut out = Out {
         is_own,
@@ -48,7 +51,10 @@ pub(super) fn write(
 
 /// Whether the client marks what may be cached.
 fn is_marked(request: &Request) -> bool {
-    let mut blocks = request.system.iter().chain(request.turns.iter().flat_map(|t| &t.blocks));
+    let mut blocks = request
+        .system
+        .iter()
+        .chain(request.turns.iter().flat_map(|t| &t.blocks));
     let marks = |block: &Block| match block {
         Block::Text { cache, .. } => cache.is_some(),
         Block::Result(result) => result.cache.is_some(),
@@ -88,7 +94,8 @@ impl<'r> Out<'r> {
             [only] if only.get("type") == Some(&"text".into()) => only["text"].take(),
             _ => parts.into(),
         };
-        self.messages.push(json!({"role": role, "content": content}));
+        self.messages
+            .push(json!({"role": role, "content": content}));
     }
 
     fn system(&mut self, turn: &Turn) {
@@ -105,8 +112,15 @@ impl<'r> Out<'r> {
     }
 
     fn assistant(&mut self, turn: &'r Turn, is_last: bool) -> Result<(), Unfit> {
-        if turn.blocks.iter().any(|block| matches!(block, Block::Media(_))) {
-            return Err(Unfit::new("messages", "hold media of the assistant, which it cannot read"));
+        if turn
+            .blocks
+            .iter()
+            .any(|block| matches!(block, Block::Media(_)))
+        {
+            return Err(Unfit::new(
+                "messages",
+                "hold media of the assistant, which it cannot read",
+            ));
         }
         self.answer_the_rest();
         let mut message = answer::message(&turn.blocks, self.is_own, self.is_own);
@@ -146,7 +160,10 @@ impl<'r> Out<'r> {
         }
         self.answer_the_rest();
         later.extend(parts);
-        let has_results = turn.blocks.iter().any(|block| matches!(block, Block::Result(_)));
+        let has_results = turn
+            .blocks
+            .iter()
+            .any(|block| matches!(block, Block::Result(_)));
         if later.is_empty() && !has_results {
             later.push(part(if self.is_own { "" } else { "." }));
         }
@@ -214,7 +231,9 @@ impl<'r> Out<'r> {
         let url = match (media.kind, &media.source) {
             (MediaKind::Document, Source::Text(text)) => {
                 let name = media.name.as_deref().unwrap_or("document");
-                return Ok(part(&format!("<document name={name:?}>\n{text}\n</document>")));
+                return Ok(part(&format!(
+                    "<document name={name:?}>\n{text}\n</document>"
+                )));
             }
             (MediaKind::Image, _) if !self.sees => {
                 return cannot("hold an image, which this model cannot see");
@@ -265,7 +284,9 @@ fn repair(message: &mut Map<String, Value>) {
 
 /// A text document in a tool's result; JSON objects are its data.
 fn document(media: &Media, text: &str) -> Value {
-    let data = serde_json::from_str::<Value>(text).ok().filter(Value::is_object);
+    let data = serde_json::from_str::<Value>(text)
+        .ok()
+        .filter(Value::is_object);
     let mut document = json!({ "data": data.unwrap_or_else(|| json!({ "text": text })) });
     if let Some(name) = &media.name {
         document["id"] = name.as_str().into();
