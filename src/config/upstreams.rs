@@ -53,6 +53,8 @@ const DIALECTS: &[(&str, Dialect)] = &[
     ("cohere", Dialect::Cohere),
     ("bedrock", Dialect::Bedrock),
 ];
+const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
+                             \"gemini\", \"cohere\" or \"bedrock\"";
 const STRATEGIES: &[(&str, Strategy)] = &[
     ("weighted", Strategy::Weighted),
     ("round_robin", Strategy::RoundRobin),
@@ -183,11 +185,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let title = format!("[providers.{}]", item.key);
     let section = item.section(found, &title, PROVIDER)?;
     let dialect = section
-        .need(
-            found,
-            "dialect",
-            "write dialect = \"openai\", \"anthropic\" or another of README's",
-        )
+        .need(found, "dialect", DIALECT_RIGHT)
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
     let base_url = section
         .need(
