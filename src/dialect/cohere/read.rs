@@ -279,13 +279,12 @@ fn text(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
 fn image(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
     let path = path.key("image_url");
     let value = part.get("image_url").unwrap_or(&Value::Null);
-    let (url, detail) = match value {
-        Value::String(url) => (url.as_str(), None),
-        _ => {
-            let image = path.object(value)?;
-            let url = image.get("url").unwrap_or(&Value::Null);
-            (path.key("url").string(url)?, string(image, "detail"))
-        }
+    let (url, detail) = if let Value::String(url) = value {
+        (url.as_str(), None)
+    } else {
+        let image = path.object(value)?;
+        let url = image.get("url").unwrap_or(&Value::Null);
+        (path.key("url").string(url)?, string(image, "detail"))
     };
     let source = match inline(url) {
         Some((media_type, data)) => Source::Inline {

@@ -370,11 +370,11 @@ fn penalty(value: Option<f64>, name: &'static str, notes: &mut Notes) -> Option<
     (value > 0.0).then(|| value.min(1.0))
 }
 
-fn dropped<T>(value: Option<T>, name: &'static str, notes: &mut Notes) -> Option<T> {
-    if value.is_some() {
+fn dropped<T: Copy>(value: Option<T>, name: &'static str, notes: &mut Notes) -> Option<T> {
+    value.and_then(|_| {
         notes.drop(name);
-    }
-    None
+        None
+    })
 }
 
 /// What this dialect has no place for and what changes no answer.
