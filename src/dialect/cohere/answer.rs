@@ -362,8 +362,8 @@ mod tests {
         }
     }
 
-    /// Goal: what other dialects say has a place: refusals, foreign ids, calls without ids, custom tools,
-    /// nothing at all.
+    /// Goal: what other dialects say has a place: refusals, foreign ids, calls without ids,
+    /// custom tools, nothing at all.
     #[test]
     fn answers_of_others_have_a_place() {
         let call = |id: &str, is_custom| {

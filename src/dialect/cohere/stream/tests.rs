@@ -1,3 +1,5 @@
+//! Events → steps → events, with events of our own.
+
 use super::*;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
@@ -173,8 +175,8 @@ fn overlapping_calls_are_put_in_order() {
     assert_eq!(read_all(&refs).1, Err(Kind::UpstreamGarbled));
 }
 
-/// Goal: what ends without `message-end` is cut, a failure is an error and never an end, and what is no JSON is
-/// garbled.
+/// Goal: what ends without `message-end` is cut, a failure is an error and never an end, and
+/// what is no JSON is garbled.
 #[test]
 fn what_is_not_complete_does_not_end() {
     assert_eq!(read_all(&[]).1, Err(Kind::UpstreamCut));

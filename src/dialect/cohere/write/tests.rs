@@ -1,3 +1,5 @@
+//! What becomes of a request on its way to Cohere.
+
 use super::*;
 use crate::dialect::cohere::request::read;
 use crate::dialect::model::{
@@ -199,6 +201,16 @@ fn what_tunes_is_clamped_or_dropped_and_named() {
         cache: Some(CacheMark { ttl: None }),
     }];
     let (body, dropped) = written(&request);
+    let limited = Abilities {
+        output: Some(50),
+        ..Abilities::default()
+    };
+    let short = write(&request, &limited, &mut Notes::default()).unwrap();
+    let short: Value = serde_json::from_slice(&short).unwrap();
+    assert_eq!(
+        (&body["max_tokens"], &short["max_tokens"]),
+        (&json!(100), &json!(50))
+    );
     assert_eq!(body["temperature"], 1.0);
     assert_eq!(body["p"], 0.99);
     assert_eq!(body["k"], 500);
