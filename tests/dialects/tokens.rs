@@ -33,10 +33,10 @@ fn prompt(usage: &Value) -> Option<u64> {
         "cacheReadInputTokens",
         "cacheWriteInputTokens",
     ];
-    let cached: u64 = caches.into_iter().filter_map(of).sum();
+    let sum: u64 = caches.into_iter().filter_map(of).sum();
     of("prompt_tokens")
         .or_else(|| of("promptTokenCount"))
-        .or_else(|| Some(of("input_tokens").or_else(|| of("inputTokens"))? + cached))
+        .or_else(|| Some(of("input_tokens").or_else(|| of("inputTokens"))? + sum))
         .filter(|&tokens| tokens > 0)
 }
 
