@@ -43,7 +43,7 @@ pub use write::{Cloud, write, write_for};
 /// How a sealed signature begins in a body.
 const SEALED: &[u8] = b"\"sg1:";
 
-/// Whether `body` holds thinking that was sealed by this gateway (see [`super::seal`]). No
+/// Whether `body` holds thinking that was sealed by this gateway (see `seal`). No
 /// provider takes such a signature, so the body must go through the model, also between two
 /// sides of this dialect.
 pub fn holds_sealed_thinking(body: &[u8]) -> bool {

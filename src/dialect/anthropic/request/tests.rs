@@ -1,3 +1,5 @@
+//! Tests of requests: read, mended, written.
+
 use super::{Cloud, read, write, write_for};
 use crate::dialect::model::{
     Abilities, Block, CacheMark, Call, Choice, Dialect, Effort, Extra, Format, Media, MediaKind,

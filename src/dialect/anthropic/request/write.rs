@@ -48,7 +48,7 @@ pub fn write(
 /// API has in a header. Source: protocols.md 10; `anthropic` 2.12.0, `lib/vertex`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_for(
     cloud: Cloud,
     request: &Request,

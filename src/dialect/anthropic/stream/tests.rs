@@ -1,3 +1,5 @@
+//! Tests of streams: events to steps, steps to events.
+
 use super::{Reader, Writer};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
