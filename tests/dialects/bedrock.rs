@@ -278,7 +278,9 @@ fn streams() -> Vec<Recording> {
 /// into pieces of several sizes.
 #[test]
 fn every_recorded_stream_is_read() {
-    for recording in streams() {
+    let streams = streams();
+    assert!(streams.is_empty() || streams.len() >= 23, "{}", streams.len());
+    for recording in streams {
         let body = body(&recording);
         let whole = frames(&[&body]);
         let content = read(&whole);
@@ -442,8 +444,8 @@ fn recorded_errors_are_classified() {
 }
 
 /// The same request in the same words. Canonical means: an empty field at the top is none; a
-/// result's `json` is the text of it; a status of `success` is none; a schema as text is the schema;
-/// the order of fields does not matter (objects compare without it).
+/// result's `json` is the text of it; a status of `success` is none; a schema as text is the
+/// schema; the order of fields does not matter (objects compare without it).
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(canonical).collect(),
