@@ -279,7 +279,11 @@ fn streams() -> Vec<Recording> {
 #[test]
 fn every_recorded_stream_is_read() {
     let streams = streams();
-    assert!(streams.is_empty() || streams.len() >= 23, "{}", streams.len());
+    assert!(
+        streams.is_empty() || streams.len() >= 23,
+        "{}",
+        streams.len()
+    );
     for recording in streams {
         let body = body(&recording);
         let whole = frames(&[&body]);
