@@ -279,11 +279,7 @@ fn streams() -> Vec<Recording> {
 #[test]
 fn every_recorded_stream_is_read() {
     let streams = streams();
-    assert!(
-        streams.is_empty() || streams.len() >= 23,
-        "{}",
-        streams.len()
-    );
+    assert!(streams.is_empty() || streams.len() >= 23);
     for recording in streams {
         let body = body(&recording);
         let whole = frames(&[&body]);
@@ -311,20 +307,16 @@ fn a_stream_of_another_operation_is_no_answer() {
 /// Goal: without types of frames, by the union alone, the same is read.
 #[test]
 fn unions_are_read_like_frames() {
-    for recording in streams() {
-        if !is_lines(&recording) {
-            continue;
-        }
+    for recording in streams().iter().filter(|recording| is_lines(recording)) {
         let (mut reader, mut balance) = (stream::Reader::new(), Balance::default());
+        let mut take = |step: Step<'_>| balance.take(&step);
         for line in recording.body.split(|&b| b == b'\n') {
             if !line.is_empty() {
-                reader
-                    .read(None, line, &mut |step| balance.take(&step))
-                    .unwrap();
+                reader.read(None, line, &mut take).unwrap();
             }
         }
-        reader.end(&mut |step| balance.take(&step)).unwrap();
-        check(&recording, &balance.content);
+        reader.end(&mut take).unwrap();
+        check(recording, &balance.content);
     }
 }
 
