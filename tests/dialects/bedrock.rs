@@ -278,7 +278,9 @@ fn streams() -> Vec<Recording> {
 /// into pieces of several sizes.
 #[test]
 fn every_recorded_stream_is_read() {
-    for recording in streams() {
+    let streams = streams();
+    assert!(streams.is_empty() || streams.len() >= 23);
+    for recording in streams {
         let body = body(&recording);
         let whole = frames(&[&body]);
         let content = read(&whole);
@@ -305,20 +307,16 @@ fn a_stream_of_another_operation_is_no_answer() {
 /// Goal: without types of frames, by the union alone, the same is read.
 #[test]
 fn unions_are_read_like_frames() {
-    for recording in streams() {
-        if !is_lines(&recording) {
-            continue;
-        }
+    for recording in streams().iter().filter(|recording| is_lines(recording)) {
         let (mut reader, mut balance) = (stream::Reader::new(), Balance::default());
+        let mut take = |step: Step<'_>| balance.take(&step);
         for line in recording.body.split(|&b| b == b'\n') {
             if !line.is_empty() {
-                reader
-                    .read(None, line, &mut |step| balance.take(&step))
-                    .unwrap();
+                reader.read(None, line, &mut take).unwrap();
             }
         }
-        reader.end(&mut |step| balance.take(&step)).unwrap();
-        check(&recording, &balance.content);
+        reader.end(&mut take).unwrap();
+        check(recording, &balance.content);
     }
 }
 
@@ -442,8 +440,8 @@ fn recorded_errors_are_classified() {
 }
 
 /// The same request in the same words. Canonical means: an empty field at the top is none; a
-/// result's `json` is the text of it; a status of `success` is none; a schema as text is the schema;
-/// the order of fields does not matter (objects compare without it).
+/// result's `json` is the text of it; a status of `success` is none; a schema as text is the
+/// schema; the order of fields does not matter (objects compare without it).
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(canonical).collect(),
