@@ -135,14 +135,14 @@ mod tests {
         wants_usage: false,
     };
 
-    fn state(dialect: Dialect, value: Value) -> Option<Opaque> {
-        Some(Opaque { dialect, value })
+    fn state(dialect: Dialect, value: Value) -> Opaque {
+        Opaque { dialect, value }
     }
 
     fn thought() -> Vec<Block> {
         let thinking = |text: &str, value| Block::Thinking {
             text: text.to_owned(),
-            opaque: state(Dialect::Anthropic, value),
+            opaque: Some(state(Dialect::Anthropic, value)),
         };
         vec![
             thinking("h\u{1F600}\"m", json!("sig\"1")),
@@ -154,7 +154,7 @@ mod tests {
                 name: "f".to_owned(),
                 arguments: "{}".to_owned(),
                 is_custom: false,
-                opaque: state(Dialect::Gemini, json!("thought")),
+                opaque: Some(state(Dialect::Gemini, json!("thought"))),
             }),
         ]
     }

@@ -29,7 +29,7 @@ fn word(step: &Step<'_>) -> String {
         Step::Citation(_, raw) => format!("citation {}", String::from_utf8_lossy(raw)),
         Step::Close => ")".to_owned(),
         Step::Usage(tokens) => format!("usage {} {}", tokens.prompt(), tokens.answer()),
-        Step::Stop(stop, at) => format!("stop {stop:?}{}", at.to_text()),
+        Step::Stop(why, at) => format!("stop {why:?}{}", at.to_text()),
         Step::Error(refused) => format!("error {:?}", refused.trouble),
         Step::End => "end".to_owned(),
     }
@@ -333,6 +333,7 @@ const CALL: Step<'_> = Step::Open(Open::Call {
 /// indices, `type` with the first fragment, `{}` for no arguments, one finish reason, usage
 /// last and only where it is wanted.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn a_stream_is_written_as_openai_writes_it() {
     let tokens = Tokens {
         fresh: 3,

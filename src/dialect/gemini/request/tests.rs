@@ -258,6 +258,7 @@ fn a_broken_request_names_the_field() {
 /// of the calls; an answer for each call; orphans as text; the user first; system in the middle
 /// as a marked part; foreign thoughts left out; the filler on the first call only.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn a_conversation_is_arranged() {
     let thought = Block::Thinking {
         text: "secret".into(),
@@ -414,6 +415,7 @@ fn thinking_is_told_by_ability() {
 
 /// Goal: what Gemini or the model cannot do is refused by name, what only tunes is noted.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn what_cannot_be_done_is_said() {
     let able = Abilities::default();
     let plain = || chat(vec![turn(Role::User, vec![Block::text("a")])]);

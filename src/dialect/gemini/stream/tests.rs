@@ -27,7 +27,7 @@ fn line(step: &Step<'_>) -> String {
         Step::Citation(_, raw) => format!("cite {}", raw.escape_ascii()),
         Step::Close => "close".into(),
         Step::Usage(tokens) => format!("usage {} {}", tokens.prompt(), tokens.answer()),
-        Step::Stop(stop, _) => format!("stop {stop:?}"),
+        Step::Stop(why, _) => format!("stop {why:?}"),
         Step::Error(refused) => format!("error {:?}", refused.trouble),
         Step::End => "end".into(),
     }
@@ -213,7 +213,7 @@ fn events(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn call<'a>(id: &'a str, is_custom: bool) -> Step<'a> {
+fn call(id: &str, is_custom: bool) -> Step<'_> {
     Step::Open(Open::Call {
         id: id.into(),
         name: "f".into(),
