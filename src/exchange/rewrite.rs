@@ -14,7 +14,8 @@
 use crate::base::fault::Kind;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
-use crate::dialect::{abilities, speak};
+use crate::dialect::tokens::Weight;
+use crate::dialect::{abilities, speak, tokens};
 use std::fmt::Write as _;
 
 /// What is known of a request beyond its bytes, once a target needed it.
@@ -23,6 +24,8 @@ pub struct Rewrite {
     request: Option<Request>,
     /// The body for the target whose turn it is.
     pub body: Vec<u8>,
+    /// What it weighs, once it was read.
+    pub weight: Weight,
     /// What was left out for it: names with commas between them.
     pub dropped: String,
     /// Why there is no body: the field, and the sentence about it.
@@ -46,6 +49,7 @@ impl Rewrite {
         }
         match speak::ask(route, body, model, stream) {
             Ok(request) => {
+                self.weight = tokens::weigh(&request);
                 self.request = Some(request);
                 Ok(())
             }
@@ -89,6 +93,11 @@ impl Rewrite {
         }
     }
 
+    /// No target can honour `field`.
+    pub fn refuse(&mut self, field: &str, why: &str) {
+        self.refused = Some((field.to_owned(), format!("'{field}' {why}.")));
+    }
+
     /// What the client is told for `kind`: with the field, where there is one.
     pub fn told(&self, kind: Kind) -> Told<'_> {
         let told = Told::of(kind);
@@ -101,14 +110,4 @@ impl Rewrite {
             _ => told,
         }
     }
-
-    /// The request is understood and sent: only what names it is needed any longer.
-    pub fn forget(&mut self) {
-        (self.request, self.body) = (None, Vec::new());
-    }
-}
-
-/// The dialect of a client; `OpenAI`'s where no route was found.
-pub fn front(route: Option<Route>) -> Dialect {
-    route.map_or(Dialect::Chat, Route::dialect)
 }
