@@ -275,7 +275,10 @@ impl<'a, H: Host> Course<'a, H> {
         if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
             return Ok(()); // counted here
         }
-        rewrite.write(spoken, model)
+        let model_entry = self.snapshot.config.models.get(step.model_index);
+        let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
+        let overrides = target.and_then(|target| target.abilities.as_deref());
+        rewrite.write(spoken, model, overrides)
     }
 
     /// A fallback's turn begins, for the reason `why`.

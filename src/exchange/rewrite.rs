@@ -12,6 +12,7 @@
 //!   and with none left the client is told the field.
 
 use crate::base::fault::Kind;
+use crate::config::Overrides;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
@@ -61,18 +62,27 @@ impl Rewrite {
         }
     }
 
-    /// Writes the body for `model` at a provider that speaks `dialect`.
+    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`.
     ///
     /// # Errors
     /// [`Kind::Unfit`]; then [`Rewrite::told`] has the field.
-    pub fn write(&mut self, dialect: Dialect, model: &str) -> Result<(), Kind> {
+    pub fn write(
+        &mut self,
+        dialect: Dialect,
+        model: &str,
+        overrides: Option<&Overrides>,
+    ) -> Result<(), Kind> {
         self.body.clear();
         self.dropped.clear();
         let request = self.request.as_mut().ok_or(Kind::Internal)?;
         model.clone_into(&mut request.model);
         request.wants_usage = true; // the gateway counts; the client gets it if it asked
         let mut notes = Notes::default();
-        match speak::put_ask(dialect, request, &abilities::of(model), &mut notes) {
+        let mut can = abilities::of(model);
+        if let Some(overrides) = overrides {
+            overrides.correct(&mut can);
+        }
+        match speak::put_ask(dialect, request, &can, &mut notes) {
             Ok(body) => {
                 self.body = body;
                 for name in notes.dropped() {
