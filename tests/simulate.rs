@@ -6,6 +6,9 @@
     reason = "a test may panic"
 )]
 
+#[path = "simulate/dialects.rs"]
+mod dialects;
+
 use shardgate::simulate::{Config, Simulation, Stats};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -129,7 +129,11 @@ fn spoken(path: &[u8]) -> Option<Place<'_>> {
     ];
     const NAMING: [(&[u8], &[u8], Spoken); 4] = [
         (b"/models/", b":generateContent", Spoken::Generate),
-        (b"/models/", b":streamGenerateContent", Spoken::StreamGenerate),
+        (
+            b"/models/",
+            b":streamGenerateContent",
+            Spoken::StreamGenerate,
+        ),
         (b"/model/", b"/converse", Spoken::Converse),
         (b"/model/", b"/converse-stream", Spoken::ConverseStream),
     ];
@@ -365,8 +369,16 @@ mod tests {
             ("/a/v1/messages", Spoken::Messages, ""),
             ("/v1/messages/count_tokens", Spoken::CountTokens, ""),
             ("/v2/chat", Spoken::CohereChat, ""),
-            ("/v1beta/models/sim/cut-5:generateContent", Spoken::Generate, "sim/cut-5"),
-            ("/v1beta/models/m:streamGenerateContent", Spoken::StreamGenerate, "m"),
+            (
+                "/v1beta/models/sim/cut-5:generateContent",
+                Spoken::Generate,
+                "sim/cut-5",
+            ),
+            (
+                "/v1beta/models/m:streamGenerateContent",
+                Spoken::StreamGenerate,
+                "m",
+            ),
             ("/model/sim%2Fcut/converse", Spoken::Converse, "sim%2Fcut"),
             ("/model/m/converse-stream", Spoken::ConverseStream, "m"),
         ] {

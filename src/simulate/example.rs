@@ -56,7 +56,9 @@ impl<'s> Maker<'s> {
             return list.get(at).cloned().unwrap_or_default();
         }
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-            let found = target.strip_prefix('#').and_then(|at| self.root.pointer(at));
+            let found = target
+                .strip_prefix('#')
+                .and_then(|at| self.root.pointer(at));
             return found.map_or(Value::Null, |found| self.make(found, name, depth + 1));
         }
         for key in ["anyOf", "oneOf"] {
@@ -100,7 +102,11 @@ impl<'s> Maker<'s> {
     fn array(&mut self, schema: &'s Value, name: &str, depth: u32) -> Value {
         let number = |key| schema.get(key).and_then(Value::as_u64);
         let least = number("minItems").unwrap_or(0).min(FILL_MAX);
-        let wanted = if depth < FULL_DEPTH { least.max(1) } else { least };
+        let wanted = if depth < FULL_DEPTH {
+            least.max(1)
+        } else {
+            least
+        };
         let count = wanted.min(number("maxItems").unwrap_or(u64::MAX));
         let Some(items) = schema.get("items").filter(|items| items.is_object()) else {
             return Value::Array(vec![]);
@@ -133,7 +139,9 @@ fn kind(schema: &Value) -> Option<&'static str> {
     ];
     let named = |value: &Value| {
         let text = value.as_str()?;
-        KINDS.into_iter().find(|kind| text.eq_ignore_ascii_case(kind))
+        KINDS
+            .into_iter()
+            .find(|kind| text.eq_ignore_ascii_case(kind))
     };
     match schema.get("type")? {
         Value::Array(list) => {
@@ -208,7 +216,10 @@ mod tests {
         for (schema, want) in [
             (json!({"type": "string"}), json!("value 1")),
             (json!({"type": "STRING", "maxLength": 3}), json!("val")),
-            (json!({"type": "string", "minLength": 9}), json!("value 1..")),
+            (
+                json!({"type": "string", "minLength": 9}),
+                json!("value 1.."),
+            ),
             (json!({"type": "integer", "minimum": 7}), json!(7)),
             (json!({"type": "integer", "exclusiveMaximum": 1}), json!(0)),
             (json!({"type": "integer", "multipleOf": 5}), json!(5)),

@@ -6,9 +6,7 @@
 //!   ─► "The result of get_weather is: sunny. " "I see 2 images: image/png, image/jpeg. "
 //! ```
 
-use crate::dialect::model::{
-    Block, Media, MediaKind, Request, Role, Source, ToolResult, Turn,
-};
+use crate::dialect::model::{Block, Media, MediaKind, Request, Role, Source, ToolResult, Turn};
 
 /// What is said before anything else: one sentence for each result, one for each kind of media.
 pub fn lead(request: &Request) -> Vec<String> {
@@ -36,7 +34,10 @@ pub fn lead(request: &Request) -> Vec<String> {
             .collect();
         if let count @ 1.. = types.len() {
             let s = if count == 1 { "" } else { "s" };
-            lead.push(format!("I {verb} {count} {noun}{s}: {}. ", types.join(", ")));
+            lead.push(format!(
+                "I {verb} {count} {noun}{s}: {}. ",
+                types.join(", ")
+            ));
         }
     }
     lead
@@ -51,10 +52,12 @@ fn results(request: &Request) -> impl Iterator<Item = &ToolResult> {
     let spoke = |turn: &Turn| turn.role == Role::Assistant;
     let since = request.turns.iter().rposition(spoke).map_or(0, |at| at + 1);
     let turns = request.turns.iter().skip(since);
-    turns.flat_map(|turn| &turn.blocks).filter_map(|block| match block {
-        Block::Result(result) => Some(result),
-        _ => None,
-    })
+    turns
+        .flat_map(|turn| &turn.blocks)
+        .filter_map(|block| match block {
+            Block::Result(result) => Some(result),
+            _ => None,
+        })
 }
 
 /// The tool that gave `result`: by the call that it answers, since most dialects name no tool.

@@ -15,7 +15,7 @@ use super::speech::SIGNATURE;
 use super::stream::{BATCH, times};
 use super::tongue::{Mouth, Saying};
 use crate::base::time::Instant;
-use crate::dialect::model::{Step, Text};
+use crate::dialect::model::{Dialect, Step, Text};
 use crate::host::Host;
 use crate::wire::http1::LAST_CHUNK;
 use std::rc::Rc;
@@ -90,8 +90,11 @@ impl<H: Host> Conn<H> {
         if let Some(tokens) = speech.usage {
             recital.mouth.say(&Step::Usage(tokens), &mut self.tx);
         }
-        let stop = Step::Stop(speech.stop, Text::Plain(&speech.sequence));
-        recital.mouth.say(&stop, &mut self.tx);
+        // Bedrock's stop says that a stream is whole; elsewhere the end does.
+        if !(how.no_done && saying.route.dialect() == Dialect::Bedrock) {
+            let stop = Step::Stop(speech.stop, Text::Plain(&speech.sequence));
+            recital.mouth.say(&stop, &mut self.tx);
+        }
         if !how.no_done {
             recital.mouth.say(&Step::End, &mut self.tx);
         }

@@ -97,9 +97,12 @@ impl Part {
     pub fn piece<'p>(&'p self, k: u32, words: &'p Words) -> Text<'p> {
         let at = k as usize;
         match self {
-            Self::Thinking(_) => {
-                Text::Plain(THOUGHTS.get(at % THOUGHTS.len()).copied().unwrap_or_default())
-            }
+            Self::Thinking(_) => Text::Plain(
+                THOUGHTS
+                    .get(at % THOUGHTS.len())
+                    .copied()
+                    .unwrap_or_default(),
+            ),
             Self::Text {
                 lead,
                 words: count,
@@ -267,7 +270,10 @@ impl Speech {
 
     /// How many content events it has.
     pub fn len(&self) -> u32 {
-        self.parts.iter().map(Part::len).fold(0, u32::saturating_add)
+        self.parts
+            .iter()
+            .map(Part::len)
+            .fold(0, u32::saturating_add)
     }
 
     /// Whether it says nothing.
@@ -396,7 +402,10 @@ impl Speech {
 
 fn pieces(text: &str) -> Vec<String> {
     let letters: Vec<char> = text.chars().collect();
-    letters.chunks(PIECE).map(|piece| piece.iter().collect()).collect()
+    letters
+        .chunks(PIECE)
+        .map(|piece| piece.iter().collect())
+        .collect()
 }
 
 /// What is said when nothing is called.

@@ -257,7 +257,8 @@ impl<'s> Mouth<'s> {
 
     /// Appends the events of `step` to `tx`.
     pub fn say(&mut self, step: &Step<'_>, tx: &mut TxBuf) {
-        self.writer.write(step, &self.saying.names(), &mut self.fresh);
+        self.writer
+            .write(step, &self.saying.names(), &mut self.fresh);
         self.flush(tx);
     }
 
@@ -276,34 +277,32 @@ impl<'s> Mouth<'s> {
     /// Appends the end of the body's own form; framing is not its business.
     pub fn close(&mut self, tx: &mut TxBuf) {
         if self.saying.is_list {
-            self.put(if self.has_begun { b"]" } else { b"[]" }, tx);
+            let end: &[u8] = if self.has_begun { b"]" } else { b"[]" };
+            put(self.saying.is_chunked, &[end], tx);
         }
     }
 
     fn flush(&mut self, tx: &mut TxBuf) {
-        let fresh = std::mem::replace(&mut self.fresh, TxBuf::new(tx.pool()));
+        let is_chunked = self.saying.is_chunked;
         if self.saying.is_list {
-            let events = fresh.unsent().split(|&b| b == b'\n');
-            for event in events.filter_map(|line| line.strip_prefix(b"data: ")) {
+            let lines = self.fresh.unsent().split(|&b| b == b'\n');
+            for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
                 let mark: &[u8] = if self.has_begun { b",\r\n" } else { b"[" };
                 self.has_begun = true;
-                self.put(mark, tx);
-                self.put(event, tx);
+                put(is_chunked, &[mark, event], tx);
             }
-        } else if !fresh.is_empty() {
-            self.put(fresh.unsent(), tx);
+        } else if !self.fresh.is_empty() {
+            put(is_chunked, &[self.fresh.unsent()], tx);
         }
-        self.fresh = fresh;
         self.fresh.clear();
     }
+}
 
-    fn put(&self, bytes: &[u8], tx: &mut TxBuf) {
-        if self.saying.is_chunked {
-            put_chunk(tx, &[bytes]);
-        } else {
-            tx.put(bytes);
-        }
+fn put(is_chunked: bool, parts: &[&[u8]], tx: &mut TxBuf) {
+    if is_chunked {
+        return put_chunk(tx, parts);
     }
+    parts.iter().for_each(|part| tx.put(part));
 }
 
 #[cfg(test)]
