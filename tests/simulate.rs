@@ -8,6 +8,10 @@
 
 #[path = "simulate/dialects.rs"]
 mod dialects;
+#[path = "simulate/said.rs"]
+mod said;
+#[path = "simulate/wishes.rs"]
+mod wishes;
 
 use shardgate::simulate::{Config, Simulation, Stats};
 use std::io::{ErrorKind, Read, Write};
