@@ -22,6 +22,10 @@ use crate::host::Host;
 use crate::stats::receipt::RequestId;
 
 /// What the steps of one event said.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which the relay asks for by name"
+)]
 #[derive(Debug, Default)]
 pub struct Heard {
     /// Something for the reader: text, thinking, a call.
