@@ -74,7 +74,7 @@ fn render(case: &Value, raw: &[u8]) -> Vec<u8> {
 
 /// What must hold for a body that was accepted, beyond being accepted.
 fn check_accepted(name: &str, case: &Value, body: &[u8], ask: &Ask) {
-    assert_eq!(ask.model(body, &mut Vec::new()), Some(MODEL), "{name}");
+    assert_eq!(ask.model(body, b"", &mut Vec::new()), Some(MODEL), "{name}");
     if !case["generate"].is_null() {
         return; // 100 MB of one letter: to be accepted in linear time says enough
     }
@@ -83,7 +83,10 @@ fn check_accepted(name: &str, case: &Value, body: &[u8], ask: &Ask) {
     let out = concat(ask, body, Some("upstream/name"), true);
     assert_eq!(validate(&out), Ok(()), "{name}");
     let again = ask_chat(&out).unwrap();
-    assert_eq!(again.model(&out, &mut Vec::new()), Some("upstream/name"));
+    assert_eq!(
+        again.model(&out, b"", &mut Vec::new()),
+        Some("upstream/name")
+    );
     assert!(again.wants_usage, "{name}");
     for kept in case["verbatim"].as_array().into_iter().flatten() {
         let kept = kept.as_str().unwrap().as_bytes();
@@ -428,7 +431,7 @@ proptest! {
         let asked = ask_chat(&bytes).unwrap();
         let mut want: Map<String, Value> = serde_json::from_str(&text).unwrap();
         let mut scratch = Vec::new();
-        prop_assert_eq!(asked.model(&bytes, &mut scratch), want["model"].as_str());
+        prop_assert_eq!(asked.model(&bytes, b"", &mut scratch), want["model"].as_str());
         prop_assert_eq!(asked.stream, want.get("stream") == Some(&json!(true)));
         let wanted = want.get("stream_options").map(|o| o["include_usage"] == true);
         prop_assert_eq!(asked.wants_usage, wanted == Some(true));
@@ -441,7 +444,8 @@ proptest! {
             let options = want.entry("stream_options").or_insert_with(|| json!({}));
             options["include_usage"] = json!(true);
         } else {
-            let (from, to) = (asked.model.start as usize, asked.model.end as usize);
+            let quoted = asked.quoted().unwrap();
+            let (from, to) = (quoted.start as usize, quoted.end as usize);
             let name = name.as_deref().unwrap_or(std::str::from_utf8(&bytes[from..to]).unwrap());
             let by_hand = [&bytes[..from], name.as_bytes(), &bytes[to..]].concat();
             prop_assert_eq!(&out, by_hand.strip_prefix(BOM).unwrap_or(&by_hand));

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod abilities;
 pub mod check;
 pub mod diff;
 pub mod fault;
@@ -14,6 +15,7 @@ mod upstreams;
 mod value;
 mod walk;
 
+pub use abilities::Overrides;
 pub use check::{Checked, FixedSecrets, Secrets, check};
 pub use fault::{Fault, Faults};
 pub use model::Config;

@@ -15,6 +15,7 @@
 //!
 //! Every default stands in [`defaults`] and nowhere else.
 
+use super::abilities::Overrides;
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
@@ -563,6 +564,8 @@ pub struct Target {
     pub model: Option<String>,
     /// Share of the requests, 1 to [`defaults::WEIGHT_MAX`].
     pub weight: u32,
+    /// What its model can do, where the table of models is wrong or silent.
+    pub abilities: Option<Box<Overrides>>,
 }
 
 /// A model that stands in for another.

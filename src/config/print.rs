@@ -178,7 +178,11 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
         if let Some(upstream) = &target.model {
             write!(f, ", model = {}", quoted(upstream))?;
         }
-        writeln!(f, ", weight = {} }},", target.weight)?;
+        write!(f, ", weight = {}", target.weight)?;
+        if let Some(abilities) = &target.abilities {
+            write!(f, ", abilities = {abilities}")?;
+        }
+        writeln!(f, " }},")?;
     }
     writeln!(f, "]")?;
     let fallbacks: Vec<_> = model.fallbacks.iter().map(|b| b.name.clone()).collect();

@@ -3,6 +3,7 @@
 //! The names of both tables are gathered first ([`Written::names`]), so that a reference to a
 //! provider or a model that has faults of its own is no second fault.
 
+use super::abilities;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::keys::provider_secret;
@@ -41,7 +42,7 @@ const MODEL: Known = Known {
     later: &["fallback_on", "continuation", "hedge", "cache"],
 };
 const TARGET: Known = Known {
-    now: &["provider", "model", "weight"],
+    now: &["provider", "model", "weight", "abilities"],
     later: &[],
 };
 const DIALECTS: &[(&str, Dialect)] = &[
@@ -53,6 +54,8 @@ const DIALECTS: &[(&str, Dialect)] = &[
     ("cohere", Dialect::Cohere),
     ("bedrock", Dialect::Bedrock),
 ];
+const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
+                             \"gemini\", \"cohere\" or \"bedrock\"";
 const STRATEGIES: &[(&str, Strategy)] = &[
     ("weighted", Strategy::Weighted),
     ("round_robin", Strategy::RoundRobin),
@@ -169,6 +172,7 @@ impl<'a, 'i> Written<'a, 'i> {
                     provider,
                     model: None,
                     weight: WEIGHT,
+                    abilities: None,
                 }],
                 fallbacks: Vec::new(),
                 timeouts,
@@ -183,11 +187,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let title = format!("[providers.{}]", item.key);
     let section = item.section(found, &title, PROVIDER)?;
     let dialect = section
-        .need(
-            found,
-            "dialect",
-            "write dialect = \"openai\", \"anthropic\" or another of README's",
-        )
+        .need(found, "dialect", DIALECT_RIGHT)
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
     let base_url = section
         .need(
@@ -384,6 +384,8 @@ fn target(
         }
         item.read(found, |v| count(v, 1..=WEIGHT_MAX as usize))
     });
+    let abilities = section.item("abilities");
+    let abilities = abilities.map(|item| Box::new(abilities::abilities(item, found)));
     let model = match model {
         Some(wrong_or_right) => Some(wrong_or_right?),
         None => None,
@@ -392,6 +394,7 @@ fn target(
         provider: provider?,
         model,
         weight: weight.and_then(|w| u32::try_from(w).ok()).unwrap_or(WEIGHT),
+        abilities,
     })
 }
 

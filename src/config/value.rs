@@ -86,7 +86,11 @@ pub(super) fn choice<T: Copy>(
     later: &[&str],
 ) -> Result<T, Wrong> {
     let words: Vec<String> = now.iter().map(|(word, _)| format!("{word:?}")).collect();
-    let right = format!("write {}", words.join(" or "));
+    let right = match words.split_last() {
+        Some((last, [])) => format!("write {last}"),
+        Some((last, before)) => format!("write {} or {last}", before.join(", ")),
+        None => String::new(),
+    };
     let DeValue::String(written) = value else {
         return wrong(right);
     };

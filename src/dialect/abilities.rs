@@ -345,7 +345,7 @@ mod tests {
             of("command-a-03-2025"),
             "the dated one stands in"
         );
-        assert_eq!(of("openai/gpt-5-2025-08-07").is_reasoner, true);
+        assert!(of("openai/gpt-5-2025-08-07").is_reasoner);
     }
 
     /// Goal: some facts that are known from elsewhere (mapping.md, 6.2) are in the table.

@@ -283,6 +283,14 @@ impl Ask {
         std::str::from_utf8(scratch).ok()
     }
 
+    /// Where the model's name stands in the body, inside its quotes; `None` for one in the path.
+    pub const fn quoted(&self) -> Option<Span> {
+        match self.named {
+            Named::Body { quoted, .. } => Some(quoted),
+            Named::Path => None,
+        }
+    }
+
     /// The upstream body: `body` with the model's name replaced (if `upstream_model` is
     /// given, which must satisfy [`write::is_plain`]) and, if `ask_usage`, with
     /// `stream_options.include_usage` true.

@@ -34,11 +34,13 @@ impl<'a> Path<'a> {
     pub const TOP: Self = Self(Link::Top);
 
     /// The member `key` of the object here.
+    #[must_use]
     pub const fn key(&'a self, key: &'a str) -> Path<'a> {
         Path(Link::Key(self, key))
     }
 
     /// The item at `index` of the array here.
+    #[must_use]
     pub const fn index(&'a self, index: usize) -> Path<'a> {
         Path(Link::Index(self, index))
     }

@@ -20,12 +20,15 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{plain, pulse, relay, secure};
+use super::{count, plain, pulse, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
 use crate::config::model::Found;
+use crate::dialect::anthropic::request::holds_sealed_thinking;
+use crate::dialect::model::Dialect;
 use crate::dialect::route::Route;
+use crate::dialect::tokens::Weight;
 use crate::host::{Host, Link};
 use crate::policy::breaker::{Outcome, Verdict};
 use crate::policy::plan::Step;
@@ -41,9 +44,6 @@ use std::task::Poll;
 
 /// Interim answers (1xx) that are skipped before a provider counts as broken.
 const INTERIM_MAX: usize = 16;
-
-/// Bytes of a body that one token stands for, about.
-const BYTES_PER_TOKEN: u64 = 4;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
@@ -183,9 +183,10 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
-    /// Estimate of the tokens that an attempt takes: a quarter of the body's bytes, and what
-    /// the answer may have.
-    tokens: u64,
+    /// Bytes of the body.
+    bytes: u64,
+    /// The most tokens that the answer may have.
+    answer_max: u64,
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -207,8 +208,8 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
-            tokens: (wanted.body.len() as u64 / BYTES_PER_TOKEN)
-                .saturating_add(wanted.ask.max_tokens.unwrap_or(0)),
+            bytes: wanted.body.len() as u64,
+            answer_max: wanted.ask.max_tokens.unwrap_or(0),
         })
     }
 
@@ -249,20 +250,35 @@ impl<'a, H: Host> Course<'a, H> {
         let wanted = request.as_mut().and_then(|request| request.wanted.as_mut());
         let wanted = wanted.ok_or(Kind::Internal)?;
         let spoken = step.provider.dialect.speaks();
-        if spoken == self.route.dialect() {
+        let body = wanted.body.bytes(rx.data());
+        // What this gateway sealed no provider can open.
+        let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
+        if spoken == self.route.dialect() && !is_sealed {
             if let Some(rewrite) = &mut wanted.rewrite {
                 rewrite.body = Vec::new(); // W1
             }
             return Ok(());
         }
         let rewrite = wanted.rewrite.get_or_insert_default();
-        let body = wanted.body.bytes(rx.data());
+        if self.route == Route::Embeddings {
+            rewrite.refuse(
+                "model",
+                "has no target that makes embeddings through this API",
+            );
+            return Err(Kind::Unfit);
+        }
         let model = match step.upstream_model {
             AS_ASKED => &*wanted.forwarded,
             model => model,
         };
         rewrite.read(self.route, body, model, self.is_stream)?;
-        rewrite.write(spoken, model)
+        if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
+            return Ok(()); // counted here
+        }
+        let model_entry = self.snapshot.config.models.get(step.model_index);
+        let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
+        let overrides = target.and_then(|target| target.abilities.as_deref());
+        rewrite.write(spoken, model, overrides)
     }
 
     /// A fallback's turn begins, for the reason `why`.
@@ -274,6 +290,15 @@ impl<'a, H: Host> Course<'a, H> {
         let places = &self.snapshot.places;
         let key = (places.model(from), places.model(step.model_index), why);
         *counters.fallbacks.entry(key).or_default() += 1;
+    }
+
+    /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
+    /// taught, and what the answer may have.
+    fn tokens(&self, step: &Step<'_>) -> u64 {
+        let places = &self.snapshot.places;
+        let target = places.target(step.model_index, step.target_index);
+        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
+        prompt.saturating_add(self.answer_max)
     }
 
     /// Shard and snapshot.
@@ -319,7 +344,11 @@ pub async fn attempts<H: Host>(
     let mut fallback = None;
     loop {
         match course.prepare(down, &step) {
-            Ok(()) => {}
+            Ok(()) if count::is_ours(&course, &step) => {
+                settle.pass_over(&step);
+                return count::answer(&course, down, settle, &step).await;
+            }
+            Ok(()) => settle.weight = weight(down),
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
                 step = course.following(down).ok_or(Kind::Unfit)?;
@@ -335,7 +364,7 @@ pub async fn attempts<H: Host>(
             fallback = step.fallback;
             course.count_fallback(settle, &step, why);
         }
-        settle.begin_attempt(&step, course.tokens);
+        settle.begin_attempt(&step, course.tokens(&step));
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         let kind = match attempt(&course, down, settle, &step).await {
             Ok(next) => return Ok(next),
@@ -357,6 +386,13 @@ pub async fn attempts<H: Host>(
         step = course.following(down).ok_or(kind)?;
         why = kind.code();
     }
+}
+
+/// What the request of `down` weighs, when it was read.
+fn weight<L>(down: &Down<L>) -> Option<Box<Weight>> {
+    let wanted = down.request.as_ref()?.wanted.as_ref()?;
+    let rewrite = wanted.rewrite.as_ref()?;
+    Some(Box::new(rewrite.weight))
 }
 
 /// One attempt, from a connection to the delivered answer. The answer is stored here and

@@ -25,6 +25,7 @@
 pub mod answer;
 pub mod attempt;
 pub mod connection;
+pub mod count;
 pub mod down;
 pub mod events;
 pub mod plain;

@@ -2,7 +2,6 @@
 
 use super::connection::Next;
 use super::down::{Down, Wait};
-use super::rewrite;
 use super::route::{Asked, Local, MODEL_PATH};
 use super::settle::Settle;
 use crate::base::bytes::TxBuf;
@@ -68,7 +67,7 @@ pub fn put_common<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, id: RequestId, mann
 }
 
 /// Writes a whole reply with a JSON body.
-fn put_reply<H: Host>(
+pub fn put_reply<H: Host>(
     tx: &mut TxBuf,
     shard: &Shard<H>,
     (status, id, manner): (u16, RequestId, Manner),
@@ -163,7 +162,7 @@ pub fn error<H: Host>(
     down.tx.clear();
     let has_begun = down.has_begun() && kind != Kind::ClientGone;
     let manner = manner.closing(has_begun && manner.is_http10);
-    let front = rewrite::front(settle.receipt.route);
+    let front = settle.receipt.front();
     let Down { tx, request, .. } = &mut *down;
     let wanted = request.as_ref().and_then(|request| request.wanted.as_ref());
     let told = match wanted.and_then(|wanted| wanted.rewrite.as_deref()) {

@@ -12,9 +12,11 @@
 //!   and with none left the client is told the field.
 
 use crate::base::fault::Kind;
+use crate::config::Overrides;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
-use crate::dialect::{abilities, speak};
+use crate::dialect::tokens::Weight;
+use crate::dialect::{abilities, speak, tokens};
 use std::fmt::Write as _;
 
 /// What is known of a request beyond its bytes, once a target needed it.
@@ -23,6 +25,8 @@ pub struct Rewrite {
     request: Option<Request>,
     /// The body for the target whose turn it is.
     pub body: Vec<u8>,
+    /// What it weighs, once it was read.
+    pub weight: Weight,
     /// What was left out for it: names with commas between them.
     pub dropped: String,
     /// Why there is no body: the field, and the sentence about it.
@@ -46,6 +50,7 @@ impl Rewrite {
         }
         match speak::ask(route, body, model, stream) {
             Ok(request) => {
+                self.weight = tokens::weigh(&request);
                 self.request = Some(request);
                 Ok(())
             }
@@ -57,18 +62,27 @@ impl Rewrite {
         }
     }
 
-    /// Writes the body for `model` at a provider that speaks `dialect`.
+    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`.
     ///
     /// # Errors
     /// [`Kind::Unfit`]; then [`Rewrite::told`] has the field.
-    pub fn write(&mut self, dialect: Dialect, model: &str) -> Result<(), Kind> {
+    pub fn write(
+        &mut self,
+        dialect: Dialect,
+        model: &str,
+        overrides: Option<&Overrides>,
+    ) -> Result<(), Kind> {
         self.body.clear();
         self.dropped.clear();
         let request = self.request.as_mut().ok_or(Kind::Internal)?;
         model.clone_into(&mut request.model);
         request.wants_usage = true; // the gateway counts; the client gets it if it asked
         let mut notes = Notes::default();
-        match speak::put_ask(dialect, request, &abilities::of(model), &mut notes) {
+        let mut can = abilities::of(model);
+        if let Some(overrides) = overrides {
+            overrides.correct(&mut can);
+        }
+        match speak::put_ask(dialect, request, &can, &mut notes) {
             Ok(body) => {
                 self.body = body;
                 for name in notes.dropped() {
@@ -89,6 +103,11 @@ impl Rewrite {
         }
     }
 
+    /// No target can honour `field`.
+    pub fn refuse(&mut self, field: &str, why: &str) {
+        self.refused = Some((field.to_owned(), format!("'{field}' {why}.")));
+    }
+
     /// What the client is told for `kind`: with the field, where there is one.
     pub fn told(&self, kind: Kind) -> Told<'_> {
         let told = Told::of(kind);
@@ -101,14 +120,4 @@ impl Rewrite {
             _ => told,
         }
     }
-
-    /// The request is understood and sent: only what names it is needed any longer.
-    pub fn forget(&mut self) {
-        (self.request, self.body) = (None, Vec::new());
-    }
-}
-
-/// The dialect of a client; `OpenAI`'s where no route was found.
-pub fn front(route: Option<Route>) -> Dialect {
-    route.map_or(Dialect::Chat, Route::dialect)
 }

@@ -6,6 +6,7 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::dialect::tokens::Weight;
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::Step;
@@ -28,6 +29,8 @@ pub struct Settle<H: Host> {
     running: Option<Running>,
     has_content: bool,
     attempt_end: AttemptEnd,
+    /// What the request weighs, when it was read for a target of another dialect.
+    pub weight: Option<Box<Weight>>,
 }
 
 impl<H: Host> Settle<H> {
@@ -55,6 +58,7 @@ impl<H: Host> Settle<H> {
             running: None,
             has_content: false,
             attempt_end: AttemptEnd::Cancelled,
+            weight: None,
         }
     }
 
@@ -137,6 +141,9 @@ impl<H: Host> Settle<H> {
             *count += 1;
         }
         drop(counters);
+        if end == AttemptEnd::Done {
+            self.learn(running.target);
+        }
         let now = self.shard.host.now();
         let changed = self
             .shard
@@ -145,6 +152,20 @@ impl<H: Host> Settle<H> {
             self.shard.gossip_now();
         } else {
             self.shard.gossip_soon();
+        }
+    }
+
+    /// The provider says how many tokens the prompt had.
+    fn learn(&self, target: usize) {
+        let provider = self.receipt.provider;
+        let provider = provider.and_then(|at| self.snapshot.config.providers.get(at));
+        if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {
+            let asked = (self.receipt.bytes_in, self.weight.as_deref());
+            let came_to = (usage.input, provider.dialect.speaks());
+            self.shard
+                .targets
+                .borrow_mut()
+                .learn(target, asked, came_to);
         }
     }
 

@@ -54,13 +54,11 @@ pub fn presented<'v>(
     authorization: Option<&'v [u8]>,
     others: [Option<&'v [u8]>; 3],
 ) -> Option<&'v [u8]> {
-    match authorization {
-        Some(value) => bearer(value),
-        None => {
-            let first = others.into_iter().flatten().next();
-            first.filter(|token| is_token(token))
-        }
+    if let Some(value) = authorization {
+        return bearer(value);
     }
+    let first = others.into_iter().flatten().next();
+    first.filter(|token| is_token(token))
 }
 
 /// Which of `keys` the `presented` one is. `Ok(None)`: there are no keys, the gateway is open.

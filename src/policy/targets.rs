@@ -19,6 +19,8 @@
 
 use super::breaker::{Breaker, Outcome, Permit, Turn, Verdict};
 use crate::base::time::Instant;
+use crate::dialect::model::Dialect;
+use crate::dialect::tokens::{Ratio, Weight};
 use crate::stats::view::{Cell, Digest, Mark, State, TargetId, View};
 use ahash::AHashMap;
 use std::time::Duration;
@@ -64,6 +66,10 @@ struct Entry {
     in_flight: u32,
     tokens: u64,
     first_token: Peak,
+    /// Tokens that a body of so many bytes comes to.
+    of_bodies: Ratio,
+    /// The same, of requests that were read.
+    of_requests: Ratio,
     /// Something happened since the last digest.
     is_fresh: bool,
     /// Something ever happened here.
@@ -205,6 +211,44 @@ impl Targets {
             *trips += 1;
         }
         changed
+    }
+
+    /// How many tokens of prompt a body of `bytes` is likely to come to at this target.
+    pub fn estimate(&self, target: Option<usize>, bytes: u64) -> u64 {
+        let entry = target.and_then(|at| self.entries.get(at));
+        let ratio = entry.map_or_else(Ratio::default, |entry| entry.of_bodies);
+        ratio.tokens(&Weight {
+            bytes,
+            ..Weight::default()
+        })
+    }
+
+    /// The same of a request that was read, at a target that speaks `dialect`.
+    pub fn count(&self, target: Option<usize>, weight: &Weight, dialect: Dialect) -> u64 {
+        let entry = target.and_then(|at| self.entries.get(at));
+        let learned = entry.map(|entry| entry.of_requests);
+        let ratio = learned.filter(|ratio| *ratio != Ratio::default());
+        ratio.unwrap_or(Ratio::of(dialect)).tokens(weight)
+    }
+
+    /// Learns that a body of `bytes`, of this weight if it was read, came to `tokens` at this
+    /// target, which speaks `dialect`.
+    pub fn learn(
+        &mut self,
+        target: usize,
+        (bytes, weight): (u64, Option<&Weight>),
+        (tokens, dialect): (u64, Dialect),
+    ) {
+        let Some(entry) = self.entries.get_mut(target) else {
+            return;
+        };
+        entry.of_bodies.learn(bytes, tokens);
+        if let Some(weight) = weight {
+            if entry.of_requests == Ratio::default() {
+                entry.of_requests = Ratio::of(dialect);
+            }
+            entry.of_requests.learn_from(weight, tokens);
+        }
     }
 
     /// What there is to tell: what happened since the last time, or all when `is_whole`.

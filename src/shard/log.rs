@@ -8,6 +8,7 @@
 
 use super::Shard;
 use crate::config::Config;
+use crate::dialect::route::Route;
 use crate::host::Host;
 use crate::stats::receipt::Receipt;
 use std::cell::{Cell, RefCell};
@@ -99,13 +100,14 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 18];
+type Columns = [&'static str; 19];
 
 const JSON: Columns = [
     "{\"time_us\":",
     ",\"id\":\"",
     "\",\"key\":\"",
-    "\",\"front\":\"openai\",\"route\":\"",
+    "\",\"front\":\"",
+    "\",\"route\":\"",
     "\",\"model\":\"",
     "\",\"target\":\"",
     "\",\"attempts\":",
@@ -126,7 +128,8 @@ const TEXT: Columns = [
     "time_us=",
     " id=",
     " key=",
-    " front=openai route=",
+    " front=",
+    " route=",
     " model=",
     " target=",
     " attempts=",
@@ -162,9 +165,7 @@ fn write_line<H: Host>(
     let key = receipt.key.and_then(|i| config.keys.get(i));
     let model = receipt.model.and_then(|i| config.models.get(i));
     let target = receipt.provider.and_then(|i| config.providers.get(i));
-    let route = receipt
-        .route
-        .map_or("-", crate::dialect::route::Route::name);
+    let route = receipt.route.map_or("-", Route::name);
     let fault = receipt.fault.map_or("-", crate::base::fault::Kind::code);
     let took = receipt.ended.since(receipt.began);
     let tokens = receipt.usage.map_or((0, 0), |u| (u.input, u.output));
@@ -172,6 +173,7 @@ fn write_line<H: Host>(
         Number(shard.host.wall_nanos() / 1000),
         Word(std::str::from_utf8(receipt.id.bytes()).unwrap_or("-")),
         Word(key.map_or("-", |key| &key.name)),
+        Word(receipt.front().name()),
         Word(route),
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),

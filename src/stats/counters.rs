@@ -2,6 +2,7 @@
 
 use super::handshakes::Handshakes;
 use super::receipt::{AttemptEnd, End, Receipt};
+use crate::dialect::model::Dialect;
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -116,10 +117,10 @@ pub type Attempts = [u64; AttemptEnd::ALL.len()];
 /// Everything that one shard counts.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// Exchanges by (model, status); the model is `None` where none was known. Models and
+    /// Exchanges by (front, model, status); the model is `None` where none was known. Models and
     /// providers stand here and below by their numbers (`config/diff.rs`),
     /// which outlive a reload.
-    pub requests: AHashMap<(Option<usize>, u16), u64>,
+    pub requests: AHashMap<(Dialect, Option<usize>, u16), u64>,
     /// Faults by [`crate::base::fault::Kind`]'s code.
     pub faults: AHashMap<&'static str, u64>,
     /// Attempts by target.
@@ -167,7 +168,8 @@ impl Counters {
     /// in the configuration that the exchange began with).
     pub fn settle(&mut self, receipt: &Receipt, (model, provider): (Option<usize>, Option<usize>)) {
         self.receipts += 1;
-        *self.requests.entry((model, receipt.status)).or_default() += 1;
+        let row = (receipt.front(), model, receipt.status);
+        *self.requests.entry(row).or_default() += 1;
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }

@@ -108,9 +108,10 @@ fn requests(out: &mut Text, all: &Counters, names: &Names<'_>) {
     out.head(name, "counter", "Exchanges by model and status.");
     let mut rows: Vec<_> = all.requests.iter().collect();
     rows.sort_unstable();
-    for (&(model, code), &count) in rows {
+    for (&(front, model, code), &count) in rows {
         let model = model.map_or("", |index| names.model(index));
-        let labels = format!("front=\"openai\",model=\"{model}\",code=\"{code}\"");
+        let front = front.name();
+        let labels = format!("front=\"{front}\",model=\"{model}\",code=\"{code}\"");
         out.line(name, &labels, count);
     }
     let name = "shardgate_faults_total";

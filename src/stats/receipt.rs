@@ -2,7 +2,9 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::dialect::model::Dialect;
 use crate::dialect::openai::Usage;
+use crate::dialect::route::Route;
 use std::time::Duration;
 
 /// How an exchange ended.
@@ -109,6 +111,13 @@ fn hex(word: u64) -> [u8; 8] {
     (digits + EACH * u64::from(b'0') + is_letter * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
+impl Receipt {
+    /// The dialect of the client; `OpenAI`'s where no route was found.
+    pub fn front(&self) -> Dialect {
+        self.route.map_or(Dialect::Chat, Route::dialect)
+    }
+}
+
 /// What is known of an exchange when it ends. Indices point into the exchange's own
 /// configuration snapshot; `None` = it did not get that far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,7 +131,7 @@ pub struct Receipt {
     /// Index of the client key.
     pub key: Option<usize>,
     /// Which route was asked.
-    pub route: Option<crate::dialect::route::Route>,
+    pub route: Option<Route>,
     /// Index of the model.
     pub model: Option<usize>,
     /// Index of the provider that answered last.

@@ -1,13 +1,22 @@
 //! Anthropic Messages against its recordings.
 
+mod accept;
+mod broken;
+mod canonical;
+mod said;
+
 use crate::recorded::{Recording, recordings};
+use accept::accept;
+use broken::{Dice, broken};
+use canonical::{canonical, list};
+use said::{Gather, Said, said_by};
 use serde_json::{Map, Value, json};
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::TxBuf;
 use shardgate::base::fault::Kind;
 use shardgate::dialect::anthropic::{answer, count, error, look, request, stream};
 use shardgate::dialect::model::{
-    Abilities, Answer, Block, Names, Notes, Open, Request, Step, Stop, Tokens, Trouble,
+    Abilities, Names, Notes, Open, Request, Step, Stop, Text, Tokens, Trouble,
 };
 use shardgate::dialect::openai::Usage;
 use shardgate::wire::sse::{Splitter, frame};
@@ -19,85 +28,11 @@ const NAMES: Names<'_> = Names {
     wants_usage: true,
 };
 
-/// What an answer says, from whatever form it came in.
-#[derive(Debug, Default, PartialEq)]
-struct Said {
-    text: String,
-    thinking: String,
-    signatures: Vec<Value>,
-    citations: usize,
-    calls: Vec<(String, String, String)>,
-    stop: Option<(Stop, String)>,
-    tokens: Option<Tokens>,
-    is_whole: bool,
-    error: Option<Trouble>,
-}
-
-/// Gathers steps, and panics when they are not balanced.
-#[derive(Debug, Default)]
-struct Gather {
-    said: Said,
-    open: Option<&'static str>,
-    count: usize,
-    is_over: bool,
-}
-
-impl Gather {
-    fn take(&mut self, step: &Step<'_>) {
-        assert!(!self.is_over, "{step:?} after the end");
-        let is_begin = matches!(step, Step::Begin { .. });
-        assert_eq!(is_begin, self.count == 0, "{step:?} at {}", self.count);
-        self.count += 1;
-        let said = &mut self.said;
-        match step {
-            Step::Begin { .. } => {}
-            Step::Open(open) => {
-                assert!(self.open.is_none() && said.stop.is_none(), "{step:?}");
-                self.open = Some(match open {
-                    Open::Text | Open::Refusal => "text",
-                    Open::Thinking => "thinking",
-                    Open::Call { id, name, .. } => {
-                        said.calls
-                            .push((id.to_text(), name.to_text(), String::new()));
-                        "call"
-                    }
-                });
-            }
-            Step::Text(text) => match self.open.expect("text within a block") {
-                "text" => text.say(&mut said.text),
-                "thinking" => text.say(&mut said.thinking),
-                _ => text.say(&mut said.calls.last_mut().unwrap().2),
-            },
-            Step::Opaque(_, json) => {
-                assert!(self.open.is_some());
-                let value = serde_json::from_slice(json).unwrap_or(Value::Null);
-                said.signatures.push(value);
-            }
-            Step::Citation(..) => {
-                assert_eq!(self.open, Some("text"));
-                said.citations += 1;
-            }
-            Step::Close => assert!(self.open.take().is_some()),
-            Step::Usage(tokens) => said.tokens = Some(*tokens),
-            Step::Stop(stop, sequence) => {
-                assert!(self.open.is_none() && said.stop.is_none());
-                said.stop = Some((*stop, sequence.to_text()));
-            }
-            Step::Error(refused) => {
-                said.error = Some(refused.trouble);
-                self.is_over = true;
-            }
-            Step::End => {
-                assert!(self.open.is_none() && said.stop.is_some());
-                said.is_whole = true;
-                self.is_over = true;
-            }
-        }
-    }
-}
+/// Takes the name and the data of an event.
+type Each<'e> = &'e mut dyn FnMut(Option<&[u8]>, &[u8]);
 
 /// The events of `body` when it arrives cut at `cuts`; `each` gets name and data.
-fn events(body: &[u8], cuts: &[usize], each: &mut dyn FnMut(Option<&[u8]>, &[u8])) {
+fn events(body: &[u8], cuts: &[usize], each: Each<'_>) {
     let mut splitter = Splitter::new();
     let (mut held, mut from) = (Vec::new(), 0);
     for &cut in cuts.iter().chain([&body.len()]) {
@@ -140,39 +75,6 @@ fn hear(body: &[u8], cuts: &[usize]) -> (Said, Result<(), Kind>, Vec<u8>) {
     (gather.said, result, written)
 }
 
-/// What a plain answer says.
-fn said_by(answer: &Answer) -> Said {
-    let mut said = Said {
-        stop: Some((answer.stop, answer.sequence.clone().unwrap_or_default())),
-        tokens: answer.usage,
-        is_whole: true,
-        ..Said::default()
-    };
-    for block in &answer.blocks {
-        match block {
-            Block::Text {
-                text, citations, ..
-            } => {
-                said.text.push_str(text);
-                let count = citations.as_ref().and_then(|c| c.as_array().map(Vec::len));
-                said.citations += count.unwrap_or(0);
-            }
-            Block::Refusal(text) => said.text.push_str(text),
-            Block::Thinking { text, opaque } => {
-                said.thinking.push_str(text);
-                said.signatures
-                    .extend(opaque.iter().map(|o| o.value.clone()));
-            }
-            Block::Call(call) => {
-                said.calls
-                    .push((call.id.clone(), call.name.clone(), call.arguments.clone()))
-            }
-            _ => {}
-        }
-    }
-    said
-}
-
 /// The bodies of the streams of a recording: one, or several behind each other.
 fn streams(recording: &Recording) -> Vec<Vec<u8>> {
     if !recording.path.ends_with(".chunks.txt") {
@@ -198,7 +100,9 @@ fn streams(recording: &Recording) -> Vec<Vec<u8>> {
 }
 
 fn is_stream(recording: &Recording) -> bool {
-    recording.path.ends_with(".sse") || recording.path.ends_with(".chunks.txt")
+    [".sse", ".chunks.txt"]
+        .iter()
+        .any(|end| recording.path.ends_with(end))
 }
 
 fn answers() -> Vec<Recording> {
@@ -281,8 +185,10 @@ fn check(recording: &Recording, said: &Said) {
         Some(other) => panic!("{path}: {other}"),
     };
     assert_eq!(said.stop.as_ref().unwrap().0, stop, "{path}");
-    let usage = &oracle["usage"];
-    let tokens = said.tokens.unwrap_or_default();
+    check_usage(path, &oracle["usage"], said.tokens.unwrap_or_default());
+}
+
+fn check_usage(path: &str, usage: &Value, tokens: Tokens) {
     let number = |value: &Value| value.as_u64().unwrap_or(0);
     assert_eq!(tokens.fresh, number(&usage["input_tokens"]), "{path}");
     assert_eq!(
@@ -430,63 +336,6 @@ fn recorded_errors_are_told_apart() {
     println!("{count} recorded errors");
 }
 
-/// A request in one form: texts as lists of blocks; what is absent by default, absent.
-fn canonical(value: &Value) -> Value {
-    let mut body = value.clone();
-    let top = body.as_object_mut().unwrap();
-    top.retain(|key, value| !value.is_null() && !(key == "stream" && *value == false));
-    if let Some(system) = top.get_mut("system") {
-        as_blocks(system);
-    }
-    for tool in list(top.get_mut("tools")) {
-        let tool = tool.as_object_mut().unwrap();
-        tool.retain(|key, value| !(key == "type" && *value == "custom") && !value.is_null());
-    }
-    for message in list(top.get_mut("messages")) {
-        let content = message.get_mut("content").unwrap();
-        as_blocks(content);
-        for block in list(Some(content)) {
-            let block = block.as_object_mut().unwrap();
-            block.retain(|key, value| {
-                let is_default = match key.as_str() {
-                    "is_error" => *value == false,
-                    "content" => *value == "" || *value == json!([]),
-                    "citations" => *value == json!([]),
-                    _ => false,
-                };
-                !is_default && !value.is_null()
-            });
-            if block["type"] == "tool_result"
-                && let Some(content) = block.get_mut("content")
-            {
-                as_blocks(content);
-            }
-        }
-    }
-    numbers(&mut body);
-    body
-}
-
-fn list(value: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
-    value.and_then(Value::as_array_mut).into_iter().flatten()
-}
-
-fn as_blocks(value: &mut Value) {
-    if let Value::String(text) = value {
-        *value = json!([{"type": "text", "text": text}]);
-    }
-}
-
-/// 1 and 1.0 are the same number.
-fn numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) => *value = number.as_f64().into(),
-        Value::Array(items) => items.iter_mut().for_each(numbers),
-        Value::Object(object) => object.values_mut().for_each(numbers),
-        _ => {}
-    }
-}
-
 fn written(request: &Request) -> Value {
     let mut notes = Notes::default();
     let body = request::write(request, &Abilities::default(), &mut notes).unwrap();
@@ -557,71 +406,6 @@ fn facts_of_passing_events_are_those_of_the_reader() {
     }
 }
 
-/// What the official SDK insists on: names on events, a start first, indexes in order, deltas
-/// that fit their block, arguments that are JSON objects, and the end.
-fn accept(body: &[u8], path: &str) {
-    let (mut next, mut open, mut ended) = (0, None::<(u64, String)>, 0);
-    let mut is_first = true;
-    events(body, &[], &mut |event, data| {
-        let data: Value = serde_json::from_slice(data).unwrap();
-        let kind = data["type"].as_str().unwrap();
-        assert_eq!(event, Some(kind.as_bytes()), "{path}");
-        assert_eq!(kind == "message_start", is_first, "{path}");
-        is_first = false;
-        match kind {
-            "message_start" => {
-                let message = &data["message"];
-                assert!(message["id"].as_str().unwrap().starts_with("msg_"));
-                assert!(message["usage"]["input_tokens"].is_u64());
-                assert_eq!(message["model"], "fast");
-            }
-            "content_block_start" => {
-                assert!(open.is_none(), "{path}");
-                assert_eq!(data["index"], next, "{path}");
-                let kind = data["content_block"]["type"].as_str().unwrap();
-                open = Some((next, kind.to_owned()));
-            }
-            "content_block_delta" => {
-                let (index, block) = open.as_ref().unwrap();
-                assert_eq!(data["index"], *index);
-                let delta = data["delta"]["type"].as_str().unwrap();
-                let fits: &[&str] = match block.as_str() {
-                    "text" => &["text_delta", "citations_delta"],
-                    "thinking" => &["thinking_delta", "signature_delta"],
-                    "tool_use" => &["input_json_delta"],
-                    _ => &[],
-                };
-                assert!(fits.contains(&delta), "{path}: {delta} in {block}");
-            }
-            "content_block_stop" => {
-                let (index, _) = open.take().unwrap();
-                assert_eq!(data["index"], index);
-                next += 1;
-            }
-            "message_delta" => {
-                assert!(open.is_none());
-                assert!(data["usage"]["output_tokens"].is_u64());
-                assert!(data["delta"]["stop_reason"].is_string());
-            }
-            "message_stop" => ended += 1,
-            other => panic!("{path}: {other}"),
-        }
-    });
-    assert_eq!(ended, 1, "{path}");
-}
-
-/// A small generator of numbers (xorshift), so that a failure can be had again.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % (n.max(1) as u64)).unwrap()
-    }
-}
-
 /// Goal: broken streams, answers, requests and errors never panic and never give steps that
 /// are not balanced; what the writer makes of them is a prefix that a client can read.
 /// Method: cut, flip, double and swap parts of the recordings.
@@ -641,36 +425,6 @@ fn broken_recordings_are_survived() {
             }
         }
     }
-}
-
-fn broken(body: &[u8], dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = body.to_vec();
-    for _ in 0..=dice.below(3) {
-        let (a, b) = (dice.below(bytes.len()), dice.below(bytes.len()));
-        match dice.below(5) {
-            0 => bytes.truncate(a),
-            1 => {
-                if let Some(byte) = bytes.get_mut(a) {
-                    *byte ^= 1 << dice.below(8);
-                }
-            }
-            2 if !bytes.is_empty() => bytes.swap(a, b),
-            3 => drop(bytes.drain(a.min(b)..a.max(b).min(a.min(b) + 300))),
-            _ => {
-                // Swaps or doubles events.
-                let text = String::from_utf8_lossy(&bytes).into_owned();
-                let mut parts: Vec<&str> = text.split("\n\n").collect();
-                let (a, b) = (dice.below(parts.len()), dice.below(parts.len()));
-                if dice.below(2) == 0 {
-                    parts.swap(a, b);
-                } else {
-                    parts.insert(a, parts[b]);
-                }
-                bytes = parts.join("\n\n").into_bytes();
-            }
-        }
-    }
-    bytes
 }
 
 fn is_all_json(events_body: &[u8]) -> bool {
@@ -694,7 +448,7 @@ fn survive(body: &[u8]) {
     }
     _ = look::look(None, body);
     _ = look::answer(body);
-    _ = error::read(500, body);
+    drop(error::read(500, body));
     if let Ok(got) = answer::read(body) {
         let mut tx = TxBuf::new(&BufPool::new());
         answer::write(&got, &NAMES, &mut tx);
@@ -709,4 +463,137 @@ fn survive(body: &[u8]) {
             }
         }
     }
+}
+
+/// Balanced steps, and what they say.
+struct MadeUp {
+    steps: Vec<Step<'static>>,
+    text: String,
+    calls: usize,
+    tokens: Tokens,
+}
+
+fn made_up(dice: &mut Dice) -> MadeUp {
+    let mut steps = Vec::new();
+    if dice.below(4) > 0 {
+        let (id, model) = ("x1".into(), "m".into());
+        steps.push(Step::Begin { id, model });
+    }
+    let tokens = Tokens {
+        fresh: dice.below(9) as u64,
+        output: dice.below(9) as u64,
+        ..Tokens::default()
+    };
+    let (mut text, mut calls) = (String::new(), 0);
+    for _ in 0..dice.below(6) {
+        let kind = dice.below(4);
+        steps.push(Step::Open(match kind {
+            0 => Open::Text,
+            1 => Open::Refusal,
+            2 => Open::Thinking,
+            _ => Open::Call {
+                id: if dice.below(2) == 0 {
+                    "".into()
+                } else {
+                    "c".into()
+                },
+                name: "f".into(),
+                is_custom: false,
+            },
+        }));
+        calls += usize::from(kind == 3);
+        match (kind, dice.below(3)) {
+            (_, 0) => {}
+            (3, _) => {
+                steps.push(Step::Text("{\"a\":".into()));
+                steps.push(Step::Text("\"\\n\"}".into()));
+            }
+            (kind, more) => {
+                for word in ["é\"", "\n", "z"].iter().take(more + 1) {
+                    steps.push(Step::Text(Text::Plain(word)));
+                    if kind < 2 {
+                        text.push_str(word);
+                    }
+                }
+            }
+        }
+        steps.push(Step::Close);
+    }
+    let at = dice.below(3);
+    if at == 0 {
+        steps.push(Step::Usage(tokens));
+    }
+    if dice.below(5) > 0 {
+        steps.push(Step::Stop(Stop::End, Text::EMPTY));
+    }
+    if at == 1 {
+        steps.push(Step::Usage(tokens));
+    }
+    steps.push(Step::End);
+    MadeUp {
+        steps,
+        text,
+        calls,
+        tokens: if at == 2 { Tokens::default() } else { tokens },
+    }
+}
+
+/// Goal: whatever balanced steps come, the events are those that a client takes, and say the
+/// same. Method: thousands of made-up answers, with the beginning or the counts left out.
+#[test]
+fn any_balanced_steps_make_a_stream_that_a_client_takes() {
+    let mut dice = Dice(0x5eed_0006);
+    for round in 0..3000 {
+        let MadeUp {
+            steps,
+            text,
+            calls,
+            tokens,
+        } = made_up(&mut dice);
+        let mut tx = TxBuf::new(&BufPool::new());
+        let mut writer = stream::Writer::new();
+        for step in &steps {
+            writer.write(step, &NAMES, &mut tx);
+        }
+        let path = format!("round {round}: {steps:?}");
+        accept(tx.unsent(), &path);
+        let (said, result, _) = hear(tx.unsent(), &[]);
+        assert_eq!(result, Ok(()), "{path}");
+        assert_eq!((&said.text, said.calls.len()), (&text, calls), "{path}");
+        for call in &said.calls {
+            assert!(
+                serde_json::from_str::<Map<String, Value>>(&call.2).is_ok(),
+                "{path}"
+            );
+        }
+        let stop = if calls > 0 { Stop::Tool } else { Stop::End };
+        assert_eq!(said.stop, Some((stop, String::new())));
+        assert_eq!(said.tokens, Some(tokens), "{path}");
+    }
+}
+
+/// Goal: what Bedrock carries of this dialect is the same, but for what is in the URL.
+#[test]
+fn what_bedrock_carries_is_read_and_written() {
+    let mut seen = 0;
+    for recording in recordings(&["bedrock-invoke"]) {
+        let body = recording.request.as_ref().unwrap();
+        let mut original: Value = serde_json::from_slice(body).unwrap();
+        if original.get("messages").is_none() {
+            continue; // another model's dialect
+        }
+        let got = answer::read(&recording.body).unwrap();
+        check(&recording, &said_by(&got));
+        original["model"] = "in the URL".into();
+        let request = request::read(original.to_string().as_bytes()).unwrap();
+        let mut notes = Notes::default();
+        let abilities = Abilities::default();
+        let cloud = request::Cloud::Bedrock;
+        let written = request::write_for(cloud, &request, &abilities, &mut notes).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        let body: Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(canonical(&written), canonical(&body), "{}", recording.path);
+        seen += 1;
+    }
+    println!("{seen} recordings by way of Bedrock");
 }

@@ -106,9 +106,9 @@ impl Balance {
                 assert!(self.begun);
                 self.content.usage = Some(*tokens);
             }
-            Step::Stop(stop, _) => {
+            Step::Stop(reason, _) => {
                 assert!(self.begun && self.open.is_none() && self.content.stop.is_none());
-                self.content.stop = Some(*stop);
+                self.content.stop = Some(*reason);
             }
             Step::Error(refused) => self.error = Some(refused.trouble),
             Step::End => {
@@ -144,9 +144,14 @@ fn frames(pieces: &[&[u8]]) -> Vec<Vec<u8>> {
     out
 }
 
+/// Whether its framing is gone: a line an event.
+fn is_lines(recording: &Recording) -> bool {
+    recording.path.split('.').next_back() == Some("txt")
+}
+
 /// The body of a recorded stream, framed. Lines of `.chunks.txt` are the union of all events.
 fn body(recording: &Recording) -> Vec<u8> {
-    if !recording.path.ends_with(".txt") {
+    if !is_lines(recording) {
         return recording.body.clone();
     }
     let mut tx = TxBuf::new(&BufPool::new());
@@ -273,7 +278,9 @@ fn streams() -> Vec<Recording> {
 /// into pieces of several sizes.
 #[test]
 fn every_recorded_stream_is_read() {
-    for recording in streams() {
+    let streams = streams();
+    assert!(streams.is_empty() || streams.len() >= 23);
+    for recording in streams {
         let body = body(&recording);
         let whole = frames(&[&body]);
         let content = read(&whole);
@@ -300,20 +307,16 @@ fn a_stream_of_another_operation_is_no_answer() {
 /// Goal: without types of frames, by the union alone, the same is read.
 #[test]
 fn unions_are_read_like_frames() {
-    for recording in streams() {
-        if !recording.path.ends_with(".txt") {
-            continue;
-        }
+    for recording in streams().iter().filter(|recording| is_lines(recording)) {
         let (mut reader, mut balance) = (stream::Reader::new(), Balance::default());
+        let mut take = |step: Step<'_>| balance.take(&step);
         for line in recording.body.split(|&b| b == b'\n') {
             if !line.is_empty() {
-                reader
-                    .read(None, line, &mut |step| balance.take(&step))
-                    .unwrap();
+                reader.read(None, line, &mut take).unwrap();
             }
         }
-        reader.end(&mut |step| balance.take(&step)).unwrap();
-        check(&recording, &balance.content);
+        reader.end(&mut take).unwrap();
+        check(recording, &balance.content);
     }
 }
 
@@ -437,8 +440,8 @@ fn recorded_errors_are_classified() {
 }
 
 /// The same request in the same words. Canonical means: an empty field at the top is none; a
-/// result's `json` is the text of it; a status of `success` is none; a schema as text is the schema;
-/// the order of fields does not matter (objects compare without it).
+/// result's `json` is the text of it; a status of `success` is none; a schema as text is the
+/// schema; the order of fields does not matter (objects compare without it).
 fn canonical(value: &Value) -> Value {
     match value {
         Value::Array(items) => items.iter().map(canonical).collect(),
@@ -460,7 +463,7 @@ fn canonical(value: &Value) -> Value {
                         }
                         out.insert(key.clone(), value);
                     }
-                    _ => _ = out.insert(key.clone(), canonical(value)),
+                    _ => out.extend([(key.clone(), canonical(value))]),
                 }
             }
             Value::Object(out)
@@ -546,7 +549,7 @@ fn broken_recordings_stay_balanced() {
                 let (a, b) = (dice.below(events.len()), dice.below(events.len()));
                 match dice.below(5) {
                     0 => events.swap(a, b),
-                    1 if events.len() > 1 => _ = events.remove(a),
+                    1 if events.len() > 1 => drop(events.remove(a)),
                     2 => events.insert(b, events[a].clone()),
                     3 => events[a].0 = events[b].0.clone(),
                     _ => events[a].1 = mutated(&events[a].1, &mut dice),

@@ -86,9 +86,9 @@ impl Watch {
                 }
             }
             Step::Usage(usage) => self.said.usage = Some(*usage),
-            Step::Stop(stop, _) => {
+            Step::Stop(why, _) => {
                 assert!(self.open.is_none() && self.said.stop.is_none());
-                self.said.stop = Some(*stop);
+                self.said.stop = Some(*why);
             }
             Step::Error(_) => self.over = true,
             Step::End => {

@@ -4,21 +4,22 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 /// One recorded answer.
-pub struct Recording {
+pub(crate) struct Recording {
     /// Its path below `wire/recorded`.
-    pub path: String,
+    pub(crate) path: String,
     /// Its line of `manifest.jsonl`.
-    pub manifest: Value,
+    pub(crate) manifest: Value,
     /// Its line of `oracle.jsonl`; null when it has none.
-    pub oracle: Value,
+    pub(crate) oracle: Value,
     /// The answer's body.
-    pub body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// The body of the request, where that is known.
-    pub request: Option<Vec<u8>>,
+    pub(crate) request: Option<Vec<u8>>,
 }
 
 /// Where the suites are; `None` (and a line about it) when they are not there.
-pub fn wire() -> Option<PathBuf> {
+#[expect(clippy::print_stdout, reason = "a test that tests nothing must say so")]
+pub(crate) fn wire() -> Option<PathBuf> {
     let shared = std::env::var_os("SHARDGATE_SHARED").map_or("../shared".into(), PathBuf::from);
     let wire = shared.join("wire");
     if wire.join("manifest.jsonl").is_file() {
@@ -29,7 +30,7 @@ pub fn wire() -> Option<PathBuf> {
 }
 
 /// All recordings of these protocols (`manifest.jsonl`), in the order of the manifest.
-pub fn recordings(protocols: &[&str]) -> Vec<Recording> {
+pub(crate) fn recordings(protocols: &[&str]) -> Vec<Recording> {
     let Some(wire) = wire() else {
         return Vec::new();
     };

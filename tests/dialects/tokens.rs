@@ -7,7 +7,7 @@
 use super::recorded::{Recording, recordings};
 use serde_json::{Map, Value};
 use shardgate::dialect::model::{
-    Block, Call, Dialect, Format, Media, MediaKind, Request, Role, Source, Tool, ToolKind,
+    Block, Call, Dialect, Format, Media, MediaKind, Opaque, Request, Role, Source, Tool, ToolKind,
     ToolResult, Turn,
 };
 use shardgate::dialect::tokens::{Ratio, weigh};
@@ -33,10 +33,10 @@ fn prompt(usage: &Value) -> Option<u64> {
         "cacheReadInputTokens",
         "cacheWriteInputTokens",
     ];
-    let cached: u64 = caches.into_iter().filter_map(of).sum();
+    let sum: u64 = caches.into_iter().filter_map(of).sum();
     of("prompt_tokens")
         .or_else(|| of("promptTokenCount"))
-        .or_else(|| Some(of("input_tokens").or_else(|| of("inputTokens"))? + cached))
+        .or_else(|| Some(of("input_tokens").or_else(|| of("inputTokens"))? + sum))
         .filter(|&tokens| tokens > 0)
 }
 
@@ -123,7 +123,7 @@ impl Rough {
             Some("function_call_output") => {
                 blocks.push(result(rough_blocks(&item["output"], media, odd)));
             }
-            Some("reasoning") => return,
+            Some("reasoning") => blocks.extend(sealed(item)),
             Some("message") | None => {
                 let content = item.get("content").or(item.get("parts")).unwrap_or(item);
                 blocks = rough_blocks(content, media, odd);
@@ -132,6 +132,9 @@ impl Rough {
                 }
             }
             Some(_) => *odd = true,
+        }
+        for detail in item["reasoning_details"].as_array().into_iter().flatten() {
+            blocks.extend(sealed(detail));
         }
         for made in item["tool_calls"].as_array().into_iter().flatten() {
             blocks.push(call(
@@ -188,6 +191,25 @@ fn call(function: &Value) -> Block {
     })
 }
 
+/// Thinking that is sent back.
+fn sealed(part: &Value) -> Option<Block> {
+    let keys = [
+        "thoughtSignature",
+        "thought_signature",
+        "encrypted_content",
+        "signature",
+    ];
+    let value = keys.iter().find_map(|key| part.get(*key))?.clone();
+    let opaque = Some(Opaque {
+        dialect: Dialect::Gemini,
+        value,
+    });
+    Some(Block::Thinking {
+        text: String::new(),
+        opaque,
+    })
+}
+
 fn result(content: Vec<Block>) -> Block {
     let (id, name, is_error, cache) = (String::new(), None, false, None);
     Block::Result(ToolResult {
@@ -216,7 +238,11 @@ fn rough_blocks(content: &Value, media: &mut bool, odd: &mut bool) -> Vec<Block>
             .iter()
             .flat_map(|part| match part {
                 Value::String(text) => vec![Block::text(text)],
-                Value::Object(object) => rough_part(part, object, media, odd),
+                Value::Object(object) => {
+                    let mut blocks = rough_part(part, object, media, odd);
+                    blocks.extend(sealed(part));
+                    blocks
+                }
                 _ => Vec::new(),
             })
             .collect(),

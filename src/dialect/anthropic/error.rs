@@ -83,12 +83,13 @@ fn trouble(status: u16, kind: &str, message: &str) -> Trouble {
         "not_found_error" | "NOT_FOUND" => Trouble::NotFound,
         "request_too_large" => Trouble::TooLarge,
         "billing_error" => Trouble::Quota,
-        "rate_limit_error" | "RESOURCE_EXHAUSTED" if broke => Trouble::Quota,
+        "rate_limit_error" | "RESOURCE_EXHAUSTED" | "invalid_request_error" if broke => {
+            Trouble::Quota
+        }
         "rate_limit_error" | "RESOURCE_EXHAUSTED" => Trouble::RateLimit,
         "overloaded_error" | "UNAVAILABLE" => Trouble::Overloaded,
         "timeout_error" | "DEADLINE_EXCEEDED" => Trouble::Timeout,
         "api_error" | "INTERNAL" if !matches!(status, 503 | 529) => Trouble::Server,
-        "invalid_request_error" if broke => Trouble::Quota,
         _ if status == 429 && broke => Trouble::Quota,
         _ => by_status(status, &says),
     }

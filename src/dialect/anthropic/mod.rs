@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Thinking that another provider signed travels through clients of this dialect in the
-//! signature of a thinking block ([`seal`]), since that is the one field that they always
+//! signature of a thinking block (`seal`), since that is the one field that they always
 //! send back.
 //!
 //! Source: `anthropic` 2.12.0 (type definitions and stream accumulator), mapping.md,

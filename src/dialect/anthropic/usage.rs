@@ -42,8 +42,7 @@ impl Counts {
                 b"cache_read_input_tokens" => counts.read = count(json, cursor)?,
                 b"cache_creation_input_tokens" => counts.write = count(json, cursor)?,
                 b"output_tokens" => counts.output = count(json, cursor)?,
-                b"cache_creation" => counts.details(json, cursor)?,
-                b"output_tokens_details" => counts.details(json, cursor)?,
+                b"cache_creation" | b"output_tokens_details" => counts.details(json, cursor)?,
                 _ => _ = cursor.skip()?,
             }
             Ok(())

@@ -7,10 +7,10 @@
 //! Source: Amazon Bedrock Runtime API, `ConverseResponse`; mapping.md, 6 to 8.
 
 use super::block::{call_value, text_value, thinking_value};
-use super::{block, usage};
+use super::{block, media, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::{Answer, Block, Call, Dialect, Names, Stop, Tokens};
+use crate::dialect::model::{Abilities, Answer, Block, Call, Dialect, Names, Stop, Tokens};
 use crate::dialect::tree::{Path, some, string};
 use crate::wire::json::cursor::Cursor;
 use crate::wire::json::write::put_string;
@@ -111,7 +111,11 @@ fn value_of(block: &Block, is_own: bool, i: usize, names: &Names<'_>) -> Option<
             value
         }
         Block::Foreign { dialect, value } if *dialect == Dialect::Bedrock => value.clone(),
-        Block::Foreign { .. } | Block::Result(_) | Block::Media(_) => return None,
+        // An image that was made; what is of no known format has no place.
+        Block::Media(media) => {
+            return media::write(media, &Abilities::default(), &mut Vec::new()).ok();
+        }
+        Block::Foreign { .. } | Block::Result(_) => return None,
     })
 }
 

@@ -38,7 +38,9 @@ pub(super) fn said(request: &Request, is_own: bool, has_tools: bool) -> Vec<Said
             continue;
         };
         match turns.last_mut() {
-            Some(last) if last.role == next.role && !is_own => last.blocks.extend(next.blocks), // I1
+            Some(last) if last.role == next.role && !is_own => {
+                last.blocks.extend(next.blocks); // I1
+            }
             _ => turns.push(next),
         }
     }

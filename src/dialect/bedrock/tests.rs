@@ -1,5 +1,6 @@
-//! Answers and errors of our own; requests in a file of their own.
+//! Answers and errors of our own; requests in files of their own.
 
+mod own;
 mod requests;
 
 use super::{answer, error};

@@ -5,8 +5,8 @@
 use super::block::{Writer, text_value};
 use super::{history, tools};
 use crate::dialect::model::{
-    Abilities, Block, Dialect, Effort, Format, Notes, Reasoning, Request, Role, Thinking, Unfit,
-    Weight,
+    Abilities, Block, Dialect, Effort, Format, Notes, Reasoning, Request, Role, Thinking, Turn,
+    Unfit, Weight,
 };
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
@@ -228,7 +228,7 @@ fn thinking(
             let wanted = reasoning.budget.or(reasoning.effort.map(Effort::budget));
             let wanted = wanted.unwrap_or(Effort::Medium.budget()).max(BUDGET_MIN);
             let limit = request.max_tokens.or(abilities.output).unwrap_or(u64::MAX);
-            if is_forced || limit <= BUDGET_MIN {
+            if is_forced || limit <= BUDGET_MIN || goes_on_thoughtless(request) {
                 notes.drop("reasoning");
                 return Ok(false);
             }
@@ -259,6 +259,28 @@ fn thinking(
         }
     }
     Ok(false)
+}
+
+/// Whether the answer goes on from calls whose thinking is not there (another provider's): a
+/// model with a budget then refuses to think. Source: Anthropic, extended thinking with tools.
+fn goes_on_thoughtless(request: &Request) -> bool {
+    let has_results = |turn: &Turn| {
+        turn.role == Role::User && turn.blocks.iter().any(|b| matches!(b, Block::Result(_)))
+    };
+    let mut turns = request.turns.iter().rev();
+    let last = turns.by_ref().find(|turn| turn.role != Role::System);
+    if !last.is_some_and(has_results) {
+        return false;
+    }
+    let calls = turns.find(|turn| turn.role == Role::Assistant);
+    calls.is_some_and(|turn| {
+        !turn.blocks.iter().any(|block| match block {
+            Block::Thinking { opaque, .. } => opaque
+                .as_ref()
+                .is_some_and(|opaque| opaque.dialect == Dialect::Bedrock),
+            _ => false,
+        })
+    })
 }
 
 fn put_effort(effort: Option<Effort>, output: &mut Map<String, Value>) {

@@ -11,6 +11,7 @@
 //! `OpenRouter` (`reasoning`, `reasoning_details`), Mistral (content in parts); protocols.md,
 //! 2.2, 9, 11.
 
+use super::kept::{Stretch, chars, put_detail, put_extra};
 use super::request::parts::message_blocks;
 use super::stop::{self, Finish, Shown, finish, judge};
 use super::stream::writer::{put_call_id, put_id};
@@ -153,7 +154,7 @@ fn put_message(tx: &mut TxBuf, blocks: &[Block], names: &Names<'_>) {
         tx.put(b",\"reasoning_content\":");
         put_joined(tx, blocks, thinking);
     }
-    put_list(tx, "reasoning_details", blocks.iter().filter_map(opaque));
+    put_details(tx, blocks);
     put_list(tx, "annotations", blocks.iter().filter_map(citations));
     put_calls(tx, blocks, names);
     for block in blocks {
@@ -161,6 +162,7 @@ fn put_message(tx: &mut TxBuf, blocks: &[Block], names: &Names<'_>) {
             dialect: Dialect::Chat,
             value: Value::Object(members),
         } = block
+            && !members.contains_key("part")
         {
             for (key, value) in members {
                 put_member(tx, key, value);
@@ -199,15 +201,49 @@ fn put_list<'v>(tx: &mut TxBuf, key: &str, lists: impl Iterator<Item = &'v Value
     }
 }
 
+/// What providers want to see again with their thinking: Chat's own, or else.
+fn put_details(tx: &mut TxBuf, blocks: &[Block]) {
+    put_list(tx, "reasoning_details", blocks.iter().filter_map(opaque));
+    if blocks.iter().any(|block| opaque(block).is_some()) {
+        return;
+    }
+    let (mut index, mut stretch) = (0, Stretch::default());
+    for block in blocks {
+        let Block::Thinking { text, opaque } = block else {
+            continue;
+        };
+        stretch.chars = chars(Text::Plain(text));
+        if let Some(opaque) = opaque
+            && opaque.dialect != Dialect::Chat
+        {
+            tx.put(if index == 0 {
+                b",\"reasoning_details\":["
+            } else {
+                b","
+            });
+            let raw = opaque.value.to_string();
+            put_detail(tx, opaque.dialect, raw.as_bytes(), index, stretch);
+            index += 1;
+        }
+        stretch.start += stretch.chars;
+    }
+    if index > 0 {
+        tx.put(b"]");
+    }
+}
+
 /// What Chat's own provider wants to see again with its thinking.
 fn opaque(block: &Block) -> Option<&Value> {
-    match block {
-        Block::Thinking {
-            opaque: Some(opaque),
-            ..
-        } if opaque.dialect == Dialect::Chat && !opaque.value.is_string() => Some(&opaque.value),
-        _ => None,
-    }
+    let Block::Thinking {
+        opaque: Some(opaque),
+        ..
+    } = block
+    else {
+        return None;
+    };
+    let value = &opaque.value;
+    let is_details = value.is_array() || (value.is_object() && value.get("part").is_none());
+    (opaque.dialect == Dialect::Chat && is_details).then_some(value)
 }
 
 /// Citations that Chat can say: its own, of URLs.
@@ -257,10 +293,9 @@ fn put_call(tx: &mut TxBuf, call: &Call) {
         put_string(tx, if is_empty { "{}" } else { &call.arguments });
     }
     tx.put(b"}");
-    if let Some(opaque) = &call.opaque
-        && opaque.dialect == Dialect::Chat
-    {
-        put_member(tx, "extra_content", &opaque.value);
+    if let Some(opaque) = &call.opaque {
+        tx.put(b",\"extra_content\":");
+        put_extra(tx, opaque.dialect, opaque.value.to_string().as_bytes());
     }
     tx.put(b"}");
 }

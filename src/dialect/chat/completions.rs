@@ -10,6 +10,7 @@
 //!
 //! Source: OpenAI API reference, "Create completion".
 
+use super::request::parts::stops;
 use super::stream::writer::put_id;
 use super::{error, stop, usage};
 use crate::base::bytes::TxBuf;
@@ -103,17 +104,7 @@ fn field(key: &str, value: &Value, request: &mut Request) -> Result<(), BadAsk> 
             let seed = value.as_i64();
             sampling.seed = Some(seed.ok_or_else(|| path.bad("must be a whole number"))?);
         }
-        "stop" => match value {
-            Value::String(text) => sampling.stop.push(text.clone()),
-            _ => {
-                let bad = || path.bad("must be a string or an array of strings");
-                for text in value.as_array().ok_or_else(bad)? {
-                    sampling
-                        .stop
-                        .push(text.as_str().ok_or_else(bad)?.to_owned());
-                }
-            }
-        },
+        "stop" => sampling.stop = stops(&path, value)?,
         "stream" => request.stream = path.flag(value)?,
         "stream_options" => {
             if let Some(wish) = some(path.object(value)?, "include_usage") {
@@ -212,7 +203,7 @@ impl Writer {
             }
             Step::Close => self.is_text = false,
             Step::Usage(tokens) => self.usage = Some(*tokens),
-            Step::Stop(stop, _) => self.finish(*stop, names, tx),
+            Step::Stop(why, _) => self.finish(*why, names, tx),
             Step::Error(refused) => error::put_event(tx, &error::told(refused)),
             Step::End => self.end(names, tx),
             Step::Begin { .. } | Step::Text(_) | Step::Opaque(..) | Step::Citation(..) => {}

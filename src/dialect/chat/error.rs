@@ -26,7 +26,7 @@ use std::time::Duration;
 const MESSAGE_MAX: usize = 2048;
 
 /// The longest wait that is believed.
-const WAIT_MAX: Duration = Duration::from_hours(24);
+const WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Understands the body of an answer with this status that is an error, or the data of an
 /// event that is one (then `status` is 200, and what the event says decides).
@@ -152,11 +152,10 @@ impl Said {
 
 /// Codes and types that say it all.
 fn by_code(code: &str) -> Option<Trouble> {
-    const CODES: [(&str, Trouble); 32] = [
+    const CODES: [(&str, Trouble); 31] = [
         ("context_length_exceeded", Trouble::ContextLength),
         ("exceed_context_size_error", Trouble::ContextLength),
         ("too_many_prompt_tokens", Trouble::ContextLength),
-        ("string_above_max_length", Trouble::ContextLength),
         ("content_filter", Trouble::ContentPolicy),
         ("content_policy_violation", Trouble::ContentPolicy),
         ("responsibleaipolicyviolation", Trouble::ContentPolicy),
@@ -282,7 +281,10 @@ fn wait(words: &str) -> Option<Duration> {
 /// At most [`MESSAGE_MAX`] bytes of `message`.
 fn cut(mut message: String) -> String {
     if message.len() > MESSAGE_MAX {
-        let end = message.floor_char_boundary(MESSAGE_MAX);
+        let mut end = MESSAGE_MAX;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
         message.truncate(end);
     }
     message

@@ -218,9 +218,9 @@ pub fn write(answer: &Answer, names: &Names<'_>, tx: &mut TxBuf) {
     tx.put(b"}");
 }
 
-/// An assistant's message that says `blocks` (I1). `cites`: their citations are Cohere's.
+/// An assistant's message that says `blocks` (I1). `is_own`: their citations are Cohere's.
 /// `thinks`: their thinking is told.
-pub(super) fn message(blocks: &[Block], cites: bool, thinks: bool) -> Map<String, Value> {
+pub(super) fn message(blocks: &[Block], is_own: bool, thinks: bool) -> Map<String, Value> {
     let is_call = |block: &Block| matches!(block, Block::Call(_));
     let first_call = blocks.iter().position(is_call);
     let plan_at = first_call.and_then(|first| {
@@ -238,7 +238,7 @@ pub(super) fn message(blocks: &[Block], cites: bool, thinks: bool) -> Map<String
                 citations: cited,
                 ..
             } => {
-                if let Some(list) = cited.as_ref().and_then(Value::as_array).filter(|_| cites) {
+                if let Some(list) = cited.as_ref().and_then(Value::as_array).filter(|_| is_own) {
                     citations.extend(list.iter().cloned());
                 }
                 if plan_at == Some(at) {
@@ -362,8 +362,8 @@ mod tests {
         }
     }
 
-    /// Goal: what other dialects say has a place: refusals, foreign ids, calls without ids, custom tools,
-    /// nothing at all.
+    /// Goal: what other dialects say has a place: refusals, foreign ids, calls without ids,
+    /// custom tools, nothing at all.
     #[test]
     fn answers_of_others_have_a_place() {
         let call = |id: &str, is_custom| {

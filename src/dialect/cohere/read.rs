@@ -8,7 +8,9 @@
 //! Invariants
 //! - I1 The first system messages are [`Request::system`]; later ones are turns.
 //! - I2 Tool messages in a row are one turn of results.
-//! - I3 A document in a tool's result is a text document whose text is its `data` as JSON.
+//! - I3 An assistant's `tool_plan` is text before its calls. Where a message calls tools without
+//!   one, the last text of its content stands for it, and is written as the plan again.
+//! - I4 A document in a tool's result is a text document whose text is its `data` as JSON.
 //!
 //! Source: Cohere API reference, `POST /v2/chat`; `cohere` 7.3.1, `v2/raw_client.py` and its
 //! types.
@@ -279,13 +281,12 @@ fn text(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
 fn image(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
     let path = path.key("image_url");
     let value = part.get("image_url").unwrap_or(&Value::Null);
-    let (url, detail) = match value {
-        Value::String(url) => (url.as_str(), None),
-        _ => {
-            let image = path.object(value)?;
-            let url = image.get("url").unwrap_or(&Value::Null);
-            (path.key("url").string(url)?, string(image, "detail"))
-        }
+    let (url, detail) = if let Value::String(url) = value {
+        (url.as_str(), None)
+    } else {
+        let image = path.object(value)?;
+        let url = image.get("url").unwrap_or(&Value::Null);
+        (path.key("url").string(url)?, string(image, "detail"))
     };
     let source = match inline(url) {
         Some((media_type, data)) => Source::Inline {
@@ -389,7 +390,7 @@ fn result(path: &Path<'_>, message: &Map<String, Value>) -> Result<ToolResult, B
     })
 }
 
-/// A document in a tool's result (I3).
+/// A document in a tool's result (I4).
 fn document(path: &Path<'_>, part: &Map<String, Value>) -> Result<Block, BadAsk> {
     let path = path.key("document");
     let value = part.get("document").unwrap_or(&Value::Null);

@@ -46,7 +46,9 @@ pub fn write(
     let tools = tools(request, abilities, &mut body)?;
     format(request, abilities, tools > 0 && !is_own, &mut body)?;
     if let Some(max) = request.max_tokens {
-        body.insert("max_tokens".into(), max.into());
+        // Beyond the model's own limit some models refuse, others stop at it.
+        let limit = abilities.output.filter(|_| !is_own).unwrap_or(u64::MAX);
+        body.insert("max_tokens".into(), max.min(limit).into());
     }
     thinking(request, abilities, notes, &mut body);
     if is_own {
@@ -370,11 +372,11 @@ fn penalty(value: Option<f64>, name: &'static str, notes: &mut Notes) -> Option<
     (value > 0.0).then(|| value.min(1.0))
 }
 
-fn dropped<T>(value: Option<T>, name: &'static str, notes: &mut Notes) -> Option<T> {
-    if value.is_some() {
+fn dropped<T: Copy>(value: Option<T>, name: &'static str, notes: &mut Notes) -> Option<T> {
+    value.and_then(|_| {
         notes.drop(name);
-    }
-    None
+        None
+    })
 }
 
 /// What this dialect has no place for and what changes no answer.

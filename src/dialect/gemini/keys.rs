@@ -1,6 +1,6 @@
 //! The keys of Gemini's requests, which come in camelCase and in `snake_case`.
 //!
-//! Source: protobuf, "ProtoJSON format": parsers accept both the lowerCamelCase name and the
+//! Source: protobuf, "`ProtoJSON` format": parsers accept both the lowerCamelCase name and the
 //! name in the proto file; where a list is wanted, one item may stand alone.
 
 use serde_json::Value;

@@ -23,7 +23,7 @@ pub enum Text<'a> {
     Plain(&'a str),
 }
 
-impl<'a> Text<'a> {
+impl Text<'_> {
     /// No text.
     pub const EMPTY: Self = Self::Plain("");
 

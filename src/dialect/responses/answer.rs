@@ -287,17 +287,26 @@ impl Items<'_> {
     }
 
     fn put_thinking(&mut self, text: &str, opaque: Option<&Opaque>) {
-        let mut item = json!({"id": self.id("rs"), "type": "reasoning", "summary": []});
-        if !text.is_empty() {
-            item["summary"] = json!([{"type": "summary_text", "text": text}]);
-        }
-        match opaque {
-            Some(own) if own.dialect == Dialect::Responses => item = own.value.clone(),
-            Some(other) => item["encrypted_content"] = json!(pack::pack(other, false)),
+        let packed = match opaque {
+            Some(own) if own.dialect == Dialect::Responses => {
+                return self.list.push(own.value.clone());
+            }
+            Some(other) => Some(pack::pack(other, false)),
             None if text.is_empty() => return,
-            None => {}
+            None => None,
+        };
+        let summary = match text {
+            "" => json!([]),
+            text => json!([{"type": "summary_text", "text": text}]),
+        };
+        let mut item = Map::new();
+        item.insert("id".to_owned(), json!(self.id("rs")));
+        item.insert("type".to_owned(), json!("reasoning"));
+        item.insert("summary".to_owned(), summary);
+        if let Some(packed) = packed {
+            item.insert("encrypted_content".to_owned(), json!(packed));
         }
-        self.list.push(item);
+        self.list.push(Value::Object(item));
     }
 
     fn put_call(&mut self, call: &Call) {
@@ -314,15 +323,14 @@ impl Items<'_> {
             "" if !call.is_custom => "{}",
             arguments => arguments,
         };
-        let mut item = json!({
-            "id": self.id(prefix),
-            "type": kind,
-            "call_id": id,
-            "name": call.name,
-        });
-        item[member] = json!(arguments);
-        item["status"] = json!("completed");
-        self.list.push(item);
+        let mut item = Map::new();
+        item.insert("id".to_owned(), json!(self.id(prefix)));
+        item.insert("type".to_owned(), json!(kind));
+        item.insert("call_id".to_owned(), json!(id));
+        item.insert("name".to_owned(), json!(call.name));
+        item.insert(member.to_owned(), json!(arguments));
+        item.insert("status".to_owned(), json!("completed"));
+        self.list.push(Value::Object(item));
         if let Some(opaque) = &call.opaque
             && opaque.dialect != Dialect::Responses
         {
@@ -373,10 +381,7 @@ mod tests {
         serde_json::from_slice(tx.unsent()).unwrap()
     }
 
-    /// Goal: an answer of another dialect has the form that the SDK needs, and its provider's
-    /// state travels with it.
-    #[test]
-    fn an_answer_of_another_dialect_has_the_right_form() {
+    fn of_another() -> Answer {
         let opaque = |dialect| {
             Some(Opaque {
                 dialect,
@@ -390,7 +395,7 @@ mod tests {
             is_custom: false,
             opaque: opaque(Dialect::Gemini),
         };
-        let answer = Answer {
+        Answer {
             id: "msg_1".to_owned(),
             blocks: vec![
                 Block::Thinking {
@@ -421,8 +426,14 @@ mod tests {
             ],
             stop: Stop::Length,
             ..Answer::default()
-        };
-        let body = written(&answer);
+        }
+    }
+
+    /// Goal: an answer of another dialect has the form that the SDK needs, and its provider's
+    /// state travels with it.
+    #[test]
+    fn an_answer_of_another_dialect_has_the_right_form() {
+        let body = written(&of_another());
         assert_eq!(
             (&body["id"], &body["model"]),
             (&json!("resp_n1"), &json!("asked"))

@@ -253,14 +253,12 @@ mod tests {
     use crate::base::bufpool::BufPool;
     use serde_json::json;
 
-    /// Goal: trouble is told by what the provider says, and by the status only then.
-    #[test]
-    fn trouble_is_told_by_what_the_provider_says() {
+    fn cases() -> Vec<(u16, String, Trouble)> {
         let of = |code: &str, r#type: &str, message: &str| {
             json!({"error": {"code": code, "type": r#type, "message": message}}).to_string()
         };
         let bad = "invalid_request_error";
-        for (status, body, want) in [
+        vec![
             (401, of("invalid_api_key", bad, "x"), Trouble::Auth),
             (
                 400,
@@ -318,7 +316,13 @@ mod tests {
                 Trouble::RateLimit,
             ),
             (502, "\u{0}\u{fffd}".to_owned(), Trouble::Server),
-        ] {
+        ]
+    }
+
+    /// Goal: trouble is told by what the provider says, and by the status only then.
+    #[test]
+    fn trouble_is_told_by_what_the_provider_says() {
+        for (status, body, want) in cases() {
             assert_eq!(
                 read(status, body.as_bytes()).trouble,
                 want,

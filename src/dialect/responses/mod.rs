@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Source: OpenAI API reference, "Responses" and "Streaming events"; `openai-python`,
-//! `types/responses`; ../shared/wire/protocols.md, 4.
+//! `types/responses`; protocols.md, 4.
 
 pub mod answer;
 pub mod error;

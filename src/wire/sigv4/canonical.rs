@@ -22,7 +22,7 @@ pub(super) fn put_path(out: &mut String, path: &str, is_plain: bool) {
         out.push('/');
         put_encoded(out, segment, |_| false);
     }
-    if segments.is_empty() || path.ends_with('/') || path.ends_with("/.") {
+    if segments.is_empty() || path.ends_with('/') {
         out.push('/');
     }
 }

@@ -284,3 +284,26 @@ fn dates_are_told_in_the_calendar() {
         assert_eq!(seconds_of(broken), None, "{broken}");
     }
 }
+
+/// Goal: paths are resolved and encoded once more, as botocore does it; for S3 they stand as
+/// they are.
+#[test]
+fn paths_are_resolved_and_encoded_once_more() {
+    for (path, want) in [
+        ("", "/"),
+        ("/", "/"),
+        ("/a/.", "/a"),
+        ("/a/./", "/a/"),
+        ("/a/../..", "/"),
+        ("//a//b", "/a/b"),
+        ("/a%3Ab:c", "/a%253Ab%3Ac"),
+        ("/\u{e9}~", "/%C3%A9~"),
+    ] {
+        let mut out = String::new();
+        put_path(&mut out, path, false);
+        assert_eq!(out, want, "{path}");
+    }
+    let mut out = String::new();
+    put_path(&mut out, "/a%3Ab//.", true);
+    assert_eq!(out, "/a%3Ab//.");
+}

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 /// "The same" is: keys of the API in camelCase; lists of one with brackets; no role on the
 /// system instruction, and a role on every content; all functions in one tool; schemas as JSON
 /// schemas with types in lower case; base64 in the standard alphabet; numbers as floating point;
-/// no empty `generationConfig`.
+/// no empty `generationConfig` and no nulls.
 #[test]
 fn recorded_requests_round_trip() {
     let all = recordings(&["gemini", "gemini-stream"]);
@@ -101,7 +101,7 @@ fn spelt(value: &Value) -> Value {
         Value::Number(number) => json!(number.as_f64()),
         Value::Object(object) => {
             let mut out = Map::new();
-            for (key, value) in object {
+            for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
                 let key = camel(key);
                 let (key, value) = match key.as_ref() {
                     own if CLIENTS.contains(&own) => (own, value.clone()),
@@ -128,7 +128,7 @@ fn spelt(value: &Value) -> Value {
 
 fn standard(data: &str) -> String {
     let mut out = data.replace('-', "+").replace('_', "/");
-    while out.len() % 4 != 0 {
+    while !out.len().is_multiple_of(4) {
         out.push('=');
     }
     out

@@ -104,6 +104,7 @@ struct History<'a> {
 
 impl History<'_> {
     fn push(&mut self, role: &str, content: Vec<Value>) {
+        let content = Value::Array(content);
         self.messages
             .push(json!({"role": role, "content": content}));
     }
@@ -126,6 +127,11 @@ impl History<'_> {
                         .target
                         .unfit("hold media that a model made, which this provider does not take"));
                 }
+                Block::Result(_) => {
+                    return Err(self
+                        .target
+                        .unfit("hold a tool's result in the model's own turn"));
+                }
                 _ => {}
             }
             content.extend(self.target.block(block, &id, notes)?);
@@ -146,6 +152,11 @@ impl History<'_> {
             for block in &turn.blocks {
                 match block {
                     Block::Result(result) => self.result(result, &mut rest, notes)?,
+                    Block::Call(_) => {
+                        return Err(self
+                            .target
+                            .unfit("hold a call outside the model's own turn"));
+                    }
                     Block::Text {
                         text: words, cache, ..
                     } if turn.role == Role::System && !words.is_empty() => {

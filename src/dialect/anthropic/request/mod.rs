@@ -38,11 +38,14 @@ pub(super) use blocks::answered as block_of;
 pub(super) use put::input;
 pub use read::read;
 pub(super) use read::read_any;
-pub use write::write;
+pub use write::{Cloud, write, write_for};
 
-/// Whether `body` holds thinking that was sealed by this gateway (see [`super::seal`]). No
+/// How a sealed signature begins in a body.
+const SEALED: &[u8] = b"\"sg1:";
+
+/// Whether `body` holds thinking that was sealed by this gateway (see `seal`). No
 /// provider takes such a signature, so the body must go through the model, also between two
 /// sides of this dialect.
 pub fn holds_sealed_thinking(body: &[u8]) -> bool {
-    memchr::memmem::find(body, super::seal::MARK.as_bytes()).is_some()
+    memchr::memmem::find(body, SEALED).is_some()
 }

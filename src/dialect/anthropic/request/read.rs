@@ -47,6 +47,8 @@ pub(in crate::dialect::anthropic) fn read_any(body: &[u8]) -> Result<Request, Ba
         "stream",
         "metadata",
         "service_tier",
+        // Of clouds, where it is what a header is elsewhere.
+        "anthropic_version",
     ];
     let body = body.strip_prefix(BOM).unwrap_or(body);
     let Ok(Value::Object(top)) = serde_json::from_slice(body) else {

@@ -79,7 +79,9 @@ pub(super) fn repair(schema: &Value) -> Result<Value, IsOpen> {
     if !told.is_empty() {
         let said = out.get("description").and_then(Value::as_str);
         let mut text = said.map(|said| format!("{said}\n\n")).unwrap_or_default();
-        text.push_str(&format!("{{{}}}", told.join(", ")));
+        text.push('{');
+        text.push_str(&told.join(", "));
+        text.push('}');
         out.insert("description".into(), text.into());
     }
     Ok(Value::Object(out))

@@ -1,4 +1,6 @@
-use super::{read, write};
+//! Tests of requests: read, mended, written.
+
+use super::{Cloud, read, write, write_for};
 use crate::dialect::model::{
     Abilities, Block, CacheMark, Call, Choice, Dialect, Effort, Extra, Format, Media, MediaKind,
     Notes, Opaque, Reasoning, Request, Role, Source, Thinking, Tool, ToolKind, ToolResult, Turn,
@@ -192,7 +194,10 @@ fn calls_are_answered_in_the_next_message() {
     assert_ne!(ids[1], ids[2]);
     assert_eq!(calls[1]["input"], json!({"_raw": "{\"x\""}));
     let text = |text: &str| json!({"type": "text", "text": text});
-    let answer = |id: &str, words: &str| json!({"type": "tool_result", "tool_use_id": id, "content": [text(words)]});
+    let answer = |id: &str, words: &str| {
+        let content = [text(words)];
+        json!({"type": "tool_result", "tool_use_id": id, "content": content})
+    };
     let content = messages[2]["content"].as_array().unwrap();
     assert_eq!(content[..2], [answer("a", "A"), answer(ids[1], "B")]);
     assert_eq!(content[2]["tool_use_id"], ids[2]);
@@ -541,4 +546,27 @@ fn of_too_many_cache_marks_the_last_stay() {
     assert_eq!(notes, ["cache_control"]);
     assert_eq!(got["system"][0].get("cache_control"), None);
     assert_eq!(got.to_string().matches("ephemeral").count(), 4);
+}
+
+/// Goal: clouds get the body without what is in their URL.
+#[test]
+fn clouds_get_the_body_without_what_is_in_the_url() {
+    let mut request = asked();
+    request.stream = true;
+    for (cloud, version, has_stream) in [
+        (Cloud::Bedrock, "bedrock-2023-05-31", false),
+        (Cloud::Vertex, "vertex-2023-10-16", true),
+    ] {
+        let body = write_for(
+            cloud,
+            &request,
+            &Abilities::default(),
+            &mut Notes::default(),
+        );
+        let body: Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        assert_eq!(body["anthropic_version"], version);
+        assert_eq!(body.get("model"), None);
+        assert_eq!(body.get("stream").is_some(), has_stream);
+        assert_eq!(body["messages"][0]["role"], "user");
+    }
 }

@@ -70,7 +70,20 @@ fn one(
     if let Some(description) = description.as_ref().filter(|d| ours || !d.is_empty()) {
         out.insert("description".into(), description.as_str().into());
     }
-    match &tool.kind {
+    input_schema(&mut out, ours, &tool.kind, index, notes)?;
+    mark(&mut out, tool.cache.as_ref());
+    Ok(Value::Object(out))
+}
+
+/// Puts the schema of the arguments, and whether it is to be followed to the letter.
+fn input_schema(
+    out: &mut Map<String, Value>,
+    ours: bool,
+    kind: &ToolKind,
+    index: usize,
+    notes: &mut Notes,
+) -> Result<(), Unfit> {
+    match kind {
         ToolKind::Function { schema, strict, .. } if ours => {
             if let Some(schema) = schema {
                 out.insert("input_schema".into(), schema.clone());
@@ -111,8 +124,7 @@ fn one(
         }
         ToolKind::Foreign { .. } => {}
     }
-    mark(&mut out, tool.cache.as_ref());
-    Ok(Value::Object(out))
+    Ok(())
 }
 
 /// The schema of arguments, which must say that they are an object.

@@ -22,6 +22,15 @@ const USER_MAX: usize = 256;
 const JSON_ONLY: &str = "Answer with one JSON object and nothing else: no other text, no code \
                          fence.";
 
+/// Who carries the dialect, when it is not Anthropic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// Bedrock's `InvokeModel`: model and stream are in the URL.
+    Bedrock,
+    /// Vertex AI's `rawPredict`: the model is in the URL.
+    Vertex,
+}
+
 /// The body that asks a model of `abilities` what `request` asks.
 ///
 /// # Errors
@@ -31,6 +40,39 @@ pub fn write(
     abilities: &Abilities,
     notes: &mut Notes,
 ) -> Result<Vec<u8>, Unfit> {
+    let body = body(request, abilities, notes)?;
+    Ok(Value::Object(body).to_string().into_bytes())
+}
+
+/// The same, for `cloud`: without what is in the URL, with the version that Anthropic's own
+/// API has in a header. Source: protocols.md 10; `anthropic` 2.12.0, `lib/vertex`.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_for(
+    cloud: Cloud,
+    request: &Request,
+    abilities: &Abilities,
+    notes: &mut Notes,
+) -> Result<Vec<u8>, Unfit> {
+    let mut body = body(request, abilities, notes)?;
+    body.shift_remove("model");
+    let version = match cloud {
+        Cloud::Bedrock => {
+            body.shift_remove("stream");
+            "bedrock-2023-05-31"
+        }
+        Cloud::Vertex => "vertex-2023-10-16",
+    };
+    body.insert("anthropic_version".into(), version.into());
+    Ok(Value::Object(body).to_string().into_bytes())
+}
+
+fn body(
+    request: &Request,
+    abilities: &Abilities,
+    notes: &mut Notes,
+) -> Result<Map<String, Value>, Unfit> {
     let target = Target { request, abilities };
     let ours = target.is_ours();
     possible(request, abilities)?;
@@ -80,7 +122,7 @@ pub fn write(
         foreign_extras(request, notes)?;
         limit_marks(&mut body, notes);
     }
-    Ok(Value::Object(body).to_string().into_bytes())
+    Ok(body)
 }
 
 /// What no model of this dialect can be asked.
@@ -308,7 +350,7 @@ fn limit_marks(body: &mut Map<String, Value>, notes: &mut Notes) {
             each_marked(value, &mut |object| {
                 if surplus > 0 {
                     surplus -= 1;
-                    object.remove("cache_control");
+                    object.shift_remove("cache_control");
                 }
             });
         }

@@ -56,9 +56,8 @@ impl Event {
                         .ok()
                         .and_then(|d| d.parse().ok());
                 }
-                b"delta" => _ = event.inner(data, cursor)?,
+                b"delta" | b"message" => _ = event.inner(data, cursor)?,
                 b"content_block" => event.block = event.inner(data, cursor)?,
-                b"message" => _ = event.inner(data, cursor)?,
                 b"usage" => event.counts = Counts::read(data, cursor)?.over(event.counts),
                 b"error" => {
                     let value = cursor.skip()?;

@@ -1,3 +1,5 @@
+//! Tests of streams: events to steps, steps to events.
+
 use super::{Reader, Writer};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
@@ -41,11 +43,13 @@ fn read(events: &[Value]) -> (Vec<String>, Result<(), Kind>) {
     (steps, result)
 }
 
-fn start(index: u64, block: Value) -> Value {
+fn start(index: u64, block: impl Into<Value>) -> Value {
+    let block = block.into();
     json!({"type": "content_block_start", "index": index, "content_block": block})
 }
 
-fn delta(index: u64, kind: &str, key: &str, value: Value) -> Value {
+fn delta(index: u64, kind: &str, key: &str, value: impl Into<Value>) -> Value {
+    let value = value.into();
     json!({"type": "content_block_delta", "index": index, "delta": {"type": kind, key: value}})
 }
 
@@ -60,6 +64,7 @@ fn begin() -> Value {
 
 /// Goal: each kind of event becomes its steps; pings and what the provider runs are none.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one stream with every kind of event")]
 fn events_become_steps() {
     let (steps, result) = read(&[
         begin(),
@@ -231,7 +236,7 @@ fn written(steps: &[Step<'_>]) -> Vec<Value> {
     events.collect()
 }
 
-fn call<'a>(id: &'a str, is_custom: bool) -> Step<'a> {
+fn call(id: &str, is_custom: bool) -> Step<'_> {
     Step::Open(Open::Call {
         id: id.into(),
         name: "f".into(),
@@ -242,6 +247,7 @@ fn call<'a>(id: &'a str, is_custom: bool) -> Step<'a> {
 /// Goal: thinking, text, calls and text again: indexes in order, arguments whole, the signature
 /// before the stop, the numbers at the end.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one stream with every kind of block")]
 fn steps_become_events() {
     let tokens = Tokens {
         fresh: 5,
@@ -280,8 +286,7 @@ fn steps_become_events() {
         Step::End,
         Step::End,
     ]);
-    let json_delta =
-        |index, json: &str| delta(index, "input_json_delta", "partial_json", json.into());
+    let json_delta = |index, json: &str| delta(index, "input_json_delta", "partial_json", json);
     let tool = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
     let zero = json!({"input_tokens": 0, "cache_creation_input_tokens": 0,
                       "cache_read_input_tokens": 0, "output_tokens": 0});

@@ -65,8 +65,8 @@ impl Writer {
             Step::Citation(dialect, json) => self.citation(*dialect, json, tx),
             Step::Close => self.close(tx),
             Step::Usage(tokens) => self.tokens = *tokens,
-            Step::Stop(stop, sequence) => {
-                self.stop = *stop;
+            Step::Stop(reason, sequence) => {
+                self.stop = *reason;
                 self.sequence = (!sequence.is_empty()).then(|| sequence.to_text());
             }
             Step::Error(refused) => {

@@ -2,10 +2,12 @@
 //!
 //! Source: OpenAI API reference, "Create chat completion"; protocols.md, 2.1; mapping.md, 3.
 
+use super::super::kept;
+use super::write::put;
 use crate::dialect::model::{
-    Block, CacheMark, Call, Dialect, Media, MediaKind, Opaque, Source, Unfit,
+    BadAsk, Block, CacheMark, Call, Dialect, Media, MediaKind, Opaque, Source, Unfit,
 };
-use crate::dialect::tree::{some, string};
+use crate::dialect::tree::{Path, some, string};
 use serde_json::{Map, Value, json};
 
 /// The members of an assistant's message that have a place in the model.
@@ -33,7 +35,7 @@ pub(super) const FUNCTION_ID: &str = "call_function";
 /// kept in a block of its own, for Chat alone.
 pub(in crate::dialect::chat) fn message_blocks(message: &Map<String, Value>) -> Vec<Block> {
     let mut blocks = Vec::new();
-    blocks.extend(thinking(message));
+    thinking(message, &mut blocks);
     match message.get("content") {
         Some(Value::String(text)) if !text.is_empty() => blocks.push(Block::text(text)),
         Some(Value::Array(parts)) => parts.iter().for_each(|part| said(part, &mut blocks)),
@@ -67,7 +69,7 @@ pub(in crate::dialect::chat) fn message_blocks(message: &Map<String, Value>) -> 
 }
 
 /// What the message says of thinking.
-fn thinking(message: &Map<String, Value>) -> Option<Block> {
+fn thinking(message: &Map<String, Value>, blocks: &mut Vec<Block>) {
     let details = message.get("reasoning_details").and_then(Value::as_array);
     let details = details.filter(|details| !details.is_empty());
     let written = string(message, "reasoning_content");
@@ -75,21 +77,27 @@ fn thinking(message: &Map<String, Value>) -> Option<Block> {
     let text = written
         .filter(|text| !text.is_empty())
         .or(other)
-        .or(written)
-        .map(str::to_owned)
-        .or_else(|| Some(details_text(details?)))?;
+        .or(written);
+    if let Some(kept) = details.and_then(|it| kept::blocks(it, text.unwrap_or_default())) {
+        blocks.extend(kept);
+        return;
+    }
+    let text = text.map(str::to_owned);
+    let Some(text) = text.or_else(|| Some(details_text(details?))) else {
+        return;
+    };
     let opaque = match details {
         Some(details) => Some(Value::Array(details.clone())),
         None if written.is_none() => Some(Value::from(REASONING)),
         None => None,
     };
-    Some(Block::Thinking {
+    blocks.push(Block::Thinking {
         text,
         opaque: opaque.map(|value| Opaque {
             dialect: Dialect::Chat,
             value,
         }),
-    })
+    });
 }
 
 /// The text of `reasoning_details`.
@@ -164,9 +172,11 @@ fn call(item: &Value) -> Option<Call> {
         name: string(tool, "name")?.to_owned(),
         arguments: arguments(tool.get(key)),
         is_custom,
-        opaque: opaque.map(|value| Opaque {
-            dialect: Dialect::Chat,
-            value: value.clone(),
+        opaque: opaque.map(|value| {
+            kept::of_extra(value).unwrap_or_else(|| Opaque {
+                dialect: Dialect::Chat,
+                value: value.clone(),
+            })
         }),
     })
 }
@@ -218,6 +228,21 @@ pub(super) fn cache(part: &Map<String, Value>) -> Option<CacheMark> {
             other => other.map(str::to_owned),
         },
     })
+}
+
+/// The texts at which to stop.
+pub(in crate::dialect::chat) fn stops(
+    path: &Path<'_>,
+    value: &Value,
+) -> Result<Vec<String>, BadAsk> {
+    let bad = || path.bad("must be a string or an array of strings");
+    if let Some(text) = value.as_str() {
+        return Ok(vec![text.to_owned()]);
+    }
+    let texts = value.as_array().ok_or_else(bad)?.iter();
+    texts
+        .map(|text| text.as_str().map(str::to_owned).ok_or_else(bad))
+        .collect()
 }
 
 /// The media of a part; `None`: it is none, or has not what it needs.
@@ -310,17 +335,19 @@ pub(super) fn media_part(media: &Media, is_own: bool) -> Result<Value, Unfit> {
     let is_url = matches!(media.source, Source::Url(_));
     match (media.kind, &media.source) {
         (MediaKind::Image, _) => {
-            let mut image = json!({"url": url});
+            let mut image = Map::new();
+            put(&mut image, "url", url);
             if let Some(detail) = &media.detail {
-                image["detail"] = Value::from(detail.as_str());
+                put(&mut image, "detail", detail.as_str());
             }
             Ok(json!({"type": "image_url", "image_url": image}))
         }
         (MediaKind::Document, _) if is_own || !is_url => {
-            let mut file = json!({"file_data": url});
+            let mut file = Map::new();
+            put(&mut file, "file_data", url);
             match &media.name {
-                Some(name) => file["filename"] = Value::from(name.as_str()),
-                None if !is_own => file["filename"] = Value::from("document.pdf"),
+                Some(name) => put(&mut file, "filename", name.as_str()),
+                None if !is_own => put(&mut file, "filename", "document.pdf"),
                 None => {}
             }
             Ok(json!({"type": "file", "file": file}))

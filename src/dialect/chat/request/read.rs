@@ -14,7 +14,7 @@
 //! Source: OpenAI API reference, "Create chat completion"; protocols.md, 2.1; mapping.md, 1 to
 //! 6; extensions of `OpenRouter` (`reasoning`, `cache_control`), vLLM, llama.cpp, Mistral.
 
-use super::parts::{FUNCTION_ID, cache, media, message_blocks, rest, text_block};
+use super::parts::{FUNCTION_ID, cache, media, message_blocks, rest, stops, text_block};
 use crate::dialect::model::{
     BadAsk, Block, Choice, Dialect, Effort, Extra, Format, Reasoning, Request, Role, Tool,
     ToolKind, ToolResult, Turn, Weight,
@@ -151,17 +151,7 @@ fn sampling(
             path.object(value)?;
             sampling.logit_bias = Some(value.clone());
         }
-        "stop" => match value {
-            Value::String(text) => sampling.stop.push(text.clone()),
-            _ => {
-                let bad = || path.bad("must be a string or an array of strings");
-                for text in value.as_array().ok_or_else(bad)? {
-                    sampling
-                        .stop
-                        .push(text.as_str().ok_or_else(bad)?.to_owned());
-                }
-            }
-        },
+        "stop" => sampling.stop = stops(&path, value)?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -369,13 +359,13 @@ fn choice(path: &Path<'_>, value: &Value) -> Result<Choice, BadAsk> {
         return named(object).map(Choice::Named).ok_or_else(bad);
     };
     let tools = allowed.get("tools").and_then(Value::as_array);
-    let names: Option<Vec<String>> = tools
+    let list: Option<Vec<String>> = tools
         .ok_or_else(bad)?
         .iter()
         .map(|tool| named(tool.as_object()?))
         .collect();
     Ok(Choice::Allowed {
-        names: names.ok_or_else(bad)?,
+        names: list.ok_or_else(bad)?,
         must: string(allowed, "mode") == Some("required"),
     })
 }

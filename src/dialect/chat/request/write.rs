@@ -42,7 +42,7 @@ pub fn write(
     put(&mut body, "model", request.model.as_str());
     put(&mut body, "messages", messages(&target, notes)?);
     target.limits(&mut body, notes)?;
-    target.sampling(&mut body, notes)?;
+    target.sampling(&mut body, notes);
     target.tools(&mut body, notes)?;
     target.format(&mut body)?;
     target.reasoning(&mut body, notes);
@@ -105,7 +105,7 @@ impl Target<'_> {
         Ok(())
     }
 
-    fn sampling(&self, body: &mut Map<String, Value>, notes: &mut Notes) -> Result<(), Unfit> {
+    fn sampling(&self, body: &mut Map<String, Value>, notes: &mut Notes) {
         let sampling = &self.request.sampling;
         let numbers = [
             ("temperature", sampling.temperature),
@@ -129,7 +129,6 @@ impl Target<'_> {
         if !sampling.stop.is_empty() {
             put(body, "stop", sampling.stop.clone());
         }
-        Ok(())
     }
 
     fn tools(&self, body: &mut Map<String, Value>, notes: &mut Notes) -> Result<(), Unfit> {
@@ -229,10 +228,9 @@ impl Target<'_> {
             notes.drop("cache_control");
             return;
         }
-        let mut control = json!({"type": "ephemeral"});
-        if let Some(ttl) = &mark.ttl {
-            control["ttl"] = Value::from(ttl.as_str());
-        }
+        let mut control = Map::new();
+        put(&mut control, "type", "ephemeral");
+        put_some(&mut control, "ttl", mark.ttl.as_deref());
         put(part, "cache_control", control);
     }
 

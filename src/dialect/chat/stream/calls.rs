@@ -134,12 +134,21 @@ pub(super) fn find(json: &[u8], fragment: &Fragment, slots: &[Slot]) -> Option<u
     slots.len().checked_sub(1)
 }
 
+/// Where in the arguments the next character stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    Outside,
+    InString,
+    /// Behind a backslash.
+    Escaped,
+}
+
 /// Whether the arguments so far are a whole JSON object or array.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Braces {
     depth: u32,
-    in_string: bool,
-    is_escaped: bool,
+    place: Place,
     is_whole: bool,
     /// A part could not be read; whether they are whole is not known any more.
     is_lost: bool,
@@ -158,17 +167,20 @@ impl Braces {
     }
 
     fn step(&mut self, b: u8) {
-        if self.in_string {
-            match b {
-                _ if self.is_escaped => self.is_escaped = false,
-                b'\\' => self.is_escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
+        match (self.place, b) {
+            (Place::Escaped, _) => {
+                self.place = Place::InString;
+                return;
             }
+            (Place::InString, b'\\') => self.place = Place::Escaped,
+            (Place::InString, b'"') => self.place = Place::Outside,
+            (Place::Outside, b'"') => self.place = Place::InString,
+            _ => {}
+        }
+        if self.place != Place::Outside {
             return;
         }
         match b {
-            b'"' => self.in_string = true,
             b'{' | b'[' => {
                 self.depth = self.depth.saturating_add(1);
                 self.is_whole = false;

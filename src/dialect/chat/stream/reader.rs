@@ -148,9 +148,8 @@ impl Reader {
     fn chunk(&mut self, json: &[u8], chunk: &Chunk, each: Each<'_>) -> Result<(), Kind> {
         let is_error = |object| inside(json, object) == b"error"; // vLLM
         let is_error = chunk.has_error || chunk.object.as_ref().is_some_and(is_error);
-        // Azure's first chunk has notes of its own, and neither id nor choices.
-        let says_who = chunk.id.is_some() && chunk.has_choices;
-        if self.phase == Stage::Fresh && (says_who || chunk.has_choices || chunk.usage.is_some()) {
+        // Azure's first chunk is notes of its own, without a choice.
+        if self.phase == Stage::Fresh && (chunk.has_choices || chunk.usage.is_some()) {
             self.phase = Stage::Begun;
             let of = |value: &Option<Value>| value.map_or(&b""[..], |value| inside(json, &value));
             each(Step::Begin {

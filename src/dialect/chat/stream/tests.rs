@@ -1,8 +1,10 @@
+//! Streams: of every engine that is known to be odd, and as they are written.
+
 use super::{Reader, Writer};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::{Names, Open, Step, Stop, Text, Tokens, Trouble};
+use crate::dialect::model::{Dialect, Names, Open, Step, Stop, Text, Tokens, Trouble};
 use serde_json::{Value, json};
 
 const NAMES: Names<'_> = Names {
@@ -27,7 +29,7 @@ fn word(step: &Step<'_>) -> String {
         Step::Citation(_, raw) => format!("citation {}", String::from_utf8_lossy(raw)),
         Step::Close => ")".to_owned(),
         Step::Usage(tokens) => format!("usage {} {}", tokens.prompt(), tokens.answer()),
-        Step::Stop(stop, at) => format!("stop {stop:?}{}", at.to_text()),
+        Step::Stop(why, at) => format!("stop {why:?}{}", at.to_text()),
         Step::Error(refused) => format!("error {:?}", refused.trouble),
         Step::End => "end".to_owned(),
     }
@@ -331,6 +333,7 @@ const CALL: Step<'_> = Step::Open(Open::Call {
 /// indices, `type` with the first fragment, `{}` for no arguments, one finish reason, usage
 /// last and only where it is wanted.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn a_stream_is_written_as_openai_writes_it() {
     let tokens = Tokens {
         fresh: 3,
@@ -428,4 +431,33 @@ fn odd_steps_make_a_right_stream() {
     );
     assert_eq!(events.len(), 4);
     assert_eq!(events[3]["error"]["type"], "server_error");
+}
+
+/// Goal: what an engine wants to see again is written where it was, in lists that the official
+/// SDK can put together.
+#[test]
+fn what_an_engine_wants_to_see_again_is_written() {
+    let events = written(
+        &[
+            Step::Open(Open::Thinking),
+            Step::Opaque(Dialect::Chat, br#"{"signature":"s"}"#),
+            Step::Opaque(Dialect::Chat, br#"{"index":4,"data":"d"}"#),
+            Step::Close,
+            Step::Open(Open::Text),
+            Step::Citation(Dialect::Chat, br#"{"type":"url_citation"}"#),
+            Step::Close,
+            CALL,
+            Step::Opaque(Dialect::Chat, br#"{"google":{}}"#),
+            Step::Close,
+            Step::End,
+        ],
+        &NAMES,
+    );
+    let deltas: Vec<&Value> = events.iter().map(|e| &e["choices"][0]["delta"]).collect();
+    let first = json!({"reasoning_details": [{"index": 0, "signature": "s"}]});
+    let second = json!({"reasoning_details": [{"index": 4, "data": "d"}]});
+    let third = json!({"annotations": [{"index": 0, "type": "url_citation"}]});
+    let extra = json!({"tool_calls": [{"index": 0, "extra_content": {"google": {}}}]});
+    assert_eq!(deltas[1..4], [&first, &second, &third]);
+    assert_eq!(deltas[5], &extra);
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Begin         {"delta":{"role":"assistant","content":""}}
-//!   Text          {"delta":{"content":"…"}}           Thinking  {"delta":{"reasoning_content":"…"}}
+//!   Text          {"delta":{"content":"…"}}
+//!   Thinking      {"delta":{"reasoning_content":"…"}}
 //!   Open(Call)    {"delta":{"tool_calls":[{"index":0,"id":…,"type":"function",…}]}}
 //!   Text (call)   {"delta":{"tool_calls":[{"index":0,"function":{"arguments":"…"}}]}}
 //!   Stop          {"delta":{},"finish_reason":"stop"}
@@ -18,10 +19,13 @@
 //! Source: OpenAI API reference, `chat.completion.chunk`; protocols.md, 2.3.
 
 use super::super::error;
+use super::super::kept::{Stretch, chars, put_detail, put_extra};
+use super::super::usage::members;
 use super::super::{ID_PREFIX, stop, usage};
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::{Dialect, Names, Open, Step, Stop, Text, Tokens};
-use crate::wire::json::write::put_inside;
+use crate::wire::json::cursor::Cursor;
+use crate::wire::json::write::{put_inside, put_string};
 
 /// The block that is open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,11 @@ pub struct Writer {
     head: Vec<u8>,
     now: Now,
     calls: u64,
+    /// Citations and details of thinking so far.
+    cited: u64,
+    details: u64,
+    /// The block of thinking that is or was open.
+    thought: Stretch,
     has_finish: bool,
     usage: Option<Tokens>,
 }
@@ -64,27 +73,18 @@ impl Writer {
             self.begin(id, names, tx);
         }
         match step {
-            Step::Begin { .. } => {}
             Step::Open(open) => self.open(open, names, tx),
             Step::Text(text) => self.text(*text, names, tx),
-            Step::Opaque(Dialect::Chat, raw) if self.now == Now::Thinking => {
-                self.chunk(names, tx, |tx| {
-                    tx.put(b"\"reasoning_details\":[");
-                    tx.put(raw);
-                    tx.put(b"]");
-                });
-            }
+            Step::Opaque(dialect, raw) => self.opaque(*dialect, raw, names, tx),
             Step::Citation(Dialect::Chat, raw) => {
-                self.chunk(names, tx, |tx| {
-                    tx.put(b"\"annotations\":[");
-                    tx.put(raw);
-                    tx.put(b"]");
-                });
+                let index = self.cited;
+                self.cited += 1;
+                self.chunk(names, tx, |tx| put_item(tx, "annotations", raw, index));
             }
-            Step::Opaque(..) | Step::Citation(..) => {}
+            Step::Begin { .. } | Step::Citation(..) => {}
             Step::Close => self.close(names, tx),
             Step::Usage(tokens) => self.usage = Some(*tokens),
-            Step::Stop(stop, _) => self.finish(*stop, names, tx),
+            Step::Stop(why, _) => self.finish(*why, names, tx),
             Step::Error(refused) => error::put_event(tx, &error::told(refused)),
             Step::End => self.end(names, tx),
         }
@@ -108,7 +108,11 @@ impl Writer {
     fn open(&mut self, open: &Open<'_>, names: &Names<'_>, tx: &mut TxBuf) {
         self.now = match *open {
             Open::Text => Now::Text,
-            Open::Thinking => Now::Thinking,
+            Open::Thinking => {
+                self.thought.start += self.thought.chars;
+                self.thought.chars = 0;
+                Now::Thinking
+            }
             Open::Refusal => Now::Refusal,
             Open::Call {
                 id,
@@ -122,14 +126,16 @@ impl Writer {
                     tx.put_decimal(index);
                     tx.put(b",\"id\":\"");
                     put_call_id(tx, id, names, index);
-                    tx.put(match is_custom {
-                        true => b"\",\"type\":\"custom\",\"custom\":{\"name\":\"",
-                        false => b"\",\"type\":\"function\",\"function\":{\"name\":\"",
+                    tx.put(if is_custom {
+                        b"\",\"type\":\"custom\",\"custom\":{\"name\":\""
+                    } else {
+                        b"\",\"type\":\"function\",\"function\":{\"name\":\""
                     });
                     name.put_inside(tx);
-                    tx.put(match is_custom {
-                        true => b"\",\"input\":\"\"}}]",
-                        false => b"\",\"arguments\":\"\"}}]",
+                    tx.put(if is_custom {
+                        b"\",\"input\":\"\"}}]"
+                    } else {
+                        b"\",\"arguments\":\"\"}}]"
                     });
                 });
                 Now::Call {
@@ -145,7 +151,10 @@ impl Writer {
             return;
         }
         let field: &[u8] = match &mut self.now {
-            Now::Thinking => b"\"reasoning_content\":\"",
+            Now::Thinking => {
+                self.thought.chars += chars(text);
+                b"\"reasoning_content\":\""
+            }
             Now::Refusal => b"\"refusal\":\"",
             Now::Text | Now::Nothing => b"\"content\":\"",
             Now::Call { has_arguments, .. } => {
@@ -165,13 +174,41 @@ impl Writer {
         self.chunk(names, tx, |tx| {
             tx.put(b"\"tool_calls\":[{\"index\":");
             tx.put_decimal(self.calls.saturating_sub(1));
-            tx.put(match is_custom {
-                true => b",\"custom\":{\"input\":\"",
-                false => b",\"function\":{\"arguments\":\"",
+            tx.put(if is_custom {
+                b",\"custom\":{\"input\":\""
+            } else {
+                b",\"function\":{\"arguments\":\""
             });
             text.put_inside(tx);
             tx.put(b"\"}}]");
         });
+    }
+
+    /// What the provider wants to see again with its thinking or its call.
+    fn opaque(&mut self, dialect: Dialect, raw: &[u8], names: &Names<'_>, tx: &mut TxBuf) {
+        match self.now {
+            Now::Thinking => {
+                let index = self.details;
+                self.details += 1;
+                let stretch = self.thought;
+                self.chunk(names, tx, |tx| {
+                    if dialect == Dialect::Chat {
+                        return put_item(tx, "reasoning_details", raw, index);
+                    }
+                    tx.put(b"\"reasoning_details\":[");
+                    put_detail(tx, dialect, raw, index, stretch);
+                    tx.put(b"]");
+                });
+            }
+            Now::Call { .. } => self.chunk(names, tx, |tx| {
+                tx.put(b"\"tool_calls\":[{\"index\":");
+                tx.put_decimal(self.calls.saturating_sub(1));
+                tx.put(b",\"extra_content\":");
+                put_extra(tx, dialect, raw);
+                tx.put(b"}]");
+            }),
+            Now::Nothing | Now::Text | Now::Refusal => {}
+        }
     }
 
     fn close(&mut self, names: &Names<'_>, tx: &mut TxBuf) {
@@ -222,6 +259,29 @@ impl Writer {
         tx.put(b"}");
         put_tail(tx, names);
     }
+}
+
+/// The member `key`, a list of this one object. An item of a list must have an index, or
+/// `openai-python` cannot put the deltas together.
+fn put_item(tx: &mut TxBuf, key: &str, raw: &[u8], index: u64) {
+    put_string(tx, key);
+    tx.put(b":[");
+    let mut has_index = false;
+    let mut cursor = Cursor::new(raw, 0);
+    let read = members(&mut cursor, |cursor, name| {
+        has_index |= name == b"index";
+        cursor.skip().map(drop)
+    });
+    match raw.strip_prefix(b"{") {
+        Some(rest) if !has_index && read.is_ok() && rest.trim_ascii() != b"}" => {
+            tx.put(b"{\"index\":");
+            tx.put_decimal(index);
+            tx.put(b",");
+            tx.put(rest);
+        }
+        _ => tx.put(raw),
+    }
+    tx.put(b"]");
 }
 
 fn put_tail(tx: &mut TxBuf, names: &Names<'_>) {

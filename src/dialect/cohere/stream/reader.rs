@@ -70,12 +70,20 @@ struct Held {
     has_ended: bool,
 }
 
+/// How far the stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Fresh,
+    Begun,
+    Complete,
+    Failed,
+}
+
 /// Reads a stream.
 #[derive(Debug, Default)]
 pub struct Reader {
-    has_begun: bool,
-    has_ended: bool,
-    has_failed: bool,
+    phase: Phase,
     has_called: bool,
     open: Option<Live>,
     held: Vec<Held>,
@@ -101,19 +109,20 @@ impl Reader {
         each: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), Kind> {
         let text = data.trim_ascii();
-        if self.has_ended || self.has_failed || text.is_empty() || text == b"[DONE]" {
+        let is_over = matches!(self.phase, Phase::Complete | Phase::Failed);
+        if is_over || text.is_empty() || text == b"[DONE]" {
             return Ok(());
         }
         let found = event::read(event, data).map_err(|_| Kind::UpstreamGarbled)?;
         match found.what {
             What::Other => return Ok(()),
             What::Refusal => {
-                self.has_failed = true;
+                self.phase = Phase::Failed;
                 each(Step::Error(error::read(500, data)));
                 return Ok(());
             }
-            _ if !self.has_begun => {
-                self.has_begun = true;
+            _ if self.phase == Phase::Fresh => {
+                self.phase = Phase::Begun;
                 each(Step::Begin {
                     id: Text::Escaped(found.id),
                     model: Text::EMPTY,
@@ -182,13 +191,11 @@ impl Reader {
     /// # Errors
     /// It did so before the answer was complete.
     pub fn end(&mut self, _each: &mut dyn FnMut(Step<'_>)) -> Result<(), Kind> {
-        if self.has_failed {
-            return Err(Kind::UpstreamError);
+        match self.phase {
+            Phase::Complete => Ok(()), // I4: its steps came with `message-end`.
+            Phase::Failed => Err(Kind::UpstreamError),
+            Phase::Fresh | Phase::Begun => Err(Kind::UpstreamCut),
         }
-        if self.has_ended {
-            return Ok(()); // I4: its steps came with `message-end`.
-        }
-        Err(Kind::UpstreamCut)
     }
 
     /// A block begins; it is held while another is open (I1).
@@ -293,7 +300,7 @@ impl Reader {
     /// The answer is complete, or it failed.
     fn conclude(&mut self, found: &Event<'_>, each: &mut Each<'_>) {
         if is_failure(found.finish) || found.error.is_some() {
-            self.has_failed = true;
+            self.phase = Phase::Failed;
             each(Step::Error(refused(found)));
             return;
         }
@@ -304,7 +311,7 @@ impl Reader {
             }
             self.release(each);
         }
-        self.has_ended = true;
+        self.phase = Phase::Complete;
         if let Some(usage) = found.usage {
             each(Step::Usage(parts(usage)));
         }

@@ -1,3 +1,5 @@
+//! Events → steps → events, with events of our own.
+
 use super::*;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
@@ -31,7 +33,7 @@ impl Story {
             Step::Citation(_, raw) => format!("<{}>", raw.escape_ascii()),
             Step::Close => "] ".into(),
             Step::Usage(t) => format!("usage:{}+{}/{} ", t.fresh, t.read, t.output),
-            Step::Stop(stop, _) => format!("{stop:?} "),
+            Step::Stop(why, _) => format!("{why:?} "),
             Step::Error(refused) => format!("error:{:?}:{} ", refused.trouble, refused.message),
             Step::End => "end".into(),
         };
@@ -173,8 +175,8 @@ fn overlapping_calls_are_put_in_order() {
     assert_eq!(read_all(&refs).1, Err(Kind::UpstreamGarbled));
 }
 
-/// Goal: what ends without `message-end` is cut, a failure is an error and never an end, and what is no JSON is
-/// garbled.
+/// Goal: what ends without `message-end` is cut, a failure is an error and never an end, and
+/// what is no JSON is garbled.
 #[test]
 fn what_is_not_complete_does_not_end() {
     assert_eq!(read_all(&[]).1, Err(Kind::UpstreamCut));
@@ -195,88 +197,96 @@ fn what_is_not_complete_does_not_end() {
     assert_eq!(story, "begin: error:Timeout: ");
 }
 
-/// Goal: whatever balanced steps come, the stream that is written says them and our reader
-/// reads them again.
+/// Writes `steps` and reads the stream again.
+fn assert_written(steps: &[Step<'_>], want: &str) {
+    let stream = write_all(steps);
+    assert_eq!(read_back(&stream), (want.into(), Ok(())), "{stream}");
+}
+
+fn open_call<'a>(id: &'a str, name: &'a str, is_custom: bool) -> Step<'a> {
+    let (id, name) = (Text::Plain(id), Text::Plain(name));
+    Step::Open(Open::Call {
+        id,
+        name,
+        is_custom,
+    })
+}
+
+const USAGE: Step<'_> = Step::Usage(Tokens {
+    fresh: 3,
+    read: 2,
+    write: 1,
+    write_1h: 0,
+    output: 4,
+    thinking: 5,
+});
+
+/// Goal: a stream with little in it, or with nothing, is whole; names of others do not pass.
 #[test]
-fn any_balanced_steps_are_written_and_read_back() {
-    let (text, raw) = (Text::Plain("a\"\n"), Text::Escaped(br#"\u00e9"#));
-    let call = |id, name, is_custom| {
-        Step::Open(Open::Call {
-            id: Text::Plain(id),
-            name: Text::Plain(name),
-            is_custom,
-        })
-    };
-    let tokens = Tokens {
-        fresh: 3,
-        read: 2,
-        write: 1,
-        output: 4,
-        thinking: 5,
-        ..Tokens::default()
-    };
-    let begin = Step::Begin {
-        id: Text::Plain("chatcmpl-1"),
+fn short_streams_are_written_and_read_back() {
+    let begin = |id| Step::Begin {
+        id: Text::Plain(id),
         model: Text::Plain("m"),
     };
-    let cite = Step::Citation(Dialect::Cohere, br#"{"start":1}"#);
-    for (steps, want) in [
-        (vec![begin.clone(), Step::End], "begin:n1 End end"),
-        (vec![Step::End], "begin:n1 End end"),
-        (
-            vec![
-                begin.clone(),
-                Step::Usage(tokens),
-                Step::Open(Open::Text),
-                Step::Text(text),
-                Step::Text(raw),
-                cite.clone(),
-                Step::Citation(Dialect::Anthropic, b"{}"),
-                Step::Close,
-                Step::Stop(Stop::Length, Text::EMPTY),
-                Step::End,
-            ],
-            "begin:n1 [text:a\"\né<{\\\"start\\\":1}>] usage:4+2/9 Length end",
-        ),
-        (
-            vec![
-                Step::Open(Open::Thinking),
-                Step::Text(text),
-                Step::Opaque(Dialect::Gemini, b"\"s\""),
-                Step::Close,
-                Step::Open(Open::Refusal),
-                Step::Text(raw),
-                Step::Close,
-                call("", "f", false),
-                Step::Close,
-                call("x", "g", false),
-                Step::Text(Text::Plain("{}")),
-                Step::Close,
-                Step::Open(Open::Text),
-                Step::Text(raw),
-                Step::Close,
-                call("c", "h", true),
-                Step::Text(text),
-                Step::Text(Text::Escaped(br#"\\"#)),
-                Step::Close,
-                Step::Stop(Stop::Tool, Text::EMPTY),
-                Step::Usage(tokens),
-                Step::End,
-            ],
-            "begin:n1 [think:a\"\n] [text:é] [call call_n1_0 f:{}] [call x g:{}] [text:é] \
-             [call c h:{\"input\":\"a\\\"\\n\\\\\"}] usage:4+2/9 Tool end",
-        ),
-    ] {
-        let stream = write_all(&steps);
-        assert_eq!(read_back(&stream), (want.into(), Ok(())), "{stream}");
-    }
-    let own = Step::Begin {
-        id: Text::Plain("68475c80-574b-4c65-98a4-e81cebab5dce"),
-        model: Text::EMPTY,
-    };
-    assert!(
-        write_all(&[own]).contains("\"id\":\"68475c80-"),
-        "an id of Cohere's form is kept"
+    assert_written(&[Step::End], "begin:n1 End end");
+    assert_written(&[begin("chatcmpl-1"), Step::End], "begin:n1 End end");
+    let own = "68475c80-574b-4c65-98a4-e81cebab5dce";
+    assert_written(&[begin(own), Step::End], &format!("begin:{own} End end"));
+    assert_written(
+        &[
+            begin("x"),
+            USAGE,
+            Step::Open(Open::Text),
+            Step::Text(Text::Plain("a\"\n")),
+            Step::Text(Text::Escaped(br"\u00e9")),
+            Step::Citation(Dialect::Cohere, b"{}"),
+            Step::Citation(Dialect::Anthropic, b"[]"),
+            Step::Close,
+            Step::Stop(Stop::Length, Text::EMPTY),
+            Step::End,
+        ],
+        "begin:n1 [text:a\"\né] usage:4+2/9 Length end",
+    );
+    let cite = [
+        Step::Open(Open::Text),
+        Step::Citation(Dialect::Cohere, br#"{"end":1}"#),
+        Step::End,
+    ];
+    assert_written(&cite, "begin:n1 [text:<{\\\"end\\\":1}>] End end");
+}
+
+/// Goal: blocks of every kind, in any order, are written and read back; calls without an id get
+/// one, calls without arguments are given `{}`, plain text of a custom tool becomes JSON.
+#[test]
+fn blocks_of_every_kind_are_written_and_read_back() {
+    let (text, raw) = (Text::Plain("a\"\n"), Text::Escaped(br"\u00e9"));
+    assert_written(
+        &[
+            Step::Open(Open::Thinking),
+            Step::Text(text),
+            Step::Opaque(Dialect::Gemini, b"\"s\""),
+            Step::Close,
+            Step::Open(Open::Refusal),
+            Step::Text(raw),
+            Step::Close,
+            open_call("", "f", false),
+            Step::Close,
+            open_call("x", "g", false),
+            Step::Text(Text::Plain("{}")),
+            Step::Close,
+            Step::Open(Open::Text),
+            Step::Text(raw),
+            Step::Close,
+            open_call("c", "h", true),
+            Step::Text(text),
+            Step::Text(Text::Escaped(br"\\")),
+            Step::Close,
+            Step::Stop(Stop::Tool, Text::EMPTY),
+            USAGE,
+            Step::End,
+        ],
+        "begin:n1 [think:a\"\n] [text:é] [call call_n1_0 f:{}] [call x g:{}] [text:é] \
+         [call c h:{\"input\":\"a\\\"\\n\\\\\"}] usage:4+2/9 Tool end",
     );
 }
 

@@ -76,7 +76,7 @@ impl Writer {
             Step::Citation(Dialect::Cohere, citation) => self.cite(citation, tx),
             Step::Close => self.close(tx),
             Step::Usage(tokens) => self.usage = Some(*tokens),
-            Step::Stop(stop, _) => self.stop = Some(*stop),
+            Step::Stop(why, _) => self.stop = Some(*why),
             Step::Error(refused) => {
                 self.has_ended = true;
                 put_end(tx, refused.trouble, words(refused));

@@ -1,3 +1,5 @@
+//! What becomes of a request on its way to Cohere.
+
 use super::*;
 use crate::dialect::cohere::request::read;
 use crate::dialect::model::{
@@ -199,6 +201,16 @@ fn what_tunes_is_clamped_or_dropped_and_named() {
         cache: Some(CacheMark { ttl: None }),
     }];
     let (body, dropped) = written(&request);
+    let limited = Abilities {
+        output: Some(50),
+        ..Abilities::default()
+    };
+    let short = write(&request, &limited, &mut Notes::default()).unwrap();
+    let short: Value = serde_json::from_slice(&short).unwrap();
+    assert_eq!(
+        (&body["max_tokens"], &short["max_tokens"]),
+        (&json!(100), &json!(50))
+    );
     assert_eq!(body["temperature"], 1.0);
     assert_eq!(body["p"], 0.99);
     assert_eq!(body["k"], 500);
@@ -257,76 +269,24 @@ fn a_choice_of_tools_is_kept() {
     }
 }
 
-/// Goal: what would change the meaning is refused, by the client's name for it.
-#[test]
-fn what_changes_the_meaning_is_refused() {
-    let any = Abilities::default();
-    let with = |change: &dyn Fn(&mut Request)| {
-        let mut request = asked(vec![Block::text("q")]);
-        change(&mut request);
-        request
-    };
-    let schema = || Format::Schema {
+fn with(change: impl FnOnce(&mut Request)) -> Request {
+    let mut request = asked(vec![Block::text("q")]);
+    change(&mut request);
+    request
+}
+
+fn schema() -> Format {
+    Format::Schema {
         name: None,
         description: None,
         schema: json!({}),
         strict: None,
-    };
-    assert_eq!(unfit(&with(&|r| r.sampling.n = Some(2)), &any), "n");
-    assert_eq!(
-        unfit(&with(&|r| r.sampling.logprobs = Some(3)), &any),
-        "top_logprobs"
-    );
-    assert_eq!(
-        unfit(
-            &with(&|r| (r.sampling.logprobs, r.stream) = (Some(0), true)),
-            &any
-        ),
-        "logprobs"
-    );
-    assert_eq!(
-        unfit(&with(&|r| r.sampling.stop = vec!["x".into(); 6]), &any),
-        "stop"
-    );
-    assert_eq!(
-        unfit(&with(&|r| r.choice = Some(Choice::Any)), &any),
-        "tool_choice"
-    );
-    let both = with(&|r| (r.format, r.tools) = (schema(), vec![function("f")]));
-    assert_eq!(unfit(&both, &any), "response_format");
-    let without = Abilities {
-        schema: false,
-        tools: false,
-        images: false,
-        prefill: false,
-        forced_tool: false,
-        ..any.clone()
-    };
-    assert_eq!(
-        unfit(&with(&|r| r.format = schema()), &without),
-        "response_format"
-    );
-    assert_eq!(
-        unfit(&with(&|r| r.tools = vec![function("f")]), &without),
-        "tools"
-    );
-    let inline = || Source::Inline {
-        media_type: "application/pdf".into(),
-        data: String::new(),
-    };
-    for kind in [
-        MediaKind::Image,
-        MediaKind::Document,
-        MediaKind::Audio,
-        MediaKind::Video,
-    ] {
-        assert_eq!(
-            unfit(&asked(vec![media(kind, inline())]), &without),
-            "messages"
-        );
     }
-    let ends = with(&|r| r.turns.push(turn(Role::Assistant, vec![Block::text("a")])));
-    assert_eq!(unfit(&ends, &without), "messages");
+}
+
+/// Goal: what Cohere cannot be asked is refused, by the client's name for it.
+#[test]
+fn what_cohere_cannot_be_asked_is_refused() {
     let foreign = Tool {
         kind: ToolKind::Foreign {
             dialect: Dialect::Responses,
@@ -334,24 +294,70 @@ fn what_changes_the_meaning_is_refused() {
         },
         cache: None,
     };
-    assert_eq!(
-        unfit(
-            &with(&|r| r.tools = vec![function("f"), foreign.clone()]),
-            &any
-        ),
-        "tools[1].type"
-    );
     let extra = |weight| Extra {
         field: "store".into(),
         value: true.into(),
         weight,
     };
-    assert_eq!(
-        unfit(&with(&|r| r.extras = vec![extra(Weight::Meaning)]), &any),
-        "store"
-    );
-    assert_eq!(
-        written(&with(&|r| r.extras = vec![extra(Weight::Tuning)])).1,
-        ["store"]
-    );
+    for (field, request) in [
+        ("n", with(|r| r.sampling.n = Some(2))),
+        ("top_logprobs", with(|r| r.sampling.logprobs = Some(3))),
+        (
+            "logprobs",
+            with(|r| (r.sampling.logprobs, r.stream) = (Some(0), true)),
+        ),
+        ("stop", with(|r| r.sampling.stop = vec!["x".into(); 6])),
+        ("tool_choice", with(|r| r.choice = Some(Choice::Any))),
+        (
+            "response_format",
+            with(|r| (r.format, r.tools) = (schema(), vec![function("f")])),
+        ),
+        (
+            "tools[1].type",
+            with(|r| r.tools = vec![function("f"), foreign]),
+        ),
+        ("store", with(|r| r.extras = vec![extra(Weight::Meaning)])),
+    ] {
+        assert_eq!(unfit(&request, &Abilities::default()), field);
+    }
+    let tuning = with(|r| r.extras = vec![extra(Weight::Tuning)]);
+    assert_eq!(written(&tuning).1, ["store"]);
+}
+
+/// Goal: what a model cannot do, and media that Cohere does not take, are refused.
+#[test]
+fn what_a_model_cannot_do_is_refused() {
+    let without = Abilities {
+        schema: false,
+        tools: false,
+        images: false,
+        prefill: false,
+        forced_tool: false,
+        ..Abilities::default()
+    };
+    let inline = || Source::Inline {
+        media_type: "application/pdf".into(),
+        data: String::new(),
+    };
+    let prefill = turn(Role::Assistant, vec![Block::text("a")]);
+    for (field, request) in [
+        ("response_format", with(|r| r.format = schema())),
+        ("tools", with(|r| r.tools = vec![function("f")])),
+        ("messages", with(|r| r.turns.push(prefill))),
+        ("messages", asked(vec![media(MediaKind::Image, inline())])),
+        (
+            "messages",
+            asked(vec![media(MediaKind::Document, inline())]),
+        ),
+        ("messages", asked(vec![media(MediaKind::Audio, inline())])),
+        ("messages", asked(vec![media(MediaKind::Video, inline())])),
+    ] {
+        assert_eq!(unfit(&request, &without), field);
+    }
+    let forced = with(|r| (r.tools, r.choice) = (vec![function("f")], Some(Choice::Any)));
+    let can = Abilities {
+        tools: true,
+        ..without
+    };
+    assert_eq!(unfit(&forced, &can), "tool_choice");
 }

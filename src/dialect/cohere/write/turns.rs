@@ -252,10 +252,11 @@ impl<'r> Out<'r> {
             (MediaKind::Audio, _) => return cannot("hold sound, which this provider cannot hear"),
             (MediaKind::Video, _) => return cannot("hold video, which this provider cannot see"),
         };
-        let mut image = json!({ "url": url });
+        let mut image = Map::new();
+        image.insert("url".into(), url.into());
         let known = |detail: &&String| self.is_own || ["auto", "low", "high"].contains(&&***detail);
         if let Some(detail) = media.detail.as_ref().filter(known) {
-            image["detail"] = detail.as_str().into();
+            image.insert("detail".into(), detail.as_str().into());
         }
         Ok(json!({"type": "image_url", "image_url": image}))
     }
@@ -287,9 +288,13 @@ fn document(media: &Media, text: &str) -> Value {
     let data = serde_json::from_str::<Value>(text)
         .ok()
         .filter(Value::is_object);
-    let mut document = json!({ "data": data.unwrap_or_else(|| json!({ "text": text })) });
+    let mut document = Map::new();
+    document.insert(
+        "data".into(),
+        data.unwrap_or_else(|| json!({ "text": text })),
+    );
     if let Some(name) = &media.name {
-        document["id"] = name.as_str().into();
+        document.insert("id".into(), name.as_str().into());
     }
     json!({"type": "document", "document": document})
 }

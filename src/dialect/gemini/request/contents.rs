@@ -43,7 +43,10 @@ pub(super) struct Writer<'a> {
 
 /// A content of `role`.
 fn content(role: &'static str, parts: Vec<Value>) -> Value {
-    json!({"role": role, "parts": parts})
+    let mut object = Map::new();
+    object.insert("role".into(), role.into());
+    object.insert("parts".into(), parts.into());
+    Value::Object(object)
 }
 
 impl<'a> Writer<'a> {

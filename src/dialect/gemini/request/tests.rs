@@ -258,6 +258,7 @@ fn a_broken_request_names_the_field() {
 /// of the calls; an answer for each call; orphans as text; the user first; system in the middle
 /// as a marked part; foreign thoughts left out; the filler on the first call only.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn a_conversation_is_arranged() {
     let thought = Block::Thinking {
         text: "secret".into(),
@@ -292,7 +293,10 @@ fn a_conversation_is_arranged() {
         ),
     ]);
     let inline = json!({"inlineData": {"mimeType": "image/png", "data": "AA=="}});
-    let said = |id: &str, name: &str, response: Value| json!({"functionResponse": {"id": id, "name": name, "response": response}});
+    let said = |id: &str, name: &str, response: Value| {
+        let answer = json!({"id": id, "name": name, "response": response});
+        json!({ "functionResponse": answer })
+    };
     let (body, _) = told(&request, &Abilities::default());
     let mut two = said("a2", "g", json!({"output": "two"}));
     two["functionResponse"]["parts"] = json!([inline]);
@@ -411,6 +415,7 @@ fn thinking_is_told_by_ability() {
 
 /// Goal: what Gemini or the model cannot do is refused by name, what only tunes is noted.
 #[test]
+#[expect(clippy::too_many_lines, reason = "one list of cases")]
 fn what_cannot_be_done_is_said() {
     let able = Abilities::default();
     let plain = || chat(vec![turn(Role::User, vec![Block::text("a")])]);

@@ -174,81 +174,84 @@ fn write_generation(
     abilities: &Abilities,
     notes: &mut Notes,
 ) -> Result<Map<String, Value>, Unfit> {
+    let mut config = write_sampling(request, abilities, notes)?;
+    let mut put = |key: &str, value: Value| _ = config.insert(key.into(), value).is_some();
+    if let Some(tokens) = request.max_tokens {
+        let most = abilities.output.unwrap_or(u64::MAX);
+        if tokens > most {
+            notes.drop("max_tokens");
+        }
+        put("maxOutputTokens", tokens.min(most).into());
+    }
+    match &request.format {
+        Format::Text => {}
+        Format::Json => put("responseMimeType", "application/json".into()),
+        Format::Schema { .. } if !abilities.schema => {
+            let why = "cannot be held to by this model";
+            return Err(Unfit::new("response_format", why));
+        }
+        Format::Schema { schema, .. } => {
+            put("responseMimeType", "application/json".into());
+            put("responseJsonSchema", schema.clone());
+        }
+    }
+    let reasoning = request.reasoning.as_ref();
+    let thinking = reasoning.and_then(|how| thinking(how, request, abilities, notes));
+    if let Some(thinking) = thinking {
+        put("thinkingConfig", thinking);
+    }
+    Ok(config)
+}
+
+/// How tokens are chosen, and when to stop.
+fn write_sampling(
+    request: &Request,
+    abilities: &Abilities,
+    notes: &mut Notes,
+) -> Result<Map<String, Value>, Unfit> {
+    check_answers(request, abilities)?;
+    let how = &request.sampling;
+    if how.stop.len() > STOP_MAX {
+        let why = "has more sequences than Gemini takes, 5";
+        return Err(Unfit::new("stop", why));
+    }
+    if how.logit_bias.is_some() {
+        notes.drop("logit_bias");
+    }
     let mut config = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
             config.insert(key.into(), value);
         }
     };
-    let sampling = &request.sampling;
-    let tuned = [
+    for (key, field, value) in [
         (
             "temperature",
             "temperature",
-            sampling.temperature.map(Value::from),
+            how.temperature.map(Value::from),
         ),
-        ("topP", "top_p", sampling.top_p.map(Value::from)),
-        ("topK", "top_k", sampling.top_k.map(Value::from)),
-    ];
-    for (key, field, value) in tuned {
+        ("topP", "top_p", how.top_p.map(Value::from)),
+        ("topK", "top_k", how.top_k.map(Value::from)),
+    ] {
         if value.is_some() && !abilities.sampling {
             notes.drop(field);
         } else {
             put(key, value);
         }
     }
+    put("frequencyPenalty", how.frequency_penalty.map(Value::from));
+    put("presencePenalty", how.presence_penalty.map(Value::from));
+    put("seed", how.seed.map(Value::from));
     put(
-        "frequencyPenalty",
-        sampling.frequency_penalty.map(Value::from),
+        "stopSequences",
+        (!how.stop.is_empty()).then(|| json!(how.stop)),
     );
+    put("candidateCount", how.n.map(Value::from));
+    put("responseLogprobs", how.logprobs.map(|_| true.into()));
     put(
-        "presencePenalty",
-        sampling.presence_penalty.map(Value::from),
+        "logprobs",
+        how.logprobs.filter(|&others| others > 0).map(Value::from),
     );
-    put("seed", sampling.seed.map(Value::from));
-    if sampling.logit_bias.is_some() {
-        notes.drop("logit_bias");
-    }
-    if sampling.stop.len() > STOP_MAX {
-        return Err(Unfit::new(
-            "stop",
-            "has more sequences than Gemini takes, 5",
-        ));
-    }
-    if !sampling.stop.is_empty() {
-        put("stopSequences", Some(json!(sampling.stop)));
-    }
-    if let Some(tokens) = request.max_tokens {
-        let most = abilities.output.unwrap_or(u64::MAX);
-        if tokens > most {
-            notes.drop("max_tokens");
-        }
-        put("maxOutputTokens", Some(tokens.min(most).into()));
-    }
-    check_answers(request, abilities)?;
-    put("candidateCount", sampling.n.map(Value::from));
-    if let Some(others) = sampling.logprobs {
-        put("responseLogprobs", Some(true.into()));
-        put("logprobs", (others > 0).then(|| others.into()));
-    }
-    match &request.format {
-        Format::Text => {}
-        Format::Json => put("responseMimeType", Some("application/json".into())),
-        Format::Schema { .. } if !abilities.schema => {
-            let why = "cannot be held to by this model";
-            return Err(Unfit::new("response_format", why));
-        }
-        Format::Schema { schema, .. } => {
-            put("responseMimeType", Some("application/json".into()));
-            put("responseJsonSchema", Some(schema.clone()));
-        }
-    }
-    if let Some(reasoning) = &request.reasoning {
-        put(
-            "thinkingConfig",
-            thinking(reasoning, request, abilities, notes),
-        );
-    }
     Ok(config)
 }
 

@@ -54,6 +54,10 @@ pub struct Reader {
 }
 
 /// What an event says at its top level.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which is asked for by name"
+)]
 #[derive(Default)]
 struct Top<'a> {
     candidate: Option<Span>,
@@ -128,16 +132,19 @@ impl Reader {
     /// The body ended.
     ///
     /// # Errors
-    /// [`Kind::UpstreamCut`]: before the answer did.
+    /// [`Kind::UpstreamCut`]: before the answer did; the counts so far are told.
     pub fn end(&mut self, each: Each<'_>) -> Result<(), Kind> {
-        let Some(stop) = self.finish.filter(|_| !self.has_failed) else {
+        if self.has_failed {
             return Err(Kind::UpstreamCut);
-        };
-        self.finish_call(each);
-        self.close(each);
-        if let Some(tokens) = self.usage {
-            each(Step::Usage(tokens));
         }
+        if self.finish.is_some() {
+            self.finish_call(each);
+            self.close(each);
+        }
+        if let Some(tokens) = self.usage {
+            each(Step::Usage(tokens)); // What was used until it was cut is paid for, too.
+        }
+        let stop = self.finish.ok_or(Kind::UpstreamCut)?;
         let stop = if stop == Stop::End && self.calls > 0 {
             Stop::Tool
         } else {
@@ -324,7 +331,6 @@ impl Reader {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 const fn garbled(_: JsonError) -> Kind {
     Kind::UpstreamGarbled
 }

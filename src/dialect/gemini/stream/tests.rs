@@ -27,7 +27,7 @@ fn line(step: &Step<'_>) -> String {
         Step::Citation(_, raw) => format!("cite {}", raw.escape_ascii()),
         Step::Close => "close".into(),
         Step::Usage(tokens) => format!("usage {} {}", tokens.prompt(), tokens.answer()),
-        Step::Stop(stop, _) => format!("stop {stop:?}"),
+        Step::Stop(why, _) => format!("stop {why:?}"),
         Step::Error(refused) => format!("error {:?}", refused.trouble),
         Step::End => "end".into(),
     }
@@ -129,6 +129,12 @@ fn without_a_reason_it_was_cut() {
     }
     let (lines, _) = steps(&[r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#]);
     assert_eq!(lines, ["begin  ", "stop Filtered", "end"]);
+    // What was used is told, though.
+    let (lines, end) = steps(&[r#"{"candidates":[],"usageMetadata":{"promptTokenCount":3}}"#]);
+    assert_eq!(
+        (lines.last().unwrap().as_str(), end.is_err()),
+        ("usage 3 0", true)
+    );
     // Length wins over the tool.
     let cut = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f"}}]},
         "finishReason":"MAX_TOKENS"}]}"#;
@@ -207,7 +213,7 @@ fn events(text: &str) -> Vec<Value> {
         .collect()
 }
 
-fn call<'a>(id: &'a str, is_custom: bool) -> Step<'a> {
+fn call(id: &str, is_custom: bool) -> Step<'_> {
     Step::Open(Open::Call {
         id: id.into(),
         name: "f".into(),

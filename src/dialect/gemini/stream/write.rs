@@ -79,7 +79,7 @@ impl Writer {
             }
             Step::Close => self.close(names, tx),
             Step::Usage(tokens) => self.usage = Some(*tokens),
-            Step::Stop(stop, _) => self.stop = Some(*stop),
+            Step::Stop(why, _) => self.stop = Some(*why),
             Step::Error(refused) => {
                 self.is_over = true;
                 error::put_refused(tx, refused);

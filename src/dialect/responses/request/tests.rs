@@ -335,11 +335,21 @@ fn defaults_of_others_hold_here() {
     );
 }
 
-/// Goal: what a model or the API cannot do is refused by name, what only tunes is named.
+/// Goal: what a model or the API cannot do is refused by name.
 #[test]
-fn what_cannot_be_said_is_refused_or_named() {
-    type Change = fn(&mut Request, &mut Abilities);
-    let cases: [(Change, &str); 11] = [
+fn what_cannot_be_said_is_refused() {
+    for (change, field) in refused() {
+        let (mut request, mut abilities) = (foreign(), Abilities::default());
+        change(&mut request, &mut abilities);
+        assert_eq!(to_able(&request, &abilities).unwrap_err().field, field);
+    }
+}
+
+type Change = fn(&mut Request, &mut Abilities);
+
+/// Changes that make a request unfit, and the field that is named.
+fn refused() -> [(Change, &'static str); 11] {
+    [
         (
             |r, _| (r.sampling.logprobs, r.stream) = (Some(0), true),
             "logprobs",
@@ -399,12 +409,12 @@ fn what_cannot_be_said_is_refused_or_named() {
             },
             "image",
         ),
-    ];
-    for (change, field) in cases {
-        let (mut request, mut abilities) = (foreign(), Abilities::default());
-        change(&mut request, &mut abilities);
-        assert_eq!(to_able(&request, &abilities).unwrap_err().field, field);
-    }
+    ]
+}
+
+/// Goal: what only tunes is left out and named.
+#[test]
+fn what_only_tunes_is_named() {
     let mut request = foreign();
     (request.sampling.seed, request.sampling.top_k) = (Some(1), Some(2));
     request.sampling.temperature = Some(1.0);

@@ -174,14 +174,15 @@ impl Reader {
         } else {
             What::Text
         };
-        if !part.text.is_empty() && !self.has_part(at, what, index) {
-            if let Some(open) = self.turn_to(at, what, index, each)? {
-                each(Step::Text(Text::Escaped(part.text)));
-                self.open = Some(Current {
-                    has_said: true,
-                    ..open
-                });
-            }
+        if !part.text.is_empty()
+            && !self.has_part(at, what, index)
+            && let Some(open) = self.turn_to(at, what, index, each)?
+        {
+            each(Step::Text(Text::Escaped(part.text)));
+            self.open = Some(Current {
+                has_said: true,
+                ..open
+            });
         }
         let item = self.find(at);
         let Some(open) = self.open.filter(|open| Some(open.item) == item) else {

@@ -34,13 +34,24 @@ const ITEMS_MAX: usize = 4096;
 /// Reads a stream.
 #[derive(Debug, Default)]
 pub struct Reader {
-    pub(super) has_begun: bool,
-    pub(super) is_over: bool,
+    pub(super) progress: Progress,
     pub(super) has_called: bool,
     pub(super) has_spoken: bool,
     pub(super) seen: Vec<Seen>,
     pub(super) open: Option<Current>,
     pub(super) held: usize,
+}
+
+/// How far a stream is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing has been said.
+    #[default]
+    Nothing,
+    /// `Begin` has.
+    Begun,
+    /// The end, or an error.
+    Over,
 }
 
 /// An item that has come.
@@ -126,7 +137,7 @@ impl Reader {
         each: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), Kind> {
         let trimmed = data.trim_ascii();
-        if self.is_over || trimmed.is_empty() || trimmed == b"[DONE]" {
+        if self.progress == Progress::Over || trimmed.is_empty() || trimmed == b"[DONE]" {
             return Ok(());
         }
         if simdutf8::basic::from_utf8(data).is_err() {
@@ -147,7 +158,7 @@ impl Reader {
     /// [`Kind::UpstreamCut`]: before the answer did.
     pub fn end(&mut self, each: &mut dyn FnMut(Step<'_>)) -> Result<(), Kind> {
         let _: &mut Each<'_> = each;
-        if self.is_over {
+        if self.progress == Progress::Over {
             Ok(())
         } else {
             Err(Kind::UpstreamCut)
@@ -198,10 +209,10 @@ impl Reader {
         response: Option<&[u8]>,
         each: &mut Each<'_>,
     ) -> Result<(), Kind> {
-        if self.has_begun {
+        if self.progress != Progress::Nothing {
             return Ok(());
         }
-        self.has_begun = true;
+        self.progress = Progress::Begun;
         let (mut id, mut model) = (&b""[..], &b""[..]);
         if let Some(response) = response {
             members(response, |name, value, whole| match name {
@@ -219,7 +230,7 @@ impl Reader {
     }
 
     fn fail(&mut self, refused: Refused, each: &mut Each<'_>) {
-        self.is_over = true;
+        self.progress = Progress::Over;
         each(Step::Error(refused));
     }
 
@@ -301,7 +312,7 @@ impl Reader {
         let stop = answer::stop_of(is_incomplete, end.reason, self.has_called);
         each(Step::Stop(stop, Text::EMPTY));
         each(Step::End);
-        self.is_over = true;
+        self.progress = Progress::Over;
         Ok(())
     }
 

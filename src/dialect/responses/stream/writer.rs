@@ -52,7 +52,9 @@ pub struct Writer {
     is_open: bool,
     /// Parts of the last item that have begun.
     parts: u64,
+    /// Citations of the open text, as JSON texts, each on a line; and how many they are.
     citations: Vec<u8>,
+    cited: u64,
     /// State of the provider for the last item, as the inside of a string.
     opaque: Vec<u8>,
     usage: Option<Tokens>,
@@ -128,10 +130,10 @@ impl Writer {
             Step::Citation(..) => {}
             Step::Close => self.close(names, tx),
             Step::Usage(tokens) => self.usage = Some(*tokens),
-            Step::Stop(stop, _) => {
+            Step::Stop(why, _) => {
                 self.begin(Text::EMPTY, names, tx);
                 self.close(names, tx);
-                self.stop = *stop;
+                self.stop = *why;
                 self.finish_item(names, tx);
             }
             Step::Error(refused) => self.fail(refused, names, tx),
@@ -356,10 +358,10 @@ impl Writer {
         if !self.is_open || self.item != Item::Text {
             return;
         }
-        let index = self.citations.iter().filter(|&&b| b == b'\n').count();
         self.part_event("response.output_text.annotation.added", tx);
         tx.put(b",\"annotation_index\":");
-        tx.put_decimal(index as u64);
+        tx.put_decimal(self.cited);
+        self.cited += 1;
         tx.put(b",\"annotation\":");
         let from = tx.len();
         put_line(tx, raw);
@@ -406,6 +408,7 @@ impl Writer {
             self.items.extend(commas);
             self.items.extend_from_slice(b"],\"logprobs\":[]");
             self.citations.clear();
+            self.cited = 0;
         }
         self.items.push(b'}');
         let (name, start) = match self.item {
