@@ -6,7 +6,7 @@ The name of the model says what is asked for:
     replay-17.cut-300  its first 300 bytes; the body ends there as if that were all
     replay-17.drop-300 its first 300 bytes; then the connection is closed
     replay-17.by-5     written in parts of 5 bytes
-    anything else      what `refusals` has for it: status, headers, body
+    anything else      what the provider at `forward` says, asked the same
 
 The model stands in the body or, for Gemini and Bedrock, in the path.
 """
@@ -25,10 +25,10 @@ WAY = re.compile(r"^replay-(\d+)(?:\.(cut|drop|by)-(\d+))?$")
 class Replay:
     """Listens on a port of the kernel's choice until `stop`."""
 
-    def __init__(self, recordings, refusals=None):
+    def __init__(self, recordings, forward=None):
         every = [part for recording in recordings for part in (recording, *recording.parts)]
         self.recordings = {recording.number: recording for recording in every}
-        self.refusals = refusals or {}
+        self.forward = forward
         self.last: dict = {}  # model → (path, headers, body) of its last request
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.address = "%s:%d" % self.listener.getsockname()
@@ -78,13 +78,9 @@ class Replay:
         found = IN_PATH.search(line) or IN_BODY.search(body)
         model = urllib.parse.unquote(found[1].decode()) if found else ""
         self.last[model] = (line.split()[1].decode(), headers, body)
-        if model in self.refusals:
-            status, more, said = self.refusals[model]
-            head = f"HTTP/1.1 {status} Refused\r\ncontent-length: {len(said)}\r\n"
-            head += "".join(f"{name}: {value}\r\n" for name, value in more.items())
-            connection.sendall(head.encode() + b"\r\n" + said)
-            return True
         way = WAY.match(model)
+        if not way and self.forward:
+            return self._pass_on(connection, line, headers, body)
         if not way or int(way[1]) not in self.recordings:
             said = json.dumps({"error": {"message": f"no recording {model!r}"}}).encode()
             connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: %d\r\n\r\n" % len(said) + said)
@@ -109,3 +105,14 @@ class Replay:
             return False
         connection.sendall(b"0\r\n\r\n")
         return True
+
+    def _pass_on(self, connection, line, headers, body) -> bool:
+        """Asks `forward`; its answer ends with the connection, which the answer says."""
+        host, port = self.forward.rsplit(":", 1)
+        headers = {**headers, "connection": "close"}
+        head = line + b"\r\n" + b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+        with socket.create_connection((host, int(port))) as upstream:
+            upstream.sendall(head + b"\r\n" + body)
+            while got := upstream.recv(65536):
+                connection.sendall(got)
+        return False
