@@ -166,13 +166,13 @@ def stop_of(dialect, body):
 class Cell:
     """One front, one provider, one feature, plain or streamed."""
 
-    def __init__(self, sdk, provider, ear, stream):
+    def __init__(self, sdk, provider, ear, stream, number):
         self.sdk, self.provider, self.ear, self.stream = sdk, provider, ear, stream
+        self.number = number
 
     def ask(self, keys: str, **more) -> Answer:
         # The name is the cell's own, so that its request is found again: no embedding is asked for.
-        own = 100 + FRONTS.index(self.sdk.name) * 20 + FRONTS.index(self.provider) * 2 + self.stream
-        self.upstream = f"sim/dims-{own}/{keys}"
+        self.upstream = f"sim/dims-{self.number}/{keys}"
         question = Question(model=f"{self.provider}/{self.upstream}", **more)
         return (self.sdk.stream if self.stream else self.sdk.plain)(question)
 
@@ -318,12 +318,12 @@ def grid(tmp_path_factory):
     assert panics == 0
 
 
-def run(sdk, provider, ear, feature) -> list:
+def run(number, sdk, provider, ear, feature) -> list:
     """What happened in a cell, plain and streamed: ("works" or "refused" or "broken", why)."""
     found = []
     for stream in (False, True):
         try:
-            getattr(Cell(sdk, provider, ear, stream), feature)()
+            getattr(Cell(sdk, provider, ear, stream, 2 * number + stream), feature)()
             found.append(("works", ""))
         except Unsayable as error:
             found.append(("refused", str(error)))
@@ -339,7 +339,8 @@ def test_every_front_reaches_every_provider(grid):
     sdks, ear = grid
     cells = [(name, provider, feature) for name in FRONTS for provider in FRONTS for feature in FEATURES]
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda cell: run(sdks[cell[0]], cell[1], ear, cell[2]), cells))
+        asks = [(number, sdks[name], provider, ear, what) for number, (name, provider, what) in enumerate(cells, 1)]
+        found = list(pool.map(lambda ask: run(*ask), asks))
     results = dict(zip(cells, found, strict=True))
     if path := os.environ.get("SHARDGATE_MATRIX"):
         write_table(path, results)
