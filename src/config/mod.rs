@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod abilities;
+pub mod aws;
 pub mod check;
 pub mod diff;
 pub mod fault;

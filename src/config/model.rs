@@ -16,6 +16,7 @@
 //! Every default stands in [`defaults`] and nowhere else.
 
 use super::abilities::Overrides;
+use super::aws::{Signed, Signer};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
@@ -310,10 +311,12 @@ pub struct Timeouts {
 pub struct Key {
     /// Its name, for logs.
     pub name: String,
-    /// SHA-256 of its secret.
-    pub digest: [u8; 32],
+    /// SHA-256 of its secret; `None`: it only signs.
+    pub digest: Option<[u8; 32]>,
     /// Where the secret came from.
-    pub source: SecretRef,
+    pub source: Option<SecretRef>,
+    /// What it signs requests with, on Bedrock's routes.
+    pub aws: Option<Box<Signed>>,
     /// Patterns of the model names that it may ask for: `*`, `prefix*` or a whole name.
     pub models: Vec<String>,
 }
@@ -323,6 +326,7 @@ impl fmt::Debug for Key {
         f.debug_struct("Key")
             .field("name", &self.name)
             .field("source", &self.source)
+            .field("aws", &self.aws)
             .field("models", &self.models)
             .finish_non_exhaustive()
     }
@@ -496,6 +500,8 @@ pub struct Provider {
     pub base_url: BaseUrl,
     /// What to authenticate with.
     pub api_key: Option<Secret>,
+    /// What to sign requests with instead.
+    pub aws: Option<Box<Signer>>,
     /// Azure's `api-version`; `None` for other dialects.
     pub api_version: Option<String>,
     /// How many connections to keep.

@@ -191,7 +191,7 @@ fn a_full_file_arrives_whole() {
     assert_eq!(config.retry.attempts_max, 2);
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
     assert_eq!(config.keys[1].models, ["*"]);
-    assert_eq!(config.keys[1].digest[..3], [0x2b, 0xb8, 0x0d]);
+    assert_eq!(config.keys[1].digest.unwrap()[..3], [0x2b, 0xb8, 0x0d]);
     let url = &config.providers[0].base_url;
     assert_eq!(
         (url.scheme, &*url.host, url.port, &*url.path),

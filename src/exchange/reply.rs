@@ -108,7 +108,7 @@ fn put_error<H: Host>(
     };
     let wait = seconds.format(RETRY_AFTER).as_bytes();
     match kind {
-        Kind::BadKey => add(b"www-authenticate", b"Bearer"),
+        Kind::BadKey if told.status == 401 => add(b"www-authenticate", b"Bearer"),
         Kind::Overloaded | Kind::Draining | Kind::ShutDown => add(b"retry-after", wait),
         _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
         _ => {}
@@ -119,7 +119,7 @@ fn put_error<H: Host>(
         _ => {}
     }
     let extra = extra.get(..used).unwrap_or_default();
-    put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| {
+    put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
         speak::put_error(front, told, tx);
     });
 }
@@ -169,11 +169,16 @@ pub fn error<H: Host>(
         Some(rewrite) => rewrite.told(kind),
         None => Told::of(kind),
     };
+    let status = match (front, kind) {
+        (Dialect::Bedrock, Kind::BadKey) => 403, // AWS knows no 401
+        _ => kind.status(),
+    };
+    let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
         put_last_event(tx, manner, |tx| speak::put_error_event(front, &told, tx));
     } else {
-        settle.fail(kind, kind.status());
+        settle.fail(kind, status);
         if kind != Kind::ClientGone {
             put_error(tx, shard, (kind, &told), (front, settle.receipt.id), manner);
         }

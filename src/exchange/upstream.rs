@@ -3,21 +3,26 @@
 //! ```text
 //!   Template (once per provider)                  per attempt
 //!   POST /v1/chat/completions HTTP/1.1            content-length, accept,
-//!   host, authorization, user-agent, …            the few fields that pass
+//!   host, authorization, user-agent, …            the few fields that pass, a signature
 //! ```
 //!
 //! Invariants
 //! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the client, no cookies,
 //!   no hop-by-hop field, nothing that `Connection` names.
 //! - I2 The provider's key stands in the template and nowhere else; it is never logged.
+//! - I3 A signature is of what is sent: of the path as it stands in the request line, and of
+//!   the body as it goes out, at the time of the attempt.
 
 use crate::base::bytes::TxBuf;
-use crate::config::model::{Dialect, Provider};
+use crate::config::aws::Signer;
+use crate::config::model::{Dialect, Provider, Secret};
 use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
+use crate::wire::sigv4::{self, Keys, Payload, Place};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Fields of the client's request that go up whatever the provider speaks.
@@ -44,6 +49,12 @@ fn passes_same(dialect: Spoken) -> &'static [&'static [u8]] {
     }
 }
 
+/// The type of every body.
+const CONTENT_TYPE: &str = "application/json";
+
+/// The service that signatures for Bedrock are for, its runtime's too.
+const SERVICE: &str = "bedrock";
+
 /// The version of Anthropic's API that is asked for unless the client names one.
 const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
 
@@ -56,6 +67,10 @@ pub struct Template {
     dialect: Dialect,
     /// `host`, credentials, user agent: whole field lines.
     fields: Vec<u8>,
+    /// The value of `host`, which is signed.
+    host: String,
+    /// What requests are signed with.
+    signer: Option<Box<Signer>>,
 }
 
 impl fmt::Debug for Template {
@@ -74,7 +89,8 @@ impl Template {
         let mut field = |name: &str, value: &str| {
             fields.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         };
-        field("host", &provider.base_url.authority());
+        let host = provider.base_url.authority();
+        field("host", &host);
         if let Some(key) = &provider.api_key {
             let key = key.reveal();
             match provider.dialect {
@@ -91,7 +107,7 @@ impl Template {
             concat!("shardgate/", env!("CARGO_PKG_VERSION")),
         );
         field("accept-encoding", "identity");
-        field("content-type", "application/json");
+        field("content-type", CONTENT_TYPE);
         let version = provider.api_version.as_ref();
         Self {
             path: provider.base_url.path.clone(),
@@ -100,6 +116,8 @@ impl Template {
                 .unwrap_or_default(),
             dialect: provider.dialect,
             fields,
+            host,
+            signer: provider.aws.clone(),
         }
     }
 
@@ -162,6 +180,46 @@ impl Template {
         tx.put(self.query.as_bytes());
         tx.put(b" HTTP/1.1\r\n");
     }
+
+    /// Writes the fields that a signature needs, and the signature (I3); `line` is the request
+    /// line.
+    fn put_signature(&self, tx: &mut TxBuf, signer: &Signer, line: &[u8], out: &Outgoing<'_>) {
+        let mut hash = Sha256::new();
+        out.body.iter().for_each(|piece| hash.update(piece));
+        let payload = Payload::Hash(hash.finalize().into());
+        let hash = payload.text();
+        let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let target = String::from_utf8_lossy(target);
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let ask = sigv4::Ask {
+            method: "POST",
+            path,
+            query,
+            headers: &[
+                ("content-type", CONTENT_TYPE),
+                ("host", &self.host),
+                ("x-amz-content-sha256", &hash),
+            ],
+            payload,
+        };
+        let token = signer.session_token.as_ref().map(Secret::reveal);
+        let keys = Keys {
+            id: signer.access_key_id.reveal(),
+            secret: signer.secret_access_key.reveal(),
+            token,
+        };
+        let place = Place {
+            region: &signer.region,
+            service: SERVICE,
+        };
+        let signed = sigv4::sign(&ask, &keys, place, out.now);
+        put_field(tx, b"x-amz-date", signed.date.as_bytes());
+        put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
+        if let Some(token) = token {
+            put_field(tx, b"x-amz-security-token", token.as_bytes());
+        }
+        put_field(tx, b"authorization", signed.authorization.as_bytes());
+    }
 }
 
 /// What an attempt sends.
@@ -183,12 +241,22 @@ pub struct Outgoing<'a> {
     pub stream: bool,
     /// The exchange's name, for the provider's logs.
     pub id: RequestId,
+    /// Seconds since 1970, for a signature.
+    pub now: u64,
 }
 
 /// Writes the head of the upstream request.
 pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.reserve(512 + template.fields.len() + out.model.len());
-    template.put_line(tx, out);
+    match &template.signer {
+        None => template.put_line(tx, out),
+        Some(signer) => {
+            let mut line = TxBuf::new(tx.pool());
+            template.put_line(&mut line, out);
+            tx.put(line.unsent());
+            template.put_signature(tx, signer, line.unsent(), out);
+        }
+    }
     tx.put(&template.fields);
     tx.put(match (out.stream, template.dialect) {
         (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),

@@ -75,7 +75,8 @@ pub fn admit(keys: &[Key], presented: Option<&[u8]>) -> Result<Option<usize>, Ki
     let digest = digest(presented);
     let mut found = u32::MAX;
     for (index, key) in (0_u32..).zip(keys) {
-        let same = key.digest.ct_eq(&digest);
+        let held = key.digest.unwrap_or_default();
+        let same = held.ct_eq(&digest) & u8::from(key.digest.is_some()).into();
         found.conditional_assign(&index, same); // A1: no early exit
     }
     let index = usize::try_from(found).map_err(|_| Kind::BadKey)?;
@@ -84,6 +85,20 @@ pub fn admit(keys: &[Key], presented: Option<&[u8]>) -> Result<Option<usize>, Ki
     } else {
         Err(Kind::BadKey)
     }
+}
+
+/// Which of `keys` signs with the access key `id`. The id is no secret, but which ids there are
+/// is not told by the time that it takes either.
+pub fn find_signer(keys: &[Key], id: &str) -> Option<usize> {
+    let mut found = u32::MAX;
+    for (index, key) in (0_u32..).zip(keys) {
+        if let Some(aws) = &key.aws {
+            let same = aws.access_key_id.as_bytes().ct_eq(id.as_bytes());
+            found.conditional_assign(&index, same); // A1
+        }
+    }
+    let index = usize::try_from(found).ok()?;
+    (index < keys.len()).then_some(index)
 }
 
 /// Whether `key` may ask for the model `asked`.
@@ -96,13 +111,18 @@ pub fn may_ask(key: &Key, asked: &str) -> bool {
         })
 }
 
-/// Whether the client that [`admit`] found may ask for the model `asked`.
+/// Whether the client that was `admitted` may ask for the model `asked`.
 ///
 /// # Errors
+/// [`Kind::BadKey`] when nobody was admitted though there are keys;
 /// [`Kind::ModelForbidden`] when its key does not list the model.
 pub fn permit(keys: &[Key], admitted: Option<usize>, asked: &str) -> Result<(), Kind> {
     let Some(index) = admitted else {
-        return Ok(());
+        return if keys.is_empty() {
+            Ok(())
+        } else {
+            Err(Kind::BadKey)
+        };
     };
     match keys.get(index) {
         Some(key) if may_ask(key, asked) => Ok(()),
@@ -118,8 +138,9 @@ mod tests {
     fn key(name: &str, secret: &str, models: &[&str]) -> Key {
         Key {
             name: name.into(),
-            digest: digest(secret.as_bytes()),
-            source: SecretRef::Env(name.into()),
+            digest: Some(digest(secret.as_bytes())),
+            source: Some(SecretRef::Env(name.into())),
+            aws: None,
             models: models.iter().map(|m| (*m).to_owned()).collect(),
         }
     }
@@ -211,7 +232,8 @@ mod tests {
         }
         assert_eq!(permit(&keys, Some(1), "gpt-4o"), Err(Kind::ModelForbidden));
         assert_eq!(permit(&keys, Some(9), "gpt-4o"), Err(Kind::ModelForbidden));
-        assert_eq!(permit(&keys, None, "gpt-4o"), Ok(()));
+        assert_eq!(permit(&keys, None, "gpt-4o"), Err(Kind::BadKey));
+        assert_eq!(permit(&[], None, "gpt-4o"), Ok(()));
         assert!(may_ask(&key("c", "u", &["*"]), "anything/at:all"));
     }
 }
