@@ -32,7 +32,8 @@ const SIGNED: Known = Known {
     now: &["access_key_id", "secret_access_key"],
     later: &[],
 };
-const SECRET_RIGHT: &str = "write { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
+const SECRET_RIGHT: &str =
+    "write { env = \"NAME\" }, { file = \"PATH\" } or { credential = \"NAME\" }";
 const ID_RIGHT: &str = "write the id itself, such as \"AKIAIOSFODNN7EXAMPLE\"";
 
 /// Bytes of an access key id, at most. Source: IAM API, `AccessKey`.

@@ -30,7 +30,10 @@ impl Display for Printed<'_> {
             if let Some(aws) = &key.aws {
                 let (id, secret) = (&aws.access_key_id, aws.secret_access_key.source());
                 let (id, secret) = (quoted(id), reference(secret));
-                writeln!(f, "aws = {{ access_key_id = {id}, secret_access_key = {secret} }}")?;
+                writeln!(
+                    f,
+                    "aws = {{ access_key_id = {id}, secret_access_key = {secret} }}"
+                )?;
             }
             writeln!(f, "models = {}", list(&key.models))?;
         }

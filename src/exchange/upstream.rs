@@ -308,6 +308,98 @@ fn put_segment(tx: &mut TxBuf, text: &str) {
 mod tests {
     use super::*;
     use crate::base::bufpool::BufPool;
+    use crate::config::{FixedSecrets, check};
+    use crate::wire::http1::{HeadLimits, RequestReader};
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
+
+    fn provider(token: &str) -> Provider {
+        let text = format!(
+            "[providers.p]\ndialect = \"bedrock\"\nbase_url = \"http://127.0.0.1:81/base\"\n\
+             aws = {{ region = \"eu-west-1\", access_key_id = {{ env = \"ID\" }}, \
+             secret_access_key = {{ env = \"KEY\" }}{token} }}\n"
+        );
+        let secrets = [("ID", "AKID"), ("KEY", SECRET), ("TOKEN", "tok/en+==")];
+        let mut config = check(&text, &FixedSecrets(&secrets)).unwrap().config;
+        config.providers.remove(0)
+    }
+
+    /// Goal: I3. Method: the head for a body in pieces is verified as a provider does it, with
+    /// the body in one piece; another body's is refused.
+    #[test]
+    fn what_is_sent_is_what_is_signed() {
+        const CLIENTS: &[u8] = b"POST /model/a/converse HTTP/1.1\r\nhost: h\r\n\
+              authorization: AWS4-HMAC-SHA256 x\r\nx-amz-date: 1\r\n\r\n";
+        let now = 1_800_000_000;
+        for (token, stream) in [("", false), (", session_token = { env = \"TOKEN\" }", true)] {
+            let template = Template::new(&provider(token));
+            assert!(!format!("{template:?}").contains(SECRET));
+            let mut tx = TxBuf::new(&BufPool::new());
+            let ask = b"{\"model\":\"a\",\"messages\":[]}";
+            let parsed = crate::dialect::ask::ask(Route::Chat, ask).unwrap();
+            let body = parsed.pieces(ask, Some("long-name"), false);
+            assert!(body.iter().count() > 1);
+            let clients = RequestReader::new(HeadLimits::REQUEST).push(CLIENTS);
+            let out = Outgoing {
+                head: &clients.unwrap().unwrap(),
+                data: CLIENTS,
+                route: Route::Converse,
+                is_translated: true,
+                model: "eu.anthropic.m-v1:0",
+                body: &body,
+                stream,
+                id: RequestId::new(1, 2),
+                now,
+            };
+            put_head(&mut tx, &template, &out);
+            let data = tx.unsent();
+            let sent = RequestReader::new(HeadLimits::REQUEST).push(data);
+            let sent = sent.unwrap().unwrap();
+            let text = |bytes| std::str::from_utf8(bytes).unwrap();
+            let headers: Vec<_> = sent
+                .fields(data)
+                .map(|(name, value)| (text(name), text(value)))
+                .collect();
+            let joined = body.iter().collect::<Vec<_>>().concat();
+            let ask = sigv4::Ask {
+                method: "POST",
+                path: text(sent.path.bytes(data)),
+                query: text(sent.query.bytes(data)),
+                headers: &headers,
+                payload: Payload::Bytes(&joined),
+            };
+            let end = if stream {
+                "converse-stream"
+            } else {
+                "converse"
+            };
+            let path = format!("/base/model/eu.anthropic.m-v1%3A0/{end}");
+            assert_eq!(ask.path, path);
+            let one = |name: &str| {
+                let mut all = headers.iter().filter(|(n, _)| *n == name);
+                let value = all.next().map(|(_, value)| *value);
+                assert_eq!(all.next(), None, "{name} twice");
+                value
+            };
+            let authorization = one("authorization").unwrap();
+            let credential = sigv4::Credential::read(authorization).unwrap();
+            assert_eq!(
+                (credential.id, credential.place.region),
+                ("AKID", "eu-west-1")
+            );
+            assert_eq!(credential.place.service, "bedrock");
+            assert_eq!(sigv4::verify(&ask, &credential, SECRET, now), Ok(()));
+            assert_eq!(one("x-amz-content-sha256"), Some(&*ask.payload.text()));
+            let token = stream.then_some("tok/en+==");
+            assert_eq!(one("x-amz-security-token"), token);
+            assert_eq!(credential.signed.contains("x-amz-security-token"), stream);
+            let other = sigv4::Ask {
+                payload: Payload::Bytes(b"{}"),
+                ..ask
+            };
+            assert!(sigv4::verify(&other, &credential, SECRET, now).is_err());
+        }
+    }
 
     /// Goal: a model's name cannot leave its path segment.
     #[test]

@@ -216,6 +216,20 @@ mod tests {
         assert_eq!(admit(&[], Some(b"any")), Ok(None));
     }
 
+    /// Goal: a key without a secret is nobody's, whatever is presented. Method: a key that only
+    /// signs, beside one that has a secret.
+    #[test]
+    fn a_key_that_only_signs_is_presented_by_nobody() {
+        let mut signs = key("a", "", &["*"]);
+        signs.digest = None;
+        let keys = [signs, key("b", "sk-two", &["*"])];
+        assert_eq!(admit(&keys, Some(b"sk-two")), Ok(Some(1)));
+        for miss in [&b"x"[..], b"", b"a"] {
+            assert_eq!(admit(&keys, Some(miss)), Err(Kind::BadKey));
+        }
+        assert_eq!(find_signer(&keys, "a"), None);
+    }
+
     /// Goal: a key's list is obeyed.
     #[test]
     fn a_key_asks_only_for_the_models_of_its_list() {

@@ -185,7 +185,8 @@ pub fn put_body(tx: &mut TxBuf, told: &Told<'_>) {
 pub fn error_type(told: &Told<'_>) -> &'static str {
     match (told.status, told.trouble) {
         _ if told.code == Kind::BadSignature.code() => "InvalidSignatureException",
-        (401 | 403, _) if told.code == Kind::BadKey.code() => "UnrecognizedClientException",
+        _ if told.code == Kind::BadKey.code() => "UnrecognizedClientException",
+        (401, _) => "UnrecognizedClientException",
         (403, _) => "AccessDeniedException",
         (404, _) => "ResourceNotFoundException",
         (429, Trouble::Quota) => "ServiceQuotaExceededException",
