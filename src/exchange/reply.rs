@@ -98,7 +98,7 @@ fn put_error<H: Host>(
     manner: Manner,
 ) {
     let mut seconds = itoa::Buffer::new();
-    let mut extra: [(&[u8], &[u8]); 3] = [(b"x-shardgate-code", kind.code().as_bytes()); 3];
+    let mut extra: [(&[u8], &[u8]); 4] = [(b"x-shardgate-code", kind.code().as_bytes()); 4];
     let mut used = 1;
     let mut add = |name: &'static [u8], value| {
         if let Some(place) = extra.get_mut(used) {
@@ -115,7 +115,10 @@ fn put_error<H: Host>(
     }
     match front {
         Dialect::Anthropic => add(b"request-id", id.bytes()),
-        Dialect::Bedrock => add(b"x-amzn-errortype", error_type(told).as_bytes()),
+        Dialect::Bedrock => {
+            add(b"x-amzn-requestid", id.bytes());
+            add(b"x-amzn-errortype", error_type(told).as_bytes());
+        }
         _ => {}
     }
     let extra = extra.get(..used).unwrap_or_default();
