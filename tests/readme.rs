@@ -75,7 +75,7 @@ secret_access_key = { env = "AWS_KEY" }
 session_token = { env = "AWS_KEY" }
 
 [models.NAME]
-targets = [{ provider = "NAME", model = "m" }]
+targets = [{ provider = "NAME", model = "m", abilities = { images = true } }]
 "#;
 
 /// The text of every fenced block of the language `lang`.
@@ -143,10 +143,14 @@ fn every_code_stands_there_with_its_status() {
 }
 
 /// Flattens a printed config to `section.key` and value; `keys[]` and `targets[]` stand for
-/// their first entry, `NAME` for the signed provider too; references to secrets are values.
+/// their first entry, `NAME` for the signed provider too; references to secrets and abilities
+/// are values.
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    let is_whole = |table: &toml::Table| {
+        prefix.ends_with("abilities") || ["env", "file"].iter().any(|key| table.contains_key(*key))
+    };
     match value {
-        Value::Table(table) if !["env", "file"].iter().any(|key| table.contains_key(*key)) => {
+        Value::Table(table) if !is_whole(table) => {
             for (key, value) in table {
                 let dot = if prefix.is_empty() { "" } else { "." };
                 flatten(&format!("{prefix}{dot}{key}"), value, into);
@@ -176,7 +180,13 @@ fn every_key_stands_there_with_its_default() {
             let default: Value = toml::from_str::<Value>(&format!("x = {default}")).unwrap();
             assert_eq!(default["x"], *has, "{key}");
         } else {
-            let words = ["required", "none", "as `timeouts`", "as `stream`"];
+            let words = [
+                "required",
+                "none",
+                "as `timeouts`",
+                "as `stream`",
+                "by the model's name",
+            ];
             assert!(words.contains(&row[1].as_str()), "{key}: {}", row[1]);
         }
         if row[1] == "as `timeouts`" {

@@ -11,6 +11,7 @@ mod keys;
 pub mod model;
 pub mod print;
 mod resilience;
+pub mod secret;
 pub mod tls;
 mod upstreams;
 mod value;

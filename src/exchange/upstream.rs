@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariants
-//! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the client, no cookies,
-//!   no hop-by-hop field, nothing that `Connection` names.
+//! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the
+//!   client, no cookies, no hop-by-hop field, nothing that `Connection` names.
 //! - I2 The provider's key stands in the template and nowhere else; it is never logged.
 //! - I3 A signature is of what is sent: of the path as it stands in the request line, and of
 //!   the body as it goes out, at the time of the attempt.

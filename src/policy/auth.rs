@@ -48,8 +48,8 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// The key that a request presents, from the values of its `Authorization` field and of the
-/// `others`: `x-api-key`, `api-key`, `x-goog-api-key`. The first of them that is there decides alone: a malformed
-/// `Authorization` is not made good by another field.
+/// `others`: `x-api-key`, `api-key`, `x-goog-api-key`. The first of them that is there decides
+/// alone: a malformed `Authorization` is not made good by another field.
 pub fn presented<'v>(
     authorization: Option<&'v [u8]>,
     others: [Option<&'v [u8]>; 3],
