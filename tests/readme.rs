@@ -31,6 +31,8 @@ static SECRETS: LazyLock<FixedSecrets<'_>> = LazyLock::new(|| {
             ("TEAM_A_KEY", "sk-a"),
             ("AZURE_KEY", "sk-b"),
             ("OPENAI_API_KEY", "sk-c"),
+            ("AWS_ID", "AKID"),
+            ("AWS_KEY", "sk-d"),
             ("tls.pem", &*cert),
             ("tls.key", &*key),
             ("/etc/shardgate/tls.pem", &*cert),
@@ -52,14 +54,28 @@ client_ca = "tls.pem"
 name = "k"
 secret = { env = "TEAM_A_KEY" }
 
+[keys.aws]
+access_key_id = "AKID"
+secret_access_key = { env = "AWS_KEY" }
+
 [providers.NAME]
 dialect = "azure"
 base_url = "https://127.0.0.1:1"
 api_key = { env = "AZURE_KEY" }
 tls = { ca = "tls.pem" }
 
+[providers.SIGNED]
+dialect = "bedrock"
+base_url = "https://127.0.0.1:1"
+
+[providers.SIGNED.aws]
+region = "us-east-1"
+access_key_id = { env = "AWS_ID" }
+secret_access_key = { env = "AWS_KEY" }
+session_token = { env = "AWS_KEY" }
+
 [models.NAME]
-targets = [{ provider = "NAME", model = "m" }]
+targets = [{ provider = "NAME", model = "m", abilities = { images = true } }]
 "#;
 
 /// The text of every fenced block of the language `lang`.
@@ -127,10 +143,14 @@ fn every_code_stands_there_with_its_status() {
 }
 
 /// Flattens a printed config to `section.key` and value; `keys[]` and `targets[]` stand for
-/// their first entry, references to secrets are values.
+/// their first entry, `NAME` for the signed provider too; references to secrets and abilities
+/// are values.
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
+    let is_whole = |table: &toml::Table| {
+        prefix.ends_with("abilities") || ["env", "file"].iter().any(|key| table.contains_key(*key))
+    };
     match value {
-        Value::Table(table) if !prefix.ends_with("secret") && !prefix.ends_with("api_key") => {
+        Value::Table(table) if !is_whole(table) => {
             for (key, value) in table {
                 let dot = if prefix.is_empty() { "" } else { "." };
                 flatten(&format!("{prefix}{dot}{key}"), value, into);
@@ -139,7 +159,7 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
         Value::Array(list) if list.first().is_some_and(Value::is_table) => {
             flatten(&format!("{prefix}[]"), &list[0], into);
         }
-        other => drop(into.insert(prefix.to_owned(), other.clone())),
+        other => drop(into.insert(prefix.replace("SIGNED", "NAME"), other.clone())),
     }
 }
 
@@ -160,7 +180,13 @@ fn every_key_stands_there_with_its_default() {
             let default: Value = toml::from_str::<Value>(&format!("x = {default}")).unwrap();
             assert_eq!(default["x"], *has, "{key}");
         } else {
-            let words = ["required", "none", "as `timeouts`", "as `stream`"];
+            let words = [
+                "required",
+                "none",
+                "as `timeouts`",
+                "as `stream`",
+                "by the model's name",
+            ];
             assert!(words.contains(&row[1].as_str()), "{key}: {}", row[1]);
         }
         if row[1] == "as `timeouts`" {

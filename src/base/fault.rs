@@ -114,6 +114,8 @@ kinds! {
     Unfit = 400 "unsupported_field" Caller Elsewhere "A field of the request cannot be honoured by any target of this model; leave it out or ask for another model.";
     /// No key, or a wrong one.
     BadKey = 401 "invalid_api_key" Caller Never "The API key is missing or not known to this gateway; check the Authorization header.";
+    /// An access key's signature that is none.
+    BadSignature = 403 "invalid_signature" Caller Never "The request's signature is not the one of its access key; check the secret access key, the clock (15 minutes off at most) and that nothing changes the request on its way.";
     /// The key may not use this model.
     ModelForbidden = 403 "model_not_allowed" Caller Never "This API key may not use this model; ask the gateway's operator to allow it.";
     /// No such model.

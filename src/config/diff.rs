@@ -16,7 +16,7 @@
 //! - D2 A connection is kept only where it would be opened again to the same place in the same
 //!   way. What is sent over it (key, path, version) may change.
 
-use super::model::{Config, Model, Provider, Server, Target};
+use super::model::{Config, Key, Model, Provider, Server, Target};
 use crate::stats::view::TargetId;
 use ahash::AHashMap;
 
@@ -86,8 +86,12 @@ fn rekeyed(old: &Config, new: &Config) -> usize {
     let is_rekeyed = |new: &&Provider| {
         let old = old.providers.iter().find(|old| old.name == new.name);
         old.is_some_and(|old| {
-            let value = |p: &Provider| p.api_key.as_ref().map(|key| key.reveal().to_owned());
-            value(old) != value(new)
+            let key = |p: &'_ Provider| p.api_key.as_ref().map(|key| key.reveal().to_owned());
+            let signer = |p: &'_ Provider| {
+                let values = p.aws.as_ref().map(|aws| aws.values());
+                values.map(|values| values.map(|value| value.map(str::to_owned)))
+            };
+            key(old) != key(new) || signer(old) != signer(new)
         })
     };
     new.providers.iter().filter(is_rekeyed).count()
@@ -138,8 +142,12 @@ pub fn summary(old: &Config, new: &Config) -> String {
     compare("model", borrowed(&before), borrowed(&after));
     let keys = |config: &'_ Config| -> Vec<(String, String)> {
         let all = config.keys.iter();
-        all.map(|k| (k.name.clone(), format!("{:?} {:?}", k.digest, k.models)))
-            .collect()
+        let text = |k: &Key| {
+            let aws = k.aws.as_ref();
+            let aws = aws.map(|a| (&a.access_key_id, a.secret_access_key.reveal()));
+            format!("{:?} {aws:?} {:?}", k.digest, k.models) // compared, and shown to nobody
+        };
+        all.map(|k| (k.name.clone(), text(k))).collect()
     };
     let (before, after) = (keys(old), keys(new));
     compare("client key", borrowed(&before), borrowed(&after));

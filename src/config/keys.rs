@@ -11,6 +11,7 @@
 //! - A client key can be carried by `Authorization: Bearer` (RFC 6750, section 2.1), a
 //!   provider's key by a header field: visible ASCII.
 
+use super::aws;
 use super::check::Secrets;
 use super::fault::Findings;
 use super::model::defaults::{KEYS_MAX, SECRET_MAX};
@@ -22,7 +23,7 @@ use ahash::{AHashMap, AHashSet};
 use toml::de::DeValue;
 
 const KEY: Known = Known {
-    now: &["name", "secret", "models"],
+    now: &["name", "secret", "aws", "models"],
     later: &[],
 };
 const CLIENT_SECRET: Known = Known {
@@ -53,6 +54,7 @@ pub(super) fn keys(
     let mut keys = Vec::new();
     let mut names_seen = AHashSet::new();
     let mut digests_seen = AHashMap::new();
+    let mut ids_seen = AHashMap::new();
     for element in item.list(found, KEYS_MAX, "write each key as [[keys]]") {
         let key = key(element, found, secrets, names);
         if let Some(key) = &key {
@@ -63,9 +65,20 @@ pub(super) fn keys(
                 );
                 found.fault(element.at, text);
             }
-            if let Some(other) = digests_seen.insert(key.digest, key.name.clone()) {
+            if let Some(digest) = key.digest
+                && let Some(other) = digests_seen.insert(digest, key.name.clone())
+            {
                 let text = format!(
                     "the keys {other:?} and {:?} have the same secret; give each its own",
+                    key.name
+                );
+                found.fault(element.at, text);
+            }
+            if let Some(aws) = &key.aws
+                && let Some(other) = ids_seen.insert(aws.access_key_id.clone(), key.name.clone())
+            {
+                let text = format!(
+                    "the keys {other:?} and {:?} have the same `access_key_id`; give each its own",
                     key.name
                 );
                 found.fault(element.at, text);
@@ -90,18 +103,32 @@ fn key(
                 string(v).and_then(|s| value::name(&s).map(|()| s))
             })
         });
-    let secret = section
-        .need(found, "secret", CLIENT_RIGHT)
-        .and_then(|item| digest(item, found, secrets));
+    let aws_item = section.item("aws");
+    let aws = aws_item.map(|item| aws::signed(item, found, secrets));
+    let secret_item = match aws_item {
+        Some(_) => section.item("secret"),
+        None => section.need(found, "secret", CLIENT_RIGHT),
+    };
+    let secret = secret_item.map(|item| digest(item, found, secrets));
     let models = match section.item("models") {
         Some(item) => patterns(item, found, names),
         None => vec!["*".to_owned()],
     };
-    let (source, digest) = secret?;
+    // What stands there and is wrong is a fault; what does not stand there is none.
+    let aws = match aws {
+        Some(wrong_or_right) => Some(wrong_or_right?),
+        None => None,
+    };
+    let (source, digest) = match secret {
+        Some(wrong_or_right) => wrong_or_right.map(|(s, d)| (Some(s), Some(d)))?,
+        None if aws.is_some() => (None, None),
+        None => return None,
+    };
     Some(Key {
         name: name?,
         digest,
         source,
+        aws,
         models,
     })
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod abilities;
+pub mod aws;
 pub mod check;
 pub mod diff;
 pub mod fault;
@@ -10,6 +11,7 @@ mod keys;
 pub mod model;
 pub mod print;
 mod resilience;
+pub mod secret;
 pub mod tls;
 mod upstreams;
 mod value;

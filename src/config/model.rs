@@ -11,11 +11,13 @@
 //!   builds them, nobody else does.
 //! - C2 `models` holds the entries of `[models]` in the order of the file, then one implicit
 //!   entry per provider for names of the form `provider/model`.
-//! - C3 No secret is ever shown: [`Secret`] has no `Display`, and its `Debug` hides it.
+//! - C3 No secret is ever shown: see [`Secret`].
 //!
 //! Every default stands in [`defaults`] and nowhere else.
 
 use super::abilities::Overrides;
+use super::aws::Signer;
+pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
@@ -305,71 +307,6 @@ pub struct Timeouts {
     pub drain: Duration,
 }
 
-/// One of `[[keys]]`: a client.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key {
-    /// Its name, for logs.
-    pub name: String,
-    /// SHA-256 of its secret.
-    pub digest: [u8; 32],
-    /// Where the secret came from.
-    pub source: SecretRef,
-    /// Patterns of the model names that it may ask for: `*`, `prefix*` or a whole name.
-    pub models: Vec<String>,
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key")
-            .field("name", &self.name)
-            .field("source", &self.source)
-            .field("models", &self.models)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Where a secret comes from. Safe to show.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum SecretRef {
-    /// An environment variable.
-    Env(String),
-    /// A file; white space at its end is dropped.
-    File(String),
-    /// A file of `$CREDENTIALS_DIRECTORY`, as a service manager provides it.
-    Credential(String),
-    /// The SHA-256 itself, in hex; for client keys only.
-    Sha256(String),
-}
-
-/// A provider's API key. Its bytes are visible ASCII, so they fit into a header field.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret {
-    source: SecretRef,
-    value: String,
-}
-
-impl Secret {
-    pub(super) fn new(source: SecretRef, value: String) -> Self {
-        Self { source, value }
-    }
-
-    /// The value, to be sent to the provider and nowhere else.
-    pub fn reveal(&self) -> &str {
-        &self.value
-    }
-
-    /// Where it came from.
-    pub fn source(&self) -> &SecretRef {
-        &self.source
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Secret({:?})", self.source)
-    }
-}
-
 /// The language of a provider, with what goes around it: URLs and credentials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -496,6 +433,8 @@ pub struct Provider {
     pub base_url: BaseUrl,
     /// What to authenticate with.
     pub api_key: Option<Secret>,
+    /// What to sign requests with instead.
+    pub aws: Option<Box<Signer>>,
     /// Azure's `api-version`; `None` for other dialects.
     pub api_version: Option<String>,
     /// How many connections to keep.

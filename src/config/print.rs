@@ -24,7 +24,17 @@ impl Display for Printed<'_> {
         breaker(f, config)?;
         for key in &config.keys {
             writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;
-            writeln!(f, "secret = {}", reference(&key.source))?;
+            if let Some(source) = &key.source {
+                writeln!(f, "secret = {}", reference(source))?;
+            }
+            if let Some(aws) = &key.aws {
+                let (id, secret) = (&aws.access_key_id, aws.secret_access_key.source());
+                let (id, secret) = (quoted(id), reference(secret));
+                writeln!(
+                    f,
+                    "aws = {{ access_key_id = {id}, secret_access_key = {secret} }}"
+                )?;
+            }
             writeln!(f, "models = {}", list(&key.models))?;
         }
         for one in &config.providers {
@@ -144,6 +154,20 @@ fn provider(f: &mut Formatter<'_>, provider: &Provider) -> fmt::Result {
     writeln!(f, "base_url = {}", quoted(&provider.base_url.to_string()))?;
     if let Some(secret) = &provider.api_key {
         writeln!(f, "api_key = {}", reference(secret.source()))?;
+    }
+    if let Some(aws) = &provider.aws {
+        write!(f, "aws = {{ region = {}", quoted(&aws.region))?;
+        let token = aws.session_token.as_ref();
+        for (key, secret) in [
+            ("access_key_id", Some(&aws.access_key_id)),
+            ("secret_access_key", Some(&aws.secret_access_key)),
+            ("session_token", token),
+        ] {
+            if let Some(secret) = secret {
+                write!(f, ", {key} = {}", reference(secret.source()))?;
+            }
+        }
+        writeln!(f, " }}")?;
     }
     if let Some(version) = &provider.api_version {
         writeln!(f, "api_version = {}", quoted(version))?;

@@ -38,6 +38,7 @@ static SECRETS: LazyLock<Fixed> = LazyLock::new(|| {
         given: vec![
             ("KEY", "sk-good".to_owned()),
             ("KEY2", "sk-other".to_owned()),
+            ("TOKEN", "sk-token".to_owned()),
             ("EMPTY", String::new()),
             ("SPACED", "sk a".to_owned()),
             ("ODD", "sk:odd!".to_owned()),
@@ -122,12 +123,15 @@ fn full() -> String {
      [stream]\nkeepalive = \"15s\"\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
      [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
+     [[keys]]\nname = \"team-c\"\naws = { access_key_id = \"AKIDC\", secret_access_key = { env = \"KEY2\" } }\n\
+     [[keys]]\nname = \"team-d\"\nsecret = { env = \"KEY2\" }\naws = { access_key_id = \"AKIDD\", secret_access_key = { env = \"KEY\" } }\n\
      [providers.local]\ndialect = \"openai\"\nbase_url = \"http://LOCALHOST:8000/v1/\"\npool = { idle_max = 0, idle = \"1s\", age_max = \"2s\" }\n\
      [providers.\"azure.eu\"]\ndialect = \"azure\"\nbase_url = \"http://[::1]:80\"\napi_key = { env = \"KEY2\" }\napi_version = \"2025-01-01-preview\"\n\
+     [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
      timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
      [models.small]\nstrategy = \"weighted\"\ntargets = [{ provider = \"local\", weight = 10000 }]\nfallbacks = [\"gpt-4o\"]\n\
-     [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\" }]\n"
+     [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
 }
 
@@ -191,7 +195,22 @@ fn a_full_file_arrives_whole() {
     assert_eq!(config.retry.attempts_max, 2);
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
     assert_eq!(config.keys[1].models, ["*"]);
-    assert_eq!(config.keys[1].digest[..3], [0x2b, 0xb8, 0x0d]);
+    assert_eq!(config.keys[1].digest.unwrap()[..3], [0x2b, 0xb8, 0x0d]);
+    let signed = |at: usize| config.keys[at].aws.as_ref().unwrap();
+    assert_eq!(config.keys[2].digest, None);
+    assert_eq!(signed(2).access_key_id, "AKIDC");
+    assert!(config.keys[3].digest.is_some());
+    assert_eq!(signed(3).secret_access_key.reveal(), "sk-good");
+    let signer = config.providers[2].aws.as_ref().unwrap();
+    assert_eq!(
+        (&*signer.region, signer.access_key_id.reveal()),
+        ("eu-west-1", "sk-good")
+    );
+    assert_eq!(signer.secret_access_key.reveal(), "sk-other");
+    assert_eq!(
+        signer.session_token.as_ref().map(|t| t.reveal()),
+        Some("sk-token")
+    );
     let url = &config.providers[0].base_url;
     assert_eq!(
         (url.scheme, &*url.host, url.port, &*url.path),

@@ -4,6 +4,7 @@
 //! provider or a model that has faults of its own is no second fault.
 
 use super::abilities;
+use super::aws;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::keys::provider_secret;
@@ -27,6 +28,7 @@ const PROVIDER: Known = Known {
         "dialect",
         "base_url",
         "api_key",
+        "aws",
         "api_version",
         "pool",
         "tls",
@@ -201,6 +203,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     if let Some((item, url)) = &base_url {
         check_scheme(*item, url, key_item.is_some(), found);
     }
+    let aws = aws::signer(&section, dialect, found, secrets);
     let api_version = match (section.item("api_version"), dialect) {
         (Some(item), Some(dialect)) if dialect != Dialect::Azure => {
             let text = "`api_version` is Azure's; remove it or write dialect = \"azure\"";
@@ -228,6 +231,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         dialect: dialect?,
         base_url: base_url?.1,
         api_key,
+        aws: aws?,
         api_version,
         pool,
         tls: tls?,

@@ -198,14 +198,11 @@ fn play(out: &mut dyn Write, at: SocketAddr, number: usize, scene: &Scene) -> Re
     } else {
         "-s"
     };
-    let headers: String = fields
-        .iter()
-        .map(|field| format!("-H '{field}' "))
-        .collect();
+    let headers = fields.join("' -H '");
     say(
         out,
         &format!(
-            "\n{number}. {title}\n\n    curl {flags}i http://{at}{path} \\\n      {headers}\
+            "\n{number}. {title}\n\n    curl {flags}i http://{at}{path} \\\n      -H '{headers}' \
              -H 'Content-Type: application/json' \\\n      -d '{body}'\n\n"
         ),
     )?;

@@ -7,6 +7,7 @@ use super::request::{self, Body, Broken, Request, Wanted};
 use super::route::{Asked, route};
 use super::secure;
 use super::settle::Settle;
+use super::signature::SignedHead;
 use crate::base::fault::Kind;
 use crate::dialect::ask::ask;
 use crate::dialect::route::Route;
@@ -135,12 +136,17 @@ fn admit<H: Host>(
         settle.receipt.route = Some(route); // errors are in its dialect from here on
     }
     if reply::needs_key(asked) {
-        let value = |known| head.known(known).map(|span| span.bytes(data));
-        let presented = auth::presented(
-            value(Known::Authorization),
-            [Known::XApiKey, Known::ApiKey, Known::XGoogApiKey].map(value),
-        );
-        settle.receipt.key = auth::admit(&snapshot.config.keys, presented)?;
+        let keys = &snapshot.config.keys;
+        if let Some(signed) = SignedHead::find(keys, settle.receipt.route, head, data) {
+            signed.admit(keys, wall_seconds(shard))?;
+        } else {
+            let value = |known| head.known(known).map(|span| span.bytes(data));
+            let presented = auth::presented(
+                value(Known::Authorization),
+                [Known::XApiKey, Known::ApiKey, Known::XGoogApiKey].map(value),
+            );
+            settle.receipt.key = auth::admit(keys, presented)?;
+        }
     }
     match asked {
         Asked::Model(_) => {
@@ -153,6 +159,10 @@ fn admit<H: Host>(
         Asked::Nothing => return Err(Kind::NoSuchRoute),
     }
     Ok(asked)
+}
+
+fn wall_seconds<H: Host>(shard: &Shard<H>) -> u64 {
+    shard.host.wall_nanos() / 1_000_000_000
 }
 
 /// Answers before the body was read: the connection goes on only when the body is there
@@ -185,6 +195,11 @@ fn understand<H: Host>(
     (route, body): (Route, Body),
 ) -> Result<(), Kind> {
     let bytes = body.span.bytes(down.rx.data());
+    let config = &snapshot.config;
+    let keys = &config.keys;
+    if let Some(signed) = SignedHead::find(keys, Some(route), &request.head, down.rx.data()) {
+        settle.receipt.key = Some(signed.signer(keys, bytes, wall_seconds(shard))?);
+    }
     let ask = ask(route, bytes)?;
     let mut scratch = shard.scratch.borrow_mut();
     let path = request.head.path.bytes(down.rx.data());
@@ -192,13 +207,9 @@ fn understand<H: Host>(
     let name = ask
         .model(bytes, in_path, &mut scratch)
         .ok_or(Kind::BadModel)?;
-    let config = &snapshot.config;
     let found = config.find(name).ok_or(Kind::NoSuchModel)?;
     settle.receipt.model = Some(found.index);
-    let key = settle.receipt.key.and_then(|index| config.keys.get(index));
-    if key.is_some_and(|key| !auth::may_ask(key, name)) {
-        return Err(Kind::ModelForbidden);
-    }
+    auth::permit(keys, settle.receipt.key, name)?;
     let is_forwarded = found.model.targets.iter().any(|t| t.model.is_none());
     let forwarded = if is_forwarded { found.forwarded } else { "" };
     if ask.stream {

@@ -46,7 +46,7 @@ pub async fn answer<H: Host>(
     ];
     let about = (200, settle.receipt.id, course.manner);
     reply::put_reply(&mut down.tx, shard, about, &extra, |tx| {
-        count::write(tx, tokens)
+        count::write(tx, tokens);
     });
     settle.done(200);
     let stall = snapshot.config.timeouts.stall;

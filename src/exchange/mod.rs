@@ -39,5 +39,6 @@ pub mod secure;
 pub mod seen;
 pub mod sending;
 pub mod settle;
+pub mod signature;
 pub mod translator;
 pub mod upstream;

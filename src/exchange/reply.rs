@@ -98,7 +98,7 @@ fn put_error<H: Host>(
     manner: Manner,
 ) {
     let mut seconds = itoa::Buffer::new();
-    let mut extra: [(&[u8], &[u8]); 3] = [(b"x-shardgate-code", kind.code().as_bytes()); 3];
+    let mut extra: [(&[u8], &[u8]); 4] = [(b"x-shardgate-code", kind.code().as_bytes()); 4];
     let mut used = 1;
     let mut add = |name: &'static [u8], value| {
         if let Some(place) = extra.get_mut(used) {
@@ -108,18 +108,21 @@ fn put_error<H: Host>(
     };
     let wait = seconds.format(RETRY_AFTER).as_bytes();
     match kind {
-        Kind::BadKey => add(b"www-authenticate", b"Bearer"),
+        Kind::BadKey if told.status == 401 => add(b"www-authenticate", b"Bearer"),
         Kind::Overloaded | Kind::Draining | Kind::ShutDown => add(b"retry-after", wait),
         _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
         _ => {}
     }
     match front {
         Dialect::Anthropic => add(b"request-id", id.bytes()),
-        Dialect::Bedrock => add(b"x-amzn-errortype", error_type(told).as_bytes()),
+        Dialect::Bedrock => {
+            add(b"x-amzn-requestid", id.bytes());
+            add(b"x-amzn-errortype", error_type(told).as_bytes());
+        }
         _ => {}
     }
     let extra = extra.get(..used).unwrap_or_default();
-    put_reply(tx, shard, (kind.status(), id, manner), extra, |tx| {
+    put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
         speak::put_error(front, told, tx);
     });
 }
@@ -169,11 +172,16 @@ pub fn error<H: Host>(
         Some(rewrite) => rewrite.told(kind),
         None => Told::of(kind),
     };
+    let status = match (front, kind) {
+        (Dialect::Bedrock, Kind::BadKey) => 403, // AWS knows no 401
+        _ => kind.status(),
+    };
+    let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
         put_last_event(tx, manner, |tx| speak::put_error_event(front, &told, tx));
     } else {
-        settle.fail(kind, kind.status());
+        settle.fail(kind, status);
         if kind != Kind::ClientGone {
             put_error(tx, shard, (kind, &told), (front, settle.receipt.id), manner);
         }

@@ -126,7 +126,7 @@ impl Seen {
             if at == event
                 && !is_over
                 && self.cutter.is_blank()
-                && let Some(len) = self.template.next(fresh)
+                && let Some(len) = self.skip(fresh)
             {
                 self.events += 1;
                 at += len;
@@ -179,6 +179,18 @@ impl Seen {
         }
     }
 
+    /// Steps over an event that is like the one before but for its text, if such a one begins
+    /// with `fresh`; its text is translated where it does not pass.
+    #[inline]
+    fn skip(&mut self, fresh: &[u8]) -> Option<usize> {
+        let Some(translator) = &mut self.translator else {
+            return self.template.next(fresh);
+        };
+        let (len, text) = self.template.next_text(fresh)?;
+        translator.text(text);
+        Some(len)
+    }
+
     /// Writes what the translator has written.
     fn put_translated(&mut self, tx: &mut TxBuf) {
         if let Some(translator) = &mut self.translator
@@ -195,7 +207,7 @@ impl Seen {
 
     /// What one whole event says, and what becomes of it.
     fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
-        if self.template.fits(bytes) {
+        if self.translator.is_none() && self.template.fits(bytes) {
             self.events += 1;
             return Fate::Pass;
         }
@@ -211,7 +223,11 @@ impl Seen {
             };
         };
         if let Some(translator) = &mut self.translator {
-            let heard = translator.event(event.name, data);
+            let text = Template::candidate(bytes).filter(|_| event.is_plain);
+            let heard = translator.event(event.name, data, text);
+            if matches!(&heard, Ok(heard) if heard.is_that_text) {
+                self.template.learn(bytes);
+            }
             return self.hear(heard);
         }
         let facts = look(self.from, event.name, data);

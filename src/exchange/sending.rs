@@ -105,6 +105,7 @@ fn fill<H: Host>(
             body: &body,
             stream: ask.stream,
             id: wanted.id,
+            now: course.shard.host.wall_nanos() / 1_000_000_000,
         };
         put_head(tx, &upstream.template, &out);
     }

@@ -3,21 +3,26 @@
 //! ```text
 //!   Template (once per provider)                  per attempt
 //!   POST /v1/chat/completions HTTP/1.1            content-length, accept,
-//!   host, authorization, user-agent, …            the few fields that pass
+//!   host, authorization, user-agent, …            the few fields that pass, a signature
 //! ```
 //!
 //! Invariants
-//! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the client, no cookies,
-//!   no hop-by-hop field, nothing that `Connection` names.
+//! - I1 Only fields on the lists [`PASSES`] and [`passes_same`] go up: no credentials of the
+//!   client, no cookies, no hop-by-hop field, nothing that `Connection` names.
 //! - I2 The provider's key stands in the template and nowhere else; it is never logged.
+//! - I3 A signature is of what is sent: of the path as it stands in the request line, and of
+//!   the body as it goes out, at the time of the attempt.
 
 use crate::base::bytes::TxBuf;
-use crate::config::model::{Dialect, Provider};
+use crate::config::aws::Signer;
+use crate::config::model::{Dialect, Provider, Secret};
 use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
+use crate::wire::sigv4::{self, Keys, Payload, Place};
+use sha2::{Digest, Sha256};
 use std::fmt;
 
 /// Fields of the client's request that go up whatever the provider speaks.
@@ -44,6 +49,12 @@ fn passes_same(dialect: Spoken) -> &'static [&'static [u8]] {
     }
 }
 
+/// The type of every body.
+const CONTENT_TYPE: &str = "application/json";
+
+/// The service that signatures for Bedrock are for, its runtime's too.
+const SERVICE: &str = "bedrock";
+
 /// The version of Anthropic's API that is asked for unless the client names one.
 const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
 
@@ -56,6 +67,10 @@ pub struct Template {
     dialect: Dialect,
     /// `host`, credentials, user agent: whole field lines.
     fields: Vec<u8>,
+    /// The value of `host`, which is signed.
+    host: String,
+    /// What requests are signed with.
+    signer: Option<Box<Signer>>,
 }
 
 impl fmt::Debug for Template {
@@ -74,7 +89,8 @@ impl Template {
         let mut field = |name: &str, value: &str| {
             fields.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         };
-        field("host", &provider.base_url.authority());
+        let host = provider.base_url.authority();
+        field("host", &host);
         if let Some(key) = &provider.api_key {
             let key = key.reveal();
             match provider.dialect {
@@ -91,7 +107,7 @@ impl Template {
             concat!("shardgate/", env!("CARGO_PKG_VERSION")),
         );
         field("accept-encoding", "identity");
-        field("content-type", "application/json");
+        field("content-type", CONTENT_TYPE);
         let version = provider.api_version.as_ref();
         Self {
             path: provider.base_url.path.clone(),
@@ -100,6 +116,8 @@ impl Template {
                 .unwrap_or_default(),
             dialect: provider.dialect,
             fields,
+            host,
+            signer: provider.aws.clone(),
         }
     }
 
@@ -162,6 +180,46 @@ impl Template {
         tx.put(self.query.as_bytes());
         tx.put(b" HTTP/1.1\r\n");
     }
+
+    /// Writes the fields that a signature needs, and the signature (I3); `line` is the request
+    /// line.
+    fn put_signature(&self, tx: &mut TxBuf, signer: &Signer, line: &[u8], out: &Outgoing<'_>) {
+        let mut hash = Sha256::new();
+        out.body.iter().for_each(|piece| hash.update(piece));
+        let payload = Payload::Hash(hash.finalize().into());
+        let hash = payload.text();
+        let target = line.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let target = String::from_utf8_lossy(target);
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        let ask = sigv4::Ask {
+            method: "POST",
+            path,
+            query,
+            headers: &[
+                ("content-type", CONTENT_TYPE),
+                ("host", &self.host),
+                ("x-amz-content-sha256", &hash),
+            ],
+            payload,
+        };
+        let token = signer.session_token.as_ref().map(Secret::reveal);
+        let keys = Keys {
+            id: signer.access_key_id.reveal(),
+            secret: signer.secret_access_key.reveal(),
+            token,
+        };
+        let place = Place {
+            region: &signer.region,
+            service: SERVICE,
+        };
+        let signed = sigv4::sign(&ask, &keys, place, out.now);
+        put_field(tx, b"x-amz-date", signed.date.as_bytes());
+        put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
+        if let Some(token) = token {
+            put_field(tx, b"x-amz-security-token", token.as_bytes());
+        }
+        put_field(tx, b"authorization", signed.authorization.as_bytes());
+    }
 }
 
 /// What an attempt sends.
@@ -183,12 +241,22 @@ pub struct Outgoing<'a> {
     pub stream: bool,
     /// The exchange's name, for the provider's logs.
     pub id: RequestId,
+    /// Seconds since 1970, for a signature.
+    pub now: u64,
 }
 
 /// Writes the head of the upstream request.
 pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.reserve(512 + template.fields.len() + out.model.len());
-    template.put_line(tx, out);
+    match &template.signer {
+        None => template.put_line(tx, out),
+        Some(signer) => {
+            let mut line = TxBuf::new(tx.pool());
+            template.put_line(&mut line, out);
+            tx.put(line.unsent());
+            template.put_signature(tx, signer, line.unsent(), out);
+        }
+    }
     tx.put(&template.fields);
     tx.put(match (out.stream, template.dialect) {
         (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
@@ -240,6 +308,98 @@ fn put_segment(tx: &mut TxBuf, text: &str) {
 mod tests {
     use super::*;
     use crate::base::bufpool::BufPool;
+    use crate::config::{FixedSecrets, check};
+    use crate::wire::http1::{HeadLimits, RequestReader};
+
+    const SECRET: &str = "wJalrXUtnFEMI/K7MDENG";
+
+    fn provider(token: &str) -> Provider {
+        let text = format!(
+            "[providers.p]\ndialect = \"bedrock\"\nbase_url = \"http://127.0.0.1:81/base\"\n\
+             aws = {{ region = \"eu-west-1\", access_key_id = {{ env = \"ID\" }}, \
+             secret_access_key = {{ env = \"KEY\" }}{token} }}\n"
+        );
+        let secrets = [("ID", "AKID"), ("KEY", SECRET), ("TOKEN", "tok/en+==")];
+        let mut config = check(&text, &FixedSecrets(&secrets)).unwrap().config;
+        config.providers.remove(0)
+    }
+
+    /// Goal: I3. Method: the head for a body in pieces is verified as a provider does it, with
+    /// the body in one piece; another body's is refused.
+    #[test]
+    fn what_is_sent_is_what_is_signed() {
+        const CLIENTS: &[u8] = b"POST /model/a/converse HTTP/1.1\r\nhost: h\r\n\
+              authorization: AWS4-HMAC-SHA256 x\r\nx-amz-date: 1\r\n\r\n";
+        let now = 1_800_000_000;
+        for (token, stream) in [("", false), (", session_token = { env = \"TOKEN\" }", true)] {
+            let template = Template::new(&provider(token));
+            assert!(!format!("{template:?}").contains(SECRET));
+            let mut tx = TxBuf::new(&BufPool::new());
+            let ask = b"{\"model\":\"a\",\"messages\":[]}";
+            let parsed = crate::dialect::ask::ask(Route::Chat, ask).unwrap();
+            let body = parsed.pieces(ask, Some("long-name"), false);
+            assert!(body.iter().count() > 1);
+            let clients = RequestReader::new(HeadLimits::REQUEST).push(CLIENTS);
+            let out = Outgoing {
+                head: &clients.unwrap().unwrap(),
+                data: CLIENTS,
+                route: Route::Converse,
+                is_translated: true,
+                model: "eu.anthropic.m-v1:0",
+                body: &body,
+                stream,
+                id: RequestId::new(1, 2),
+                now,
+            };
+            put_head(&mut tx, &template, &out);
+            let data = tx.unsent();
+            let sent = RequestReader::new(HeadLimits::REQUEST).push(data);
+            let sent = sent.unwrap().unwrap();
+            let text = |bytes| std::str::from_utf8(bytes).unwrap();
+            let headers: Vec<_> = sent
+                .fields(data)
+                .map(|(name, value)| (text(name), text(value)))
+                .collect();
+            let joined = body.iter().collect::<Vec<_>>().concat();
+            let ask = sigv4::Ask {
+                method: "POST",
+                path: text(sent.path.bytes(data)),
+                query: text(sent.query.bytes(data)),
+                headers: &headers,
+                payload: Payload::Bytes(&joined),
+            };
+            let end = if stream {
+                "converse-stream"
+            } else {
+                "converse"
+            };
+            let path = format!("/base/model/eu.anthropic.m-v1%3A0/{end}");
+            assert_eq!(ask.path, path);
+            let one = |name: &str| {
+                let mut all = headers.iter().filter(|(n, _)| *n == name);
+                let value = all.next().map(|(_, value)| *value);
+                assert_eq!(all.next(), None, "{name} twice");
+                value
+            };
+            let authorization = one("authorization").unwrap();
+            let credential = sigv4::Credential::read(authorization).unwrap();
+            assert_eq!(
+                (credential.id, credential.place.region),
+                ("AKID", "eu-west-1")
+            );
+            assert_eq!(credential.place.service, "bedrock");
+            assert_eq!(sigv4::verify(&ask, &credential, SECRET, now), Ok(()));
+            assert_eq!(one("x-amz-content-sha256"), Some(&*ask.payload.text()));
+            let token = stream.then_some("tok/en+==");
+            assert_eq!(one("x-amz-security-token"), token);
+            assert_eq!(credential.signed.contains("x-amz-security-token"), stream);
+            let other = sigv4::Ask {
+                payload: Payload::Bytes(b"{}"),
+                ..ask
+            };
+            assert!(sigv4::verify(&other, &credential, SECRET, now).is_err());
+        }
+    }
 
     /// Goal: a model's name cannot leave its path segment.
     #[test]

@@ -44,7 +44,7 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// The monotonic time. Cheap enough to ask at every step of an exchange.
     fn now(&self) -> Instant;
 
-    /// Nanoseconds since 1970-01-01 UTC, for logs and `Date` only.
+    /// Nanoseconds since 1970-01-01 UTC, for logs, `Date` and signatures only.
     fn wall_nanos(&self) -> u64;
 
     /// Waits until `at`; may be late by the host's resolution, never early.

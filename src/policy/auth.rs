@@ -48,8 +48,8 @@ pub fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// The key that a request presents, from the values of its `Authorization` field and of the
-/// `others`: `x-api-key`, `api-key`, `x-goog-api-key`. The first of them that is there decides alone: a malformed
-/// `Authorization` is not made good by another field.
+/// `others`: `x-api-key`, `api-key`, `x-goog-api-key`. The first of them that is there decides
+/// alone: a malformed `Authorization` is not made good by another field.
 pub fn presented<'v>(
     authorization: Option<&'v [u8]>,
     others: [Option<&'v [u8]>; 3],
@@ -75,7 +75,8 @@ pub fn admit(keys: &[Key], presented: Option<&[u8]>) -> Result<Option<usize>, Ki
     let digest = digest(presented);
     let mut found = u32::MAX;
     for (index, key) in (0_u32..).zip(keys) {
-        let same = key.digest.ct_eq(&digest);
+        let held = key.digest.unwrap_or_default();
+        let same = held.ct_eq(&digest) & u8::from(key.digest.is_some()).into();
         found.conditional_assign(&index, same); // A1: no early exit
     }
     let index = usize::try_from(found).map_err(|_| Kind::BadKey)?;
@@ -84,6 +85,20 @@ pub fn admit(keys: &[Key], presented: Option<&[u8]>) -> Result<Option<usize>, Ki
     } else {
         Err(Kind::BadKey)
     }
+}
+
+/// Which of `keys` signs with the access key `id`. The id is no secret, but which ids there are
+/// is not told by the time that it takes either.
+pub fn find_signer(keys: &[Key], id: &str) -> Option<usize> {
+    let mut found = u32::MAX;
+    for (index, key) in (0_u32..).zip(keys) {
+        if let Some(aws) = &key.aws {
+            let same = aws.access_key_id.as_bytes().ct_eq(id.as_bytes());
+            found.conditional_assign(&index, same); // A1
+        }
+    }
+    let index = usize::try_from(found).ok()?;
+    (index < keys.len()).then_some(index)
 }
 
 /// Whether `key` may ask for the model `asked`.
@@ -96,13 +111,18 @@ pub fn may_ask(key: &Key, asked: &str) -> bool {
         })
 }
 
-/// Whether the client that [`admit`] found may ask for the model `asked`.
+/// Whether the client that was `admitted` may ask for the model `asked`.
 ///
 /// # Errors
+/// [`Kind::BadKey`] when nobody was admitted though there are keys;
 /// [`Kind::ModelForbidden`] when its key does not list the model.
 pub fn permit(keys: &[Key], admitted: Option<usize>, asked: &str) -> Result<(), Kind> {
     let Some(index) = admitted else {
-        return Ok(());
+        return if keys.is_empty() {
+            Ok(())
+        } else {
+            Err(Kind::BadKey)
+        };
     };
     match keys.get(index) {
         Some(key) if may_ask(key, asked) => Ok(()),
@@ -118,8 +138,9 @@ mod tests {
     fn key(name: &str, secret: &str, models: &[&str]) -> Key {
         Key {
             name: name.into(),
-            digest: digest(secret.as_bytes()),
-            source: SecretRef::Env(name.into()),
+            digest: Some(digest(secret.as_bytes())),
+            source: Some(SecretRef::Env(name.into())),
+            aws: None,
             models: models.iter().map(|m| (*m).to_owned()).collect(),
         }
     }
@@ -195,6 +216,20 @@ mod tests {
         assert_eq!(admit(&[], Some(b"any")), Ok(None));
     }
 
+    /// Goal: a key without a secret is nobody's, whatever is presented. Method: a key that only
+    /// signs, beside one that has a secret.
+    #[test]
+    fn a_key_that_only_signs_is_presented_by_nobody() {
+        let mut signs = key("a", "", &["*"]);
+        signs.digest = None;
+        let keys = [signs, key("b", "sk-two", &["*"])];
+        assert_eq!(admit(&keys, Some(b"sk-two")), Ok(Some(1)));
+        for miss in [&b"x"[..], b"", b"a"] {
+            assert_eq!(admit(&keys, Some(miss)), Err(Kind::BadKey));
+        }
+        assert_eq!(find_signer(&keys, "a"), None);
+    }
+
     /// Goal: a key's list is obeyed.
     #[test]
     fn a_key_asks_only_for_the_models_of_its_list() {
@@ -211,7 +246,8 @@ mod tests {
         }
         assert_eq!(permit(&keys, Some(1), "gpt-4o"), Err(Kind::ModelForbidden));
         assert_eq!(permit(&keys, Some(9), "gpt-4o"), Err(Kind::ModelForbidden));
-        assert_eq!(permit(&keys, None, "gpt-4o"), Ok(()));
+        assert_eq!(permit(&keys, None, "gpt-4o"), Err(Kind::BadKey));
+        assert_eq!(permit(&[], None, "gpt-4o"), Ok(()));
         assert!(may_ask(&key("c", "u", &["*"]), "anything/at:all"));
     }
 }

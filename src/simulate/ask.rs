@@ -187,6 +187,10 @@ pub enum Coding {
 }
 
 /// What decides the answer.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent things that a body has or has not"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// `model`, when it is a string.

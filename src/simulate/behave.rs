@@ -104,6 +104,10 @@ pub struct Tokens {
 }
 
 /// How one request is answered.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own, as in the table of keys"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behaviour {
     /// Before the head.

@@ -6,7 +6,9 @@
 //!   ─► "The result of get_weather is: sunny. " "I see 2 images: image/png, image/jpeg. "
 //! ```
 
-use crate::dialect::model::{Block, Media, MediaKind, Request, Role, Source, ToolResult, Turn};
+use crate::dialect::model::{
+    Block, Call, Dialect, Media, MediaKind, Request, Role, Source, ToolResult, Turn,
+};
 
 /// What is said before anything else: one sentence for each result, one for each kind of media.
 pub fn lead(request: &Request) -> Vec<String> {
@@ -46,6 +48,20 @@ pub fn lead(request: &Request) -> Vec<String> {
 /// Whether tools have answered since the model spoke last.
 pub fn has_results(request: &Request) -> bool {
     results(request).next().is_some()
+}
+
+/// Whether the conversation has a signature, or the like, that `dialect` has not given: the
+/// mark of a gateway, or what another provider said.
+pub fn has_foreign_state(request: &Request, dialect: Dialect) -> bool {
+    let mut blocks = request.turns.iter().flat_map(|turn| &turn.blocks);
+    let is_foreign = |block: &Block| match block {
+        Block::Thinking { opaque: None, .. } => dialect == Dialect::Anthropic,
+        Block::Thinking { opaque, .. } | Block::Call(Call { opaque, .. }) => opaque
+            .as_ref()
+            .is_some_and(|opaque| opaque.dialect != dialect),
+        _ => false,
+    };
+    blocks.any(is_foreign)
 }
 
 fn results(request: &Request) -> impl Iterator<Item = &ToolResult> {
@@ -110,6 +126,22 @@ mod tests {
     use super::*;
     use crate::dialect::route::Route;
     use crate::dialect::speak;
+
+    /// Goal: a gateway's own marks, and what other providers signed, are seen for what they are.
+    #[test]
+    fn foreign_signatures_are_seen() {
+        for (signature, want) in [("EqQB", false), ("sg1::", true), ("sg1:gemini:1", true)] {
+            let body = format!(
+                r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"?"}},
+                    {{"role":"assistant","content":[{{"type":"thinking","thinking":"h",
+                    "signature":"{signature}"}},{{"type":"text","text":"a"}}]}},
+                    {{"role":"user","content":"?"}}]}}"#
+            );
+            let request = speak::ask(Route::Messages, body.as_bytes(), "m", false).unwrap();
+            let got = has_foreign_state(&request, Dialect::Anthropic);
+            assert_eq!(got, want, "{signature}");
+        }
+    }
 
     /// Goal: results are told with their tools' names, media by number and type, over the
     /// whole conversation; results count only since the model spoke last.

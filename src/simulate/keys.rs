@@ -58,12 +58,12 @@ keys! {
     "rate" "PER-SECOND" "content events a second; 0 = back to back";
     "events" "N" "content events of a stream, words of a plain answer";
     "bytes" "N" "size of a plain answer's body; smaller than its frame = natural size";
-    "thinking" "N" "thoughts before the text, a content event each; where tokens are not given, they count";
-    "tools" "N" "call the tools that the request offers, N in parallel, instead of text; with results, text";
+    "thinking" "N" "thoughts before the text, a content event each";
+    "tools" "N" "N calls of the tools that the request offers, instead of text; text once it has their results";
     "refusal" "" "the model declines";
     "status" "CODE" "answer with this status and an error body of the dialect; 200 = a normal answer";
     "html" "[CODE]" "answer with a CDN's HTML error page (502)";
-    "retry-after" "TIME" "retry-after and retry-after-ms of an error (429: 1s)";
+    "retry-after" "TIME" "when to come back after an error, where the dialect says it (429: 1s)";
     "stall" "[N]" "hang after N content events; without N before the head";
     "cut" "[N]" "end the connection after N content events, framing left open; without N before the head";
     "reset" "[N]" "reset the connection (RST) after N content events; without N before the head";

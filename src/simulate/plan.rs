@@ -11,11 +11,11 @@
 use super::answer::{Names, Plain, Script};
 use super::ask::{Ask, Lost, Place, Route, Text, ask, route, unquoted};
 use super::behave::{Behaviour, Close, Fate};
-use super::embed;
 use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
 use super::speech::Speech;
 use super::tongue::{self, Saying};
+use super::{embed, hearing};
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::{Dialect, Request as Asked};
 use crate::dialect::route::Route as Spoken;
@@ -411,10 +411,16 @@ fn refused<T>(refusal: Refusal, detail: &str) -> Result<T, Refused> {
 /// What is asked for, as the gateway's own reader of the dialect understands it.
 fn asked(route: Spoken, body: &[u8], model: &str, stream: bool) -> Result<Asked, Refused> {
     let stream = route.streams().unwrap_or(stream);
-    speak::ask(route, body, model, stream).map_err(|bad| {
-        let refusal = Refusal::bad("invalid_value", "The request is not valid:");
-        (refusal, format!("'{}' {}.", bad.field, bad.wanted))
-    })
+    let refusal = Refusal::bad("invalid_value", "The request is not valid:");
+    let asked = speak::ask(route, body, model, stream)
+        .map_err(|bad| (refusal, format!("'{}' {}.", bad.field, bad.wanted)))?;
+    if hearing::has_foreign_state(&asked, route.dialect()) {
+        return refused(
+            refusal,
+            "the signature of a thinking block is none of ours.",
+        );
+    }
+    Ok(asked)
 }
 
 /// The model's name, and how it stands in JSON.

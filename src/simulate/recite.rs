@@ -63,11 +63,11 @@ impl<H: Host> Conn<H> {
             strike_at: strikes_after.map(|after| after.min(speech.len())),
         };
         if !how.no_role {
-            let begin = Step::Begin {
+            let opening = Step::Begin {
                 id: Text::Plain(&saying.id),
                 model: Text::Plain(&saying.model),
             };
-            recital.mouth.say(&begin, &mut self.tx);
+            recital.mouth.say(&opening, &mut self.tx);
         }
         for part in &speech.parts {
             recital.mouth.say(&Step::Open(part.open()), &mut self.tx);

@@ -302,7 +302,9 @@ fn put(is_chunked: bool, parts: &[&[u8]], tx: &mut TxBuf) {
     if is_chunked {
         return put_chunk(tx, parts);
     }
-    parts.iter().for_each(|part| tx.put(part));
+    for part in parts {
+        tx.put(part);
+    }
 }
 
 #[cfg(test)]

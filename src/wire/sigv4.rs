@@ -155,6 +155,26 @@ pub struct Credential<'a> {
     signature: &'a str,
 }
 
+/// Whether an `authorization` header is meant to be of this kind.
+pub fn is_signature(authorization: &str) -> bool {
+    let rest = authorization.trim_start().strip_prefix(ALGORITHM);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+}
+
+/// The hash that an `x-amz-content-sha256` header names; `None` when it names none.
+pub fn hash_of_text(text: &[u8]) -> Option<[u8; 32]> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut hash = [0; 32];
+    if text.len() != 2 * hash.len() || text.iter().any(u8::is_ascii_uppercase) {
+        return None; // the text itself is signed, in lower case
+    }
+    for (byte, pair) in hash.iter_mut().zip(text.chunks_exact(2)) {
+        let [high, low] = pair else { return None };
+        *byte = u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?;
+    }
+    Some(hash)
+}
+
 impl<'a> Credential<'a> {
     /// Reads an `authorization` header; `None` when it is none of this kind.
     pub fn read(authorization: &'a str) -> Option<Self> {
@@ -349,6 +369,9 @@ fn seconds_of(date: &str) -> Option<u64> {
     let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
     let (hour, minute, second) = (number(9, 11)?, number(11, 13)?, number(13, 15)?);
     let sane = year >= 1970 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    if !sane {
+        return None; // what follows would go below zero
+    }
     let year = year - u64::from(month <= 2);
     let (era, of_era) = (year / 400, year % 400);
     let shifted = if month > 2 { month - 3 } else { month + 9 };
@@ -356,7 +379,7 @@ fn seconds_of(date: &str) -> Option<u64> {
     let days = era * ERA + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
     let seconds = days.checked_sub(DAYS_TO_1970)? * 86_400 + hour * 3600 + minute * 60 + second;
     // Only a date that exists reads back as itself.
-    (sane && date_of(seconds) == date).then_some(seconds)
+    (date_of(seconds) == date).then_some(seconds)
 }
 
 #[cfg(test)]

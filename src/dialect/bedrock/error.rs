@@ -9,6 +9,7 @@
 //! `ConverseStreamOutput`; AWS JSON protocol (`__type`); mapping.md, 10.
 
 use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
 use crate::dialect::model::{Refused, Told, Trouble};
 use crate::wire::eventstream;
 use crate::wire::json::write::put_string;
@@ -183,6 +184,8 @@ pub fn put_body(tx: &mut TxBuf, told: &Told<'_>) {
 /// The value of the header `x-amzn-errortype`, by which the SDKs choose their exception.
 pub fn error_type(told: &Told<'_>) -> &'static str {
     match (told.status, told.trouble) {
+        _ if told.code == Kind::BadSignature.code() => "InvalidSignatureException",
+        _ if told.code == Kind::BadKey.code() => "UnrecognizedClientException",
         (401, _) => "UnrecognizedClientException",
         (403, _) => "AccessDeniedException",
         (404, _) => "ResourceNotFoundException",

@@ -193,6 +193,17 @@ fn errors_are_told_as_sdks_read_them() {
     ] {
         assert_eq!(error::error_type(&told(status, trouble)), want);
     }
+    for (kind, want) in [
+        (Kind::BadKey, "UnrecognizedClientException"),
+        (Kind::BadSignature, "InvalidSignatureException"),
+        (Kind::ModelForbidden, "AccessDeniedException"),
+    ] {
+        let told = Told {
+            status: 403,
+            ..Told::of(kind)
+        };
+        assert_eq!(error::error_type(&told), want);
+    }
     let mut tx = TxBuf::new(&BufPool::new());
     error::put_body(&mut tx, &told(400, Trouble::Invalid));
     assert_eq!(tx.unsent(), br#"{"message":"say \"why\""}"#);

@@ -55,7 +55,7 @@ impl Trouble {
     /// What kind of trouble one of the gateway's own errors is to a client.
     pub const fn of(kind: Kind) -> Self {
         match kind {
-            Kind::BadKey => Self::Auth,
+            Kind::BadKey | Kind::BadSignature => Self::Auth,
             Kind::ModelForbidden => Self::Permission,
             Kind::NoSuchModel | Kind::NoSuchRoute => Self::NotFound,
             Kind::BodyTooLarge => Self::TooLarge,

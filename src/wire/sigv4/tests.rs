@@ -285,6 +285,42 @@ fn dates_are_told_in_the_calendar() {
     }
 }
 
+/// Goal: a date of nowhere is none, whatever its digits: clients write it. Method: years, months
+/// and days below those that there are, with every month.
+#[test]
+fn dates_below_the_calendar_are_none() {
+    for year in ["0000", "0001", "1969", "1970", "2026"] {
+        for month in 0..100 {
+            for day in ["00", "01", "32", "99"] {
+                let date = format!("{year}{month:02}{day}T000000Z");
+                let is_good = year >= "1970" && (1..=12).contains(&month) && day == "01";
+                assert_eq!(seconds_of(&date).is_some(), is_good, "{date}");
+            }
+        }
+    }
+}
+
+/// Goal: a signature is known by its first word, a hash by its 64 digits.
+#[test]
+fn signatures_and_hashes_are_told_from_others() {
+    for (text, is) in [
+        ("AWS4-HMAC-SHA256 Credential=a", true),
+        ("AWS4-HMAC-SHA256", true),
+        ("AWS4-HMAC-SHA256-X Credential=a", false),
+        ("Bearer AWS4-HMAC-SHA256", false),
+        ("", false),
+    ] {
+        assert_eq!(is_signature(text), is, "{text}");
+    }
+    let text = Payload::Bytes(b"body").text();
+    let hash: [u8; 32] = Sha256::digest(b"body").into();
+    assert_eq!(hash_of_text(text.as_bytes()), Some(hash));
+    let (upper, short) = (text.to_uppercase(), &text[1..]);
+    for none in [&*upper, short, "UNSIGNED-PAYLOAD", "", &"g".repeat(64)] {
+        assert_eq!(hash_of_text(none.as_bytes()), None, "{none}");
+    }
+}
+
 /// Goal: paths are resolved and encoded once more, as botocore does it; for S3 they stand as
 /// they are.
 #[test]
