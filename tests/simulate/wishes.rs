@@ -4,6 +4,10 @@ use serde_json::{Value, json};
 use shardgate::dialect::model::Dialect;
 
 /// What a request for every dialect says.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent wishes, each of which a test asks for by name"
+)]
 #[derive(Clone, Default)]
 pub(super) struct Wish {
     pub(super) model: String,
