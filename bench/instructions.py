@@ -40,6 +40,11 @@ SCENARIOS = {
     "stream": ("exchange of one event", (100, 1), (200, 1), 100),
     "event-back-to-back": ("event", (20, 100), (20, 200), 2000),
     "event-paced": ("event", (20, 100), (20, 200), 2000),
+    # A client of Anthropic's dialect with a provider of OpenAI's, and the other way round.
+    "to-anthropic-back-to-back": ("event", (20, 100), (20, 200), 2000),
+    "to-anthropic-paced": ("event", (20, 100), (20, 200), 2000),
+    "from-anthropic-back-to-back": ("event", (20, 100), (20, 200), 2000),
+    "from-anthropic-paced": ("event", (20, 100), (20, 200), 2000),
 }
 
 

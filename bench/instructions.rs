@@ -44,9 +44,11 @@ use std::time::Duration;
 /// Bytes that one read brings at most, as on the ring.
 const RECEIVED: usize = 64 << 10;
 
-const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-4o\"]\n\
+const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"*\"]\n\
     [providers.local]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:7000/v1\"\n\
-    [models.\"gpt-4o\"]\ntargets = [{ provider = \"local\", model = \"llama-70b\" }]\n";
+    [providers.far]\ndialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:7000\"\n\
+    [models.\"gpt-4o\"]\ntargets = [{ provider = \"local\", model = \"llama-70b\" }]\n\
+    [models.opus]\ntargets = [{ provider = \"far\", model = \"claude-opus-5\" }]\n";
 const SECRETS: FixedSecrets<'_> = FixedSecrets(&[("KEY", "sk-0123456789abcdef0123456789abcdef")]);
 const PROVIDER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
@@ -287,15 +289,20 @@ impl Thin {
     }
 }
 
-/// A request with a prompt of `prompt` bytes.
-fn request(stream: bool, prompt: usize) -> Rc<[u8]> {
+/// A request for `model` by `path` with a prompt of `prompt` bytes.
+fn request(path: &str, model: &str, stream: bool, prompt: usize) -> Rc<[u8]> {
     let text = "Say it in other words, please. ".repeat(prompt / 31 + 1);
+    let limit = if path.ends_with("messages") {
+        "\"max_tokens\":4096,"
+    } else {
+        ""
+    };
     let body = format!(
-        "{{\"model\":\"gpt-4o\",\"stream\":{stream},\"temperature\":0.7,\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
+        "{{\"model\":\"{model}\",{limit}\"stream\":{stream},\"temperature\":0.7,\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}",
         &text[..prompt]
     );
     let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: gateway.example:8080\r\n\
+        "POST {path} HTTP/1.1\r\nHost: gateway.example:8080\r\n\
          User-Agent: OpenAI/Python 1.99.0\r\nAccept: application/json\r\n\
          Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n\
          Authorization: Bearer sk-0123456789abcdef0123456789abcdef\r\n\
@@ -364,6 +371,43 @@ fn stream(events: usize) -> (Rc<[u8]>, Vec<usize>) {
     (wire.into(), ends)
 }
 
+/// The same in Anthropic's dialect.
+fn messages(events: usize) -> (Rc<[u8]>, Vec<usize>) {
+    let mut wire = b"HTTP/1.1 200 OK\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
+        content-type: text/event-stream; charset=utf-8\r\nrequest-id: req_0123456789abcdef\r\n\
+        transfer-encoding: chunked\r\n\r\n"
+        .to_vec();
+    let mut ends = vec![wire.len()];
+    let mut chunk = |name: &str, rest: &str| {
+        let event = format!("event: {name}\ndata: {{\"type\":\"{name}\"{rest}}}\n\n");
+        wire.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+        ends.push(wire.len());
+    };
+    chunk(
+        "message_start",
+        ",\"message\":{\"id\":\"msg_0123456789abcdef\",\"type\":\"message\",\"role\":\"assistant\",\
+         \"model\":\"claude-opus-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\
+         \"usage\":{\"input_tokens\":120,\"output_tokens\":1}}",
+    );
+    let block = ",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}";
+    chunk("content_block_start", block);
+    for event in 0..events {
+        let word = [" Hello", ",", " world", " of", " streaming"][event % 5];
+        let delta =
+            format!(",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{word}\"}}");
+        chunk("content_block_delta", &delta);
+    }
+    chunk("content_block_stop", ",\"index\":0");
+    chunk(
+        "message_delta",
+        ",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":60}",
+    );
+    chunk("message_stop", "");
+    wire.extend_from_slice(b"0\r\n\r\n");
+    ends.push(wire.len());
+    (wire.into(), ends)
+}
+
 /// What an exchange is made of.
 struct Scenario {
     request: Rc<[u8]>,
@@ -375,30 +419,42 @@ struct Scenario {
 }
 
 impl Scenario {
-    fn new(name: &str, events: usize) -> Option<Self> {
+    fn new(name: &str, events: usize) -> Self {
         let (answer, ends) = match name {
             "plain-500" | "plain-32k" => (plain(), Vec::new()),
-            "stream" | "event-back-to-back" | "event-paced" => stream(events),
-            _ => return None,
+            _ if name.starts_with("from-anthropic") => messages(events),
+            _ => stream(events),
         };
-        Some(match name {
+        let chat = "/v1/chat/completions";
+        match name {
             "plain-500" | "plain-32k" => Self {
-                request: request(false, if name == "plain-500" { 500 } else { 32 << 10 }),
+                request: request(
+                    chat,
+                    "gpt-4o",
+                    false,
+                    if name == "plain-500" { 500 } else { 32 << 10 },
+                ),
                 answer,
                 arrivals: Vec::new(),
                 last: *b"80}}",
             },
             _ => Self {
-                request: request(true, 500),
+                request: if name.starts_with("to-anthropic") {
+                    request("/v1/messages", "gpt-4o", true, 500)
+                } else if name.starts_with("from-anthropic") {
+                    request(chat, "opus", true, 500)
+                } else {
+                    request(chat, "gpt-4o", true, 500)
+                },
                 answer,
-                arrivals: if name == "event-paced" {
+                arrivals: if name.ends_with("-paced") {
                     ends
                 } else {
                     Vec::new()
                 },
                 last: *b"\r\n\r\n",
             },
-        })
+        }
     }
 
     /// One exchange, from the request's arrival to the last byte of its answer.
@@ -407,7 +463,7 @@ impl Scenario {
         host.run(ARRIVAL);
         let provider = &host.0.provider;
         let (asked, line, end) = provider.look();
-        assert!(asked > 0 && line.starts_with(b"POST /v1/cha") && end.ends_with(b"}"));
+        assert!(asked > 0 && line.starts_with(b"POST /v1/") && end.ends_with(b"}"));
         provider.offer(
             &self.answer,
             self.arrivals.first().copied().unwrap_or(self.answer.len()),
@@ -429,7 +485,7 @@ fn shard(host: &Thin) -> Receiver<Entry> {
         index: 0,
         shards: 1,
         config: Arc::new(check(CONFIG, &SECRETS).unwrap().config),
-        addresses: vec![vec![PROVIDER]],
+        addresses: vec![vec![PROVIDER]; 2],
         tls: None,
         seed: 1,
         log: Log::new(Format::Json, sink),
@@ -446,7 +502,7 @@ fn main() {
     let &[exchanges, events] = &numbers.collect::<Vec<usize>>()[..] else {
         unreachable!("instructions SCENARIO EXCHANGES EVENTS");
     };
-    let scenario = Scenario::new(&name, events).unwrap();
+    let scenario = Scenario::new(&name, events);
     let host = Thin::default();
     host.0.now.set(1_000_000_000);
     let client = Rc::new(Peer::default());

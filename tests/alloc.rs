@@ -58,7 +58,7 @@ const STREAM_MAX: u64 = 3;
 /// with its answer's head, about 500 what relaying a stream or holding a plain answer needs,
 /// 72 the target, the rest what asking needs and borrows. A stream that waits for its next
 /// event keeps all of it; the request, not needed any more then, is therefore not in it.
-const TASK_MAX: usize = 1944;
+const TASK_MAX: usize = 1960;
 
 /// Events before the counting begins, and events that are counted.
 const WARM: usize = 2000;

@@ -6,6 +6,13 @@
     reason = "a test may panic"
 )]
 
+#[path = "simulate/dialects.rs"]
+mod dialects;
+#[path = "simulate/said.rs"]
+mod said;
+#[path = "simulate/wishes.rs"]
+mod wishes;
+
 use shardgate::simulate::{Config, Simulation, Stats};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -31,9 +31,9 @@ struct Cli {
 enum Command {
     /// Run the gateway
     Serve(serve::ServeArgs),
-    /// Show the main job: simulated providers, a gateway, three requests
+    /// Show the main job: simulated providers, a gateway, four requests
     Demo {
-        /// End after the three requests
+        /// End after the four requests
         #[arg(long)]
         once: bool,
     },

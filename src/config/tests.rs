@@ -148,7 +148,7 @@ fn full() -> String {
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
      timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
      [models.small]\nstrategy = \"weighted\"\ntargets = [{ provider = \"local\", weight = 10000 }]\nfallbacks = [\"gpt-4o\"]\n\
-     [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\" }]\n"
+     [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
 }
 

@@ -1,9 +1,9 @@
 //! `shardgate demo`: the main job in one process, without keys and without a network.
 //!
-//! Two simulated providers and a gateway on loopback; three requests over real sockets, each
-//! shown with the command that repeats it: a plain answer, a stream, and an answer although
-//! the first provider fails. Nothing is short-cut: the same shards, the same exchange, the
-//! same listeners as in `serve`.
+//! Two simulated providers and a gateway on loopback; four requests over real sockets, each
+//! shown with the command that repeats it: a plain answer, a stream, an answer although the
+//! first provider fails, and an answer in another dialect than the provider's. Nothing is
+//! short-cut: the same shards, the same exchange, the same listeners as in `serve`.
 
 use super::gateway::Gateway;
 use super::{logger, serve};
@@ -16,7 +16,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What the client of the demo sends as its key.
+/// What the client of the demo sends as its key; [`Front::fields`] have it, too.
 const KEY: &str = "demo-key";
 
 /// Bytes of an answer that are shown, at most.
@@ -43,25 +43,52 @@ status = 503
 /// One request of the walk.
 struct Scene {
     title: &'static str,
+    front: Front,
     body: &'static str,
     note: &'static str,
 }
 
-const SCENES: [Scene; 3] = [
+/// How a client speaks: the path, and the fields with its key.
+#[derive(Clone, Copy)]
+struct Front {
+    path: &'static str,
+    fields: &'static [&'static str],
+}
+
+const OPENAI: Front = Front {
+    path: "/v1/chat/completions",
+    fields: &["Authorization: Bearer demo-key"],
+};
+
+const ANTHROPIC: Front = Front {
+    path: "/v1/messages",
+    fields: &["x-api-key: demo-key", "anthropic-version: 2023-06-01"],
+};
+
+const SCENES: [Scene; 4] = [
     Scene {
         title: "a plain request",
+        front: OPENAI,
         body: r#"{"model":"demo","messages":[{"role":"user","content":"Say something."}]}"#,
         note: "The JSON came from the simulated provider, byte for byte.",
     },
     Scene {
         title: "a stream, token by token",
+        front: OPENAI,
         body: r#"{"model":"demo","stream":true,"messages":[{"role":"user","content":"Say something."}]}"#,
         note: "Each event was passed on as it arrived; the stream ends with [DONE].",
     },
     Scene {
         title: "a provider that fails",
+        front: OPENAI,
         body: r#"{"model":"demo-failing","messages":[{"role":"user","content":"Say something."}]}"#,
         note: "The first provider answered 503; the second one answered instead: x-shardgate-attempts is 2.",
+    },
+    Scene {
+        title: "another dialect: Anthropic's Messages, answered by a provider that speaks OpenAI's",
+        front: ANTHROPIC,
+        body: r#"{"model":"demo","stream":true,"max_tokens":64,"messages":[{"role":"user","content":"Say something."}]}"#,
+        note: "The same provider as before; request and events were translated on the way.",
     },
 ];
 
@@ -102,7 +129,7 @@ pub fn demo(once: bool, out: &mut dyn Write) -> Result<(), String> {
         .unwrap_or_default();
     say(
         out,
-        &format!("\nAll three were answered. What the gateway counted:\n  {admin}"),
+        &format!("\nAll four were answered. What the gateway counted:\n  {admin}"),
     )?;
     if once {
         gateway.stop.drain();
@@ -159,25 +186,33 @@ fn introduction(gateway: &Gateway, config: &str, well: SocketAddr, failing: Sock
 
 /// Sends one request of the walk and shows the answer.
 fn play(out: &mut dyn Write, at: SocketAddr, number: usize, scene: &Scene) -> Result<(), String> {
-    let Scene { title, body, note } = scene;
+    let Scene {
+        title,
+        front,
+        body,
+        note,
+    } = scene;
+    let Front { path, fields } = front;
     let flags = if body.contains("\"stream\":true") {
         "-sN"
     } else {
         "-s"
     };
+    let headers = fields.join("' -H '");
     say(
         out,
         &format!(
-            "\n{number}. {title}\n\n    curl {flags}i http://{at}/v1/chat/completions \\\n      \
-             -H 'Authorization: Bearer {KEY}' -H 'Content-Type: application/json' \\\n      -d '{body}'\n\n"
+            "\n{number}. {title}\n\n    curl {flags}i http://{at}{path} \\\n      -H '{headers}' \
+             -H 'Content-Type: application/json' \\\n      -d '{body}'\n\n"
         ),
     )?;
     let failed = |error: std::io::Error| format!("{title}: {error}");
     let mut socket = TcpStream::connect_timeout(&at, PATIENCE).map_err(failed)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     let request = format!(
-        "POST /v1/chat/completions HTTP/1.0\r\nhost: {at}\r\nauthorization: Bearer {KEY}\r\n\
-         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.0\r\nhost: {at}\r\n{}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n{body}",
+        fields.join("\r\n"),
         body.len()
     );
     socket.write_all(request.as_bytes()).map_err(failed)?;

@@ -28,13 +28,24 @@ impl Cutter {
         }
     }
 
-    /// The first end of an event in the next `bytes`; `None`: all was looked at.
+    /// The first end of an event in the next `bytes`; `None`: all was looked at. The LF of a
+    /// CR that ends an event goes with it where it is there already: clients that look for
+    /// whole blank lines would get each event with the one after it.
     ///
     /// # Errors
     /// [`Kind::UpstreamGarbled`]: nothing after this can be read.
     pub fn next_end(&mut self, bytes: &[u8]) -> Result<Option<usize>, Kind> {
         match self {
-            Self::Lines(splitter) => Ok(splitter.next_end(bytes)),
+            Self::Lines(splitter) => Ok(splitter.next_end(bytes).map(|end| {
+                let is_cr = end.checked_sub(1).and_then(|at| bytes.get(at)) == Some(&b'\r');
+                match bytes.get(end..=end) {
+                    Some(feed @ b"\n") if is_cr => {
+                        splitter.next_end(feed); // says nothing
+                        end + 1
+                    }
+                    _ => end,
+                }
+            })),
             Self::Frames(splitter) => splitter.next_end(bytes).map_err(|_| Kind::UpstreamGarbled),
         }
     }
@@ -87,4 +98,45 @@ pub fn event<'a>(
         data: frame.data(scratch),
         is_plain: frame.data_lines() == 1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a blank line that ends in CR LF is not torn where it is here as a whole, and
+    /// nothing else changes. Method: a stream of all line ends, cut everywhere.
+    #[test]
+    fn a_line_end_of_two_bytes_stays_whole() {
+        let ends = |pieces: &[&[u8]]| {
+            let mut cutter = Cutter::new(Dialect::Gemini, 100);
+            let (mut out, mut from) = (Vec::new(), 0);
+            for piece in pieces {
+                let mut at = 0;
+                while let Some(end) = cutter.next_end(&piece[at..]).unwrap() {
+                    at += end;
+                    out.push(from + at);
+                }
+                from += piece.len();
+            }
+            out
+        };
+        let stream = b"data: a\r\n\r\ndata: b\n\ndata: c\r\rdata: d\r\n\r\n";
+        assert_eq!(ends(&[stream]), [11, 20, 29, 40]);
+        for cut in 0..=stream.len() {
+            let torn = |end| {
+                if end == cut + 1 && stream[cut] == b'\n' && stream[cut - 1] == b'\r' {
+                    cut
+                } else {
+                    end
+                }
+            };
+            let want = [torn(11), 20, 29, torn(40)];
+            assert_eq!(
+                ends(&[&stream[..cut], &stream[cut..]]),
+                want,
+                "cut at {cut}"
+            );
+        }
+    }
 }

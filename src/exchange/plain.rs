@@ -8,8 +8,9 @@
 //! written anew ([`Page`]).
 
 use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
-use super::attempt::{Answer, Course};
+use super::attempt::Answer;
 use super::connection::{Next, push};
+use super::course::Course;
 use super::down::Down;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
@@ -18,6 +19,7 @@ use super::settle::Settle;
 use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
+use crate::dialect::bedrock::error::error_type;
 use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::speak;
 use crate::host::{Host, Link};
@@ -154,6 +156,8 @@ struct Page {
     body: TxBuf,
     /// Seconds to wait.
     retry_after: Option<u64>,
+    /// By which Amazon's SDKs choose their exception.
+    error_type: Option<&'static str>,
 }
 
 /// Whether a whole body is what it claims to be, and what the client gets in its place: when
@@ -177,6 +181,7 @@ fn judge<H: Host>(
         status,
         body: TxBuf::new(&course.shard.buffers),
         retry_after: None,
+        error_type: None,
     };
     if spoken != front {
         if is_coded {
@@ -184,9 +189,14 @@ fn judge<H: Host>(
         }
         if status >= 400 {
             let refused = speak::refusal(spoken, status, body);
-            page.status = refused.trouble.status();
+            let told = Told::by(&refused);
+            page.status = match (front, told.status) {
+                (Dialect::Anthropic, 503) => 529, // Anthropic's own status for it
+                _ => told.status,
+            };
             page.retry_after = refused.retry_after.map(|wait| wait.as_secs().max(1));
-            speak::put_error(front, &Told::by(&refused), &mut page.body);
+            page.error_type = (front == Dialect::Bedrock).then(|| error_type(&told));
+            speak::put_error(front, &told, &mut page.body);
             return Ok(Some(page));
         }
         let found = speak::answer(spoken, body)?;
@@ -251,6 +261,9 @@ fn put_whole<H: Host>(
     };
     if let (Some(seconds), None) = (page.retry_after, answer.head.known(Known::RetryAfter)) {
         put_decimal_field(tx, "retry-after", seconds);
+    }
+    if let Some(name) = page.error_type {
+        put_field(tx, b"x-amzn-errortype", name.as_bytes());
     }
     tx.put(b"content-type: application/json\r\n");
     put_decimal_field(tx, "content-length", length as u64);

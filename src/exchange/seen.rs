@@ -126,7 +126,7 @@ impl Seen {
             if at == event
                 && !is_over
                 && self.cutter.is_blank()
-                && let Some(len) = self.template.next(fresh)
+                && let Some(len) = self.skip(fresh)
             {
                 self.events += 1;
                 at += len;
@@ -179,6 +179,18 @@ impl Seen {
         }
     }
 
+    /// Steps over an event that is like the one before but for its text, if such a one begins
+    /// with `fresh`; its text is translated where it does not pass.
+    #[inline]
+    fn skip(&mut self, fresh: &[u8]) -> Option<usize> {
+        let Some(translator) = &mut self.translator else {
+            return self.template.next(fresh);
+        };
+        let (len, text) = self.template.next_text(fresh)?;
+        translator.text(text);
+        Some(len)
+    }
+
     /// Writes what the translator has written.
     fn put_translated(&mut self, tx: &mut TxBuf) {
         if let Some(translator) = &mut self.translator
@@ -195,7 +207,7 @@ impl Seen {
 
     /// What one whole event says, and what becomes of it.
     fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
-        if self.template.fits(bytes) {
+        if self.translator.is_none() && self.template.fits(bytes) {
             self.events += 1;
             return Fate::Pass;
         }
@@ -211,12 +223,19 @@ impl Seen {
             };
         };
         if let Some(translator) = &mut self.translator {
-            let heard = translator.event(event.name, data);
+            let text = Template::candidate(bytes).filter(|_| event.is_plain);
+            let heard = translator.event(event.name, data, text);
+            if matches!(&heard, Ok(heard) if heard.is_that_text) {
+                self.template.learn(bytes);
+            }
             return self.hear(heard);
         }
         let facts = look(self.from, event.name, data);
         self.note(facts.usage);
-        if facts.done {
+        // The counts of Bedrock come last; where they come before the reason for the end,
+        // that is still to pass.
+        let is_early = self.from == Dialect::Bedrock && !self.has_finish;
+        if facts.done && !is_early {
             self.has_content |= facts.content || facts.finished;
             if !self.has_content {
                 return self.broken(Kind::UpstreamGarbled);
@@ -304,24 +323,52 @@ impl Seen {
         // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
         // of the body between two events, after the finish reason of the one choice, is an
         // end all the same. With several choices one may have finished and another not.
-        let mut scratch = Vec::new();
-        let tail = frame(answer.rx.data());
-        let says_done = tail
-            .data(&mut scratch)
-            .is_some_and(|data| look(self.from, tail.event, data).done);
-        let is_between = tail.is_empty() || tail.is_comment_only();
-        let is_finished = is_between && self.has_finish && self.form.is_single;
+        let is_between = match self.from {
+            Dialect::Bedrock => answer.rx.is_empty(),
+            _ => self.end_last(answer.rx.data(), tx),
+        };
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        if self.has_done {
+            return Ok(());
+        }
+        let is_finished = is_between && self.has_finish;
         match self.from {
-            Dialect::Chat if self.has_content && (says_done || is_finished) => {
+            Dialect::Chat if is_finished && self.has_content && self.form.is_single => {
                 self.put(tx, DONE);
-                return Ok(());
+                Ok(())
             }
             // No end marker: the finish reason is the last that is said.
-            Dialect::Gemini if is_finished => return Ok(()),
-            Dialect::Bedrock if self.has_finish && answer.rx.is_empty() => return Ok(()),
-            _ => {}
+            Dialect::Gemini if is_finished && self.form.is_single => Ok(()),
+            Dialect::Bedrock if is_finished => Ok(()),
+            _ => Err(Kind::UpstreamCut),
         }
-        Err(Kind::UpstreamCut)
+    }
+
+    /// What is left of a stream that passes: a last event without its blank line gets one, if
+    /// it is whole. Whether nothing of an event is left.
+    fn end_last(&mut self, bytes: &[u8], tx: &mut TxBuf) -> bool {
+        let mut scratch = Vec::new();
+        let tail = frame(bytes);
+        let Some(data) = tail.data(&mut scratch) else {
+            return tail.is_empty() || tail.is_comment_only();
+        };
+        let facts = look(self.from, tail.event, data);
+        if !facts.is_json && !facts.done {
+            return false;
+        }
+        let fate = self.judge(bytes, &mut Vec::new());
+        if matches!(fate, Fate::Pass | Fate::Last) {
+            let blank: &[u8] = match bytes {
+                [.., b'\r', b'\n'] => b"\r\n",
+                [.., b'\n'] => b"\n",
+                _ => b"\n\n",
+            };
+            self.put(tx, bytes);
+            self.put(tx, blank);
+        }
+        true
     }
 
     /// The same for a stream that is translated: what is left of it may be a last event

@@ -10,11 +10,11 @@
 //!   translator holds no block.
 //! - R2 Nothing is written for the provider's own error: the relay ends the stream in one way.
 
-use super::attempt::Course;
+use super::course::Course;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Tokens};
+use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Text, Tokens};
 use crate::dialect::openai::Usage;
 use crate::dialect::route::Route;
 use crate::dialect::speak::{Reader, Writer};
@@ -22,6 +22,10 @@ use crate::host::Host;
 use crate::stats::receipt::RequestId;
 
 /// What the steps of one event said.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which the relay asks for by name"
+)]
 #[derive(Debug, Default)]
 pub struct Heard {
     /// Something for the reader: text, thinking, a call.
@@ -32,6 +36,8 @@ pub struct Heard {
     pub done: bool,
     /// The token counts.
     pub usage: Option<Usage>,
+    /// It was one piece of text and nothing else, and that text is the one given.
+    pub is_that_text: bool,
 }
 
 /// How a client is to be answered.
@@ -93,13 +99,25 @@ impl Translator {
         }
     }
 
-    /// Takes one whole event.
+    /// Takes one whole event; `text`: what in it may be the only text that it says.
     ///
     /// # Errors
     /// [`Kind::UpstreamGarbled`]: it is none of the dialect. [`Kind::UpstreamError`]: the
     /// provider gives up.
-    pub fn event(&mut self, name: Option<&[u8]>, data: &[u8]) -> Result<Heard, Kind> {
-        self.with(|reader, each| reader.read(name, data, each))
+    pub fn event(
+        &mut self,
+        name: Option<&[u8]>,
+        data: &[u8],
+        text: Option<&[u8]>,
+    ) -> Result<Heard, Kind> {
+        self.with(text, |reader, each| reader.read(name, data, each))
+    }
+
+    /// Takes an event of which is known that it says one thing: this text, the inside of a
+    /// JSON string.
+    pub fn text(&mut self, raw: &[u8]) {
+        let step = Step::Text(Text::Escaped(raw));
+        self.writer.write(&step, &self.naming.names(), &mut self.tx);
     }
 
     /// The body ended.
@@ -107,11 +125,12 @@ impl Translator {
     /// # Errors
     /// [`Kind::UpstreamCut`]: the answer is not complete.
     pub fn end(&mut self) -> Result<Heard, Kind> {
-        self.with(|reader, each| reader.end(each))
+        self.with(None, |reader, each| reader.end(each))
     }
 
     fn with(
         &mut self,
+        text: Option<&[u8]>,
         read: impl FnOnce(&mut Reader, &mut dyn FnMut(Step<'_>)) -> Result<(), Kind>,
     ) -> Result<Heard, Kind> {
         let mut heard = Heard::default();
@@ -123,13 +142,18 @@ impl Translator {
             refused,
         } = self;
         let names = naming.names();
+        let (mut steps, mut is_text) = (0, false);
         read(reader, &mut |step| {
+            steps += 1;
             match &step {
                 Step::Error(words) => {
                     *refused = Some(words.clone());
                     return; // R2
                 }
-                Step::Text(text) => heard.content |= !text.is_empty(),
+                Step::Text(found) => {
+                    heard.content |= !found.is_empty();
+                    is_text = text.is_some_and(|text| *found == Text::Escaped(text));
+                }
                 Step::Open(Open::Call { .. }) => heard.content = true,
                 Step::Stop(..) => heard.finished = true,
                 Step::Usage(tokens) => heard.usage = Some(usage(tokens)),
@@ -138,6 +162,7 @@ impl Translator {
             }
             writer.write(&step, &names, tx);
         })?;
+        heard.is_that_text = steps == 1 && is_text && heard.content;
         match refused {
             Some(_) => Err(Kind::UpstreamError),
             None => Ok(heard),

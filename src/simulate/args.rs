@@ -8,7 +8,7 @@ use std::path::PathBuf;
 const ALSO: &str = "Also: --shards N (each on a CPU of its own) or --cpus LIST (0,2-3: one on each), \
     --api-key KEY\n(asked for), and short for --set: --ttft TIME, --rate PER-SECOND, --events N";
 
-/// Run simulated providers on loopback, in OpenAI's dialect, with faults on demand.
+/// Run simulated providers of six dialects on loopback, with faults on demand.
 #[derive(ClapArgs, Clone, Debug, Default)]
 #[command(after_help = ALSO)]
 pub struct Args {

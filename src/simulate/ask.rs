@@ -4,11 +4,14 @@
 //!   POST /any/prefix/chat/completions?…            {"model":"m","stream":true,"messages":[…]}
 //!        └ the end of the path decides              └ one checking pass, nothing copied
 //!   POST /openai/deployments/m/chat/completions?api-version=…      Azure: the model stands here
+//!   POST /any/prefix/models/m:generateContent                      Gemini, and so at Bedrock
 //! ```
 //!
 //! The whole body is checked as JSON on the way, so that a gateway's splicing is put to the test.
 
 use crate::base::span::Span;
+use crate::dialect::model::Dialect;
+use crate::dialect::route::Route as Spoken;
 use crate::wire::http1::Method;
 use crate::wire::json::cursor::{Cursor, Key, ValueKind};
 use crate::wire::json::scan::{key_is, unescape_into};
@@ -27,10 +30,22 @@ pub enum Route {
     Models,
     /// `/models/{id}`
     Model,
+    /// A route of another dialect than Chat.
+    Spoken(Spoken),
     /// `/__sim/stats`
     Stats,
     /// `/__sim/reset`
     Reset,
+}
+
+impl Route {
+    /// The dialect that is spoken there; nothing is about the simulator itself.
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Spoken(route) => route.dialect(),
+            _ => Dialect::Chat,
+        }
+    }
 }
 
 /// A route and the name that its path carries.
@@ -65,6 +80,11 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
         (Route::Completions, Method::Post, "POST")
     } else if path.ends_with(b"/embeddings") {
         (Route::Embeddings, Method::Post, "POST")
+    } else if let Some(place) = spoken(path) {
+        return match method {
+            Method::Post => Ok(place),
+            _ => Err(Lost::Method("POST")),
+        };
     } else if path.ends_with(b"/models") {
         (Route::Models, Method::Get, "GET")
     } else if path == b"/__sim/stats" {
@@ -97,6 +117,37 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
     }
     let name = rest.split(|&b| b == b'/').next().unwrap_or_default();
     Ok(Place { route, name })
+}
+
+/// The route of another dialect than Chat.
+fn spoken(path: &[u8]) -> Option<Place<'_>> {
+    const WHOLE: [(&[u8], Spoken); 4] = [
+        (b"/messages", Spoken::Messages),
+        (b"/messages/count_tokens", Spoken::CountTokens),
+        (b"/responses", Spoken::Responses),
+        (b"/v2/chat", Spoken::CohereChat),
+    ];
+    const NAMING: [(&[u8], &[u8], Spoken); 4] = [
+        (b"/models/", b":generateContent", Spoken::Generate),
+        (
+            b"/models/",
+            b":streamGenerateContent",
+            Spoken::StreamGenerate,
+        ),
+        (b"/model/", b"/converse", Spoken::Converse),
+        (b"/model/", b"/converse-stream", Spoken::ConverseStream),
+    ];
+    if let Some((_, route)) = WHOLE.iter().find(|(end, _)| path.ends_with(end)) {
+        let route = Route::Spoken(*route);
+        return Some(Place { route, name: b"" });
+    }
+    NAMING.iter().find_map(|(mark, end, route)| {
+        let before = path.strip_suffix(*end)?;
+        let at = memchr::memmem::find(before, mark)? + mark.len();
+        let name = before.get(at..).filter(|name| !name.is_empty())?;
+        let route = Route::Spoken(*route);
+        Some(Place { route, name })
+    })
 }
 
 /// A JSON string of the body.
@@ -136,6 +187,10 @@ pub enum Coding {
 }
 
 /// What decides the answer.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent things that a body has or has not"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ask {
     /// `model`, when it is a string.
@@ -154,6 +209,11 @@ pub struct Ask {
     pub dims: Option<u32>,
     /// `messages`, `prompt` or `input` is there.
     pub has_prompt: bool,
+    /// Chat: something is there that the answer has to heed: a tool that must be called, what
+    /// a tool gave, a schema, an image, a text to stop at.
+    pub is_rich: bool,
+    /// Chat: the limit on the answer.
+    pub limit: Option<u32>,
 }
 
 /// Reads a body; `None` when it is not one JSON object in UTF-8.
@@ -198,6 +258,18 @@ fn member<'b>(cursor: &mut Cursor<'b>, key: &Key<'b>, body: &'b [u8], ask: &mut 
         ask.model = text;
     } else if is("messages") || is("prompt") {
         ask.has_prompt = true;
+        ask.is_rich |= is("messages") && is_rich(value.span.bytes(body));
+    } else if is("tool_choice") {
+        ask.is_rich |= value.kind == ValueKind::Object
+            || text.is_some_and(|text| text.raw(body) == b"required");
+    } else if is("response_format") {
+        let json = memchr::memmem::find(value.span.bytes(body), b"\"json_");
+        ask.is_rich |= json.is_some();
+    } else if is("stop") {
+        ask.is_rich |= matches!(value.kind, ValueKind::String | ValueKind::Array);
+    } else if is("max_tokens") || is("max_completion_tokens") {
+        let digits = std::str::from_utf8(value.span.bytes(body)).unwrap_or_default();
+        ask.limit = digits.parse().ok().or(ask.limit);
     } else if is("stream") {
         ask.stream = value.kind == ValueKind::True;
     } else if is("user") {
@@ -211,6 +283,19 @@ fn member<'b>(cursor: &mut Cursor<'b>, key: &Key<'b>, body: &'b [u8], ask: &mut 
         ask.dims = digits.parse().ok();
     }
     Ok(())
+}
+
+/// Whether messages hold more than text. Within a string each quotation mark has a backslash
+/// before it, so that none of these can be text.
+fn is_rich(messages: &[u8]) -> bool {
+    const SIGNS: [&[u8]; 4] = [
+        b"\"tool_call_id\"",
+        b"\"image_url\"",
+        b"\"input_audio\"",
+        b"\"file\"",
+    ];
+    let holds = |sign: &&[u8]| memchr::memmem::find(messages, sign).is_some();
+    SIGNS.iter().any(holds)
 }
 
 /// How many texts an `input` has: a string or a list of token numbers is one text.
@@ -282,7 +367,29 @@ mod tests {
             Ok((Route::Chat, &b"gpt4o"[..]))
         );
         assert_eq!(find(Method::Post, azure, ""), Err(Lost::ApiVersion));
-        assert_eq!(find(Method::Post, "/v1/responses", ""), Err(Lost::Path));
+        assert_eq!(find(Method::Post, "/v1/chat", ""), Err(Lost::Path));
+        for (path, route, name) in [
+            ("/v1/responses", Spoken::Responses, ""),
+            ("/a/v1/messages", Spoken::Messages, ""),
+            ("/v1/messages/count_tokens", Spoken::CountTokens, ""),
+            ("/v2/chat", Spoken::CohereChat, ""),
+            (
+                "/v1beta/models/sim/cut-5:generateContent",
+                Spoken::Generate,
+                "sim/cut-5",
+            ),
+            (
+                "/v1beta/models/m:streamGenerateContent",
+                Spoken::StreamGenerate,
+                "m",
+            ),
+            ("/model/sim%2Fcut/converse", Spoken::Converse, "sim%2Fcut"),
+            ("/model/m/converse-stream", Spoken::ConverseStream, "m"),
+        ] {
+            let want = (Route::Spoken(route), name.as_bytes());
+            assert_eq!(find(Method::Post, path, ""), Ok(want), "{path}");
+            assert_eq!(find(Method::Get, path, ""), Err(Lost::Method("POST")));
+        }
         assert_eq!(
             find(Method::Get, "/__sim/stats", ""),
             Ok((Route::Stats, none))

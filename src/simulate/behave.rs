@@ -97,11 +97,17 @@ pub struct Tokens {
     pub completion: Option<u32>,
     /// Of the prompt, from a cache.
     pub cached: u32,
+    /// Of the prompt, written to a cache.
+    pub written: u32,
     /// Of the answer, hidden.
     pub reasoning: u32,
 }
 
 /// How one request is answered.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own, as in the table of keys"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behaviour {
     /// Before the head.
@@ -114,6 +120,12 @@ pub struct Behaviour {
     pub events: u32,
     /// Size of a plain body; 0 = natural.
     pub bytes: u32,
+    /// Thoughts before the text.
+    pub thinking: u32,
+    /// Calls of the tools that are offered.
+    pub tools: u32,
+    /// The model declines.
+    pub refusal: bool,
     /// Numbers of an embedding.
     pub dims: u32,
     /// Between single bytes; zero = not dripped.
@@ -138,6 +150,13 @@ pub struct Behaviour {
     pub tokens: Tokens,
 }
 
+impl Behaviour {
+    /// Whether more is asked for than words and their count.
+    pub const fn is_rich(&self) -> bool {
+        self.thinking > 0 || self.tools > 0 || self.refusal || self.tokens.written > 0
+    }
+}
+
 impl Default for Behaviour {
     fn default() -> Self {
         Self {
@@ -146,6 +165,9 @@ impl Default for Behaviour {
             gap: Duration::ZERO,
             events: 16,
             bytes: 0,
+            thinking: 0,
+            tools: 0,
+            refusal: false,
             dims: 1536,
             drip: Duration::ZERO,
             fate: Fate::Answer,

@@ -17,6 +17,7 @@ use super::refusal::Refusal;
 use super::stats::Count;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::dialect::model::Dialect;
 use crate::host::{Host, Link, flush, read};
 use crate::wire::http1::{
     Chunked, END_OF_HEAD, Framing, HeadLimits, RequestHead, RequestReader, put_decimal_field,
@@ -233,6 +234,9 @@ impl<H: Host> Conn<H> {
         if plan.counts {
             let row = self.provider.row();
             row.requests.add(1);
+            if let Some(dialect) = plan.dialect {
+                row.requests_in(dialect).add(1);
+            }
             row.last_request_unix_ns.set(nanos);
         }
         plan
@@ -255,6 +259,7 @@ impl<H: Host> Conn<H> {
             Fate::Reset(None) => Ok(self.broken(Next::Reset)),
             _ => match &plan.reply {
                 Reply::Stream(script) => self.stream(plan, script, begun).await,
+                Reply::Speech(speech) => self.recite(plan, speech, begun).await,
                 Reply::Plain { .. } => self.plain(plan, begun).await,
             },
         }
@@ -321,6 +326,7 @@ impl<H: Host> Conn<H> {
     pub(super) fn put_head(&mut self, plan: &Plan, status: u16, mime: &'static str, frame: Frame) {
         let head = Head {
             status,
+            dialect: plan.dialect.unwrap_or(Dialect::Chat),
             mime,
             id: plan.id,
             framing: frame,

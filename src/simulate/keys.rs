@@ -25,6 +25,9 @@ pub const EVENTS_MAX: u32 = 10_000_000;
 /// Largest plain answer, in bytes.
 pub const BYTES_MAX: u32 = 256 << 20;
 
+/// Most calls of tools in an answer.
+pub const CALLS_MAX: u32 = 128;
+
 /// Most numbers in an embedding.
 pub const DIMS_MAX: u32 = 16_384;
 
@@ -55,13 +58,16 @@ keys! {
     "rate" "PER-SECOND" "content events a second; 0 = back to back";
     "events" "N" "content events of a stream, words of a plain answer";
     "bytes" "N" "size of a plain answer's body; smaller than its frame = natural size";
-    "status" "CODE" "answer with this status and an OpenAI error body; 200 = a normal answer";
+    "thinking" "N" "thoughts before the text, a content event each";
+    "tools" "N" "N calls of the tools that the request offers, instead of text; text once it has their results";
+    "refusal" "" "the model declines";
+    "status" "CODE" "answer with this status and an error body of the dialect; 200 = a normal answer";
     "html" "[CODE]" "answer with a CDN's HTML error page (502)";
-    "retry-after" "TIME" "retry-after and retry-after-ms of an error (429: 1s)";
+    "retry-after" "TIME" "when to come back after an error, where the dialect says it (429: 1s)";
     "stall" "[N]" "hang after N content events; without N before the head";
     "cut" "[N]" "end the connection after N content events, framing left open; without N before the head";
     "reset" "[N]" "reset the connection (RST) after N content events; without N before the head";
-    "error-event" "[N]" "an error event after N content events, then the end without [DONE]";
+    "error-event" "[N]" "an error event after N content events, then the end without [DONE] or its like";
     "malformed" "[N]" "an event that is broken JSON after N content events; a plain body is broken JSON";
     "bad-chunk" "[N]" "a broken chunk size after N content events, then the end of the connection";
     "bad-head" "" "a head that is not HTTP, then the end of the connection";
@@ -69,14 +75,15 @@ keys! {
     "drip" "TIME" "send byte by byte, this far apart";
     "close" "" "announce connection: close and close";
     "hangup" "" "close after the answer without announcing it";
-    "no-done" "" "end a stream cleanly, without [DONE]";
+    "no-done" "" "end a stream cleanly, without [DONE] or what else says in the dialect that it is whole";
     "no-role" "" "no opening chunk with the role";
     "no-usage" "" "never report usage";
-    "finish" "REASON" "finish_reason: stop, length, content_filter, tool_calls";
+    "finish" "REASON" "why it ended: stop, length, content_filter, tool_calls, in the dialect's word for it";
     "prompt-tokens" "N" "usage: prompt tokens (a quarter of the body's bytes)";
     "completion-tokens" "N" "usage: completion tokens (the content events)";
-    "cached-tokens" "N" "usage: cached prompt tokens (0)";
-    "reasoning-tokens" "N" "usage: reasoning tokens (0)";
+    "cached-tokens" "N" "usage: prompt tokens read from a cache (0)";
+    "written-tokens" "N" "usage: prompt tokens written to a cache (0)";
+    "reasoning-tokens" "N" "usage: reasoning tokens (the thoughts)";
     "dims" "N" "numbers of an embedding (1536)";
 }
 
@@ -131,6 +138,9 @@ impl Behaviour {
             "rate" => self.gap = gap(value)?,
             "events" => self.events = number(value, EVENTS_MAX)?,
             "bytes" => self.bytes = number(value, BYTES_MAX)?,
+            "thinking" => self.thinking = number(value, EVENTS_MAX)?,
+            "tools" => self.tools = number(value, CALLS_MAX)?,
+            "refusal" => self.refusal = flag(value)?,
             "dims" => self.dims = number(value, DIMS_MAX)?.max(1),
             "drip" => self.drip = time(value)?,
             "fail-rate" => self.fail_ppm = Some(percent(value)?),
@@ -144,6 +154,7 @@ impl Behaviour {
             "prompt-tokens" => self.tokens.prompt = Some(number(value, EVENTS_MAX)?),
             "completion-tokens" => self.tokens.completion = Some(number(value, EVENTS_MAX)?),
             "cached-tokens" => self.tokens.cached = number(value, EVENTS_MAX)?,
+            "written-tokens" => self.tokens.written = number(value, EVENTS_MAX)?,
             "reasoning-tokens" => self.tokens.reasoning = number(value, EVENTS_MAX)?,
             fault => self.fate = fate(fault, value)?,
         }

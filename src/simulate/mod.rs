@@ -1,15 +1,24 @@
-//! The simulated provider: an OpenAI-dialect server on loopback that does as it is told.
+//! The simulated provider: a server on loopback that speaks all six dialects and does as it
+//! is told.
 //!
 //! ```text
-//!   run (argv) ─► config ─► per shard: serve ─► conn ─► plan (ask, keys, answer, refusal, embed)
-//!                             │                  └► stream                     │
+//!   run (argv) ─► config ─► per shard: serve ─► conn ─► plan (ask, keys, answer, refusal, embed,
+//!                             │                  │          speech, hearing, example, tongue)
+//!                             │                  └► stream, recite             │
 //!                             └ provider: what the shard's connections share ◄─┘  stats
 //! ```
 //!
 //! Routes, below any prefix: `POST …/chat/completions`, `…/completions`, `…/embeddings`,
 //! `GET …/models`, `…/models/{id}`; Azure's `/openai/deployments/{model}/chat/completions` with
-//! `api-version` and `api-key`. `GET /__sim/stats` gives the counters of [`stats`] as JSON,
+//! `api-version` and `api-key`; `POST …/responses`; Anthropic's `…/messages` and
+//! `…/messages/count_tokens`; Gemini's `…/models/{model}:generateContent` and
+//! `:streamGenerateContent`; Cohere's `…/v2/chat`; Bedrock's `…/model/{model}/converse` and
+//! `converse-stream`. `GET /__sim/stats` gives the counters of [`stats`] as JSON,
 //! `POST /__sim/reset` sets them to zero.
+//!
+//! OpenAI's Chat is written by code of its own ([`answer`]), so that a gateway's codecs are not
+//! tested by themselves. The other dialects, and Chat when more than words is asked for, are
+//! read and written by `dialect`: what tests those codecs are recordings and the official SDKs.
 //!
 //! What a request gets is asked for by the keys of [`keys::KEYS`], in the config file, in
 //! flags, in the model's name (`sim/ttft-50ms/rate-100/events-20/cut-5`), in the body's
@@ -27,13 +36,18 @@ pub mod behave;
 pub mod config;
 mod conn;
 pub mod embed;
+pub mod example;
+pub mod hearing;
 pub mod keys;
 mod plan;
 pub mod provider;
+mod recite;
 pub mod refusal;
 pub mod run;
+pub mod speech;
 pub mod stats;
 mod stream;
+pub mod tongue;
 
 pub use config::Config;
 pub use provider::Provider;

@@ -4,14 +4,23 @@
 //!   head, body ─► route ─► key ─► ask ─► model known? ─► behaviour, layer by layer ─► Plan
 //!                  404      401    400        404           400 for a key that is none
 //! ```
+//!
+//! OpenAI's Chat is answered by [`super::answer`] while words are all that is asked for; the
+//! other dialects, and Chat when there is more to heed, by [`super::speech`].
 
 use super::answer::{Names, Plain, Script};
-use super::ask::{Ask, Lost, Place, Route, ask, route, unquoted};
+use super::ask::{Ask, Lost, Place, Route, Text, ask, route, unquoted};
 use super::behave::{Behaviour, Close, Fate};
-use super::embed;
 use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
-use crate::wire::http1::{Known, RequestHead, Version, reason};
+use super::speech::Speech;
+use super::tongue::{self, Saying};
+use super::{embed, hearing};
+use crate::base::bytes::TxBuf;
+use crate::dialect::model::{Dialect, Request as Asked};
+use crate::dialect::route::Route as Spoken;
+use crate::dialect::{anthropic, speak};
+use crate::wire::http1::{RequestHead, Version, reason};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -30,8 +39,10 @@ pub(super) enum Reply {
         /// The body.
         body: Plain,
     },
-    /// Events.
+    /// Events of OpenAI's.
     Stream(Script),
+    /// Events of any dialect.
+    Speech(Box<Saying>),
 }
 
 /// How a request is answered.
@@ -41,6 +52,8 @@ pub(super) struct Plan {
     pub reply: Reply,
     /// When, and what goes wrong.
     pub how: Behaviour,
+    /// The dialect of its route, if it has one.
+    pub dialect: Option<Dialect>,
     /// Number of the answer.
     pub id: u64,
     /// Whether the connection closes after it, and how.
@@ -81,6 +94,7 @@ impl Plan {
                 body: Plain::default(),
             },
             how: Behaviour::default(),
+            dialect: None,
             id: provider.next_id(),
             close: Close::Never,
             is_http10: request.head.version == Version::Http10,
@@ -91,45 +105,65 @@ impl Plan {
         let query = request.head.query.bytes(request.bytes);
         match route(request.head.method, path, query) {
             Ok(place) => {
+                plan.dialect = Some(place.route.dialect());
                 if let Err((refusal, detail)) = plan.decide(provider, request, place) {
                     if !matches!(plan.how.fate, Fate::Status(_)) {
                         plan.how.retry_after = None; // refused for its own fault
                     }
                     plan.how.fate = Fate::Answer;
-                    plan.refuse(refusal, &detail);
+                    plan.refuse(provider, refusal, &detail);
                 }
             }
-            Err(lost) => plan.lose(lost),
+            Err(lost) => plan.lose(provider, lost),
         }
         plan.close = match plan.how.close {
             Close::Never if !request.head.keep_alive => Close::Announced,
             close => close,
         };
-        if let Reply::Stream(script) = &plan.reply
-            && !script.is_chunked()
-        {
+        let is_open = match &plan.reply {
+            Reply::Plain { .. } => false,
+            Reply::Stream(script) => !script.is_chunked(),
+            Reply::Speech(saying) => !saying.is_chunked,
+        };
+        if is_open {
             plan.close = Close::Announced;
         }
         plan
     }
 
-    fn refuse(&mut self, refusal: Refusal, detail: &str) {
+    fn refuse(&mut self, provider: &Provider, refusal: Refusal, detail: &str) {
+        let body = self.error(provider, refusal, detail);
         self.reply = Reply::Plain {
             status: refusal.status,
             mime: JSON,
-            body: Plain::of(refusal.body(detail)),
+            body,
         };
     }
 
-    fn lose(&mut self, lost: Lost) {
+    fn error(&self, provider: &Provider, refusal: Refusal, detail: &str) -> Plain {
+        match self.dialect {
+            None | Some(Dialect::Chat) => Plain::of(refusal.body(detail)),
+            Some(dialect) => {
+                let message = refusal.message(detail);
+                let wait = self.how.retry_after;
+                let mut tx = TxBuf::new(&provider.pool);
+                tongue::put_error(&mut tx, dialect, &refusal.told(&message), wait);
+                Plain::of(tx.unsent())
+            }
+        }
+    }
+
+    fn lose(&mut self, provider: &Provider, lost: Lost) {
         match lost {
             Lost::Path => self.refuse(
+                provider,
                 Refusal::saying(404, "unknown_url", "Unknown request URL."),
                 "",
             ),
             Lost::Method(allow) => {
                 self.allow = Some(allow);
                 self.refuse(
+                    provider,
                     Refusal::saying(
                         405,
                         "method_not_supported",
@@ -167,8 +201,13 @@ impl Plan {
             self.say(body);
             return Ok(());
         }
-        if !has_key(provider, request) {
-            return refused(Refusal::of(401), "");
+        let dialect = place.route.dialect();
+        let key = provider.config.api_key.as_deref();
+        if !key.is_none_or(|key| tongue::has_key(dialect, request.head, request.bytes, key)) {
+            return refused(tongue::bad_key(dialect), "");
+        }
+        if let Some(refusal) = tongue::missing(dialect, request.head, request.bytes) {
+            return refused(refusal, "");
         }
         match place.route {
             Route::Models => self.say(models(provider)),
@@ -211,33 +250,45 @@ impl Plan {
         if !provider.config.knows(&name) {
             return refused(Refusal::of(404), &format!("Model: '{name}'"));
         }
-        self.how = behaviour(provider, request, &ask, &name)?;
+        if let Route::Spoken(route) = place.route {
+            let asked = asked(route, request.body, &name, ask.stream)?;
+            self.how = behaviour(provider, request, asked.user.as_deref(), &name)?;
+            self.throw(provider);
+            return self.speak(provider, request, (route, &asked), &name);
+        }
+        let user = ask.user.and_then(|user| user.says(request.body));
+        self.how = behaviour(provider, request, user.as_deref(), &name)?;
         if !ask.has_prompt {
             return refused(
                 Refusal::bad("missing_required_parameter", "Missing required parameter:"),
                 "'messages', 'prompt' or 'input'",
             );
         }
+        self.throw(provider);
+        let is_rich = ask.is_rich || ask.limit.is_some_and(|limit| limit < self.how.events);
+        if place.route == Route::Chat && (is_rich || self.how.is_rich()) {
+            let asked = asked(Spoken::Chat, request.body, &name, ask.stream)?;
+            return self.speak(provider, request, (Spoken::Chat, &asked), &name);
+        }
+        self.script(provider, request, &ask, place.route, &raw)
+    }
+
+    /// Lets the dice decide about the fault.
+    fn throw(&mut self, provider: &Provider) {
         if let Some(ppm) = self.how.fail_ppm
             && !provider.throw(ppm)
         {
             self.how.fate = Fate::Answer;
         }
-        self.script(provider, request, &ask, place.route, &raw)
     }
 
-    /// Makes what the fate and the route say.
-    fn script(
-        &mut self,
-        provider: &Provider,
-        request: Request<'_>,
-        ask: &Ask,
-        route: Route,
-        model: &[u8],
-    ) -> Result<(), Refused> {
+    /// Makes what a fate says that comes instead of an answer; whether there is one.
+    fn fail(&mut self) -> Result<bool, Refused> {
         match self.how.fate {
             Fate::Status(status) => {
-                if status == 429 && self.how.retry_after.is_none() {
+                // Bedrock says nothing of the time unless it is told to.
+                let is_told = self.dialect != Some(Dialect::Bedrock);
+                if status == 429 && is_told && self.how.retry_after.is_none() {
                     self.how.retry_after = Some(Duration::from_secs(1));
                 }
                 return refused(Refusal::of(status), "");
@@ -248,9 +299,78 @@ impl Plan {
                     mime: "text/html",
                     body: Plain::of(html(status, reason(status))),
                 };
-                return Ok(());
+                return Ok(true);
             }
             _ => self.how.retry_after = None,
+        }
+        Ok(false)
+    }
+
+    /// Makes what the fate says, or an answer in any dialect to what came by `route`.
+    fn speak(
+        &mut self,
+        provider: &Provider,
+        request: Request<'_>,
+        (route, asked): (Spoken, &Asked),
+        model: &str,
+    ) -> Result<(), Refused> {
+        if self.fail()? {
+            return Ok(());
+        }
+        let prompt = u32::try_from(request.body.len() / 4).unwrap_or(u32::MAX);
+        if route == Spoken::CountTokens {
+            let tokens = self.how.tokens.prompt.unwrap_or(prompt);
+            let mut tx = TxBuf::new(&provider.pool);
+            anthropic::count::write(&mut tx, tokens.into());
+            self.reply = Reply::Plain {
+                status: 200,
+                mime: JSON,
+                body: Plain::of(tx.unsent()),
+            };
+            return Ok(());
+        }
+        let (how, words) = (&self.how, &provider.words);
+        let speech = Speech::new((asked, route.dialect()), how, (self.id, prompt), words);
+        let saying = Saying {
+            speech,
+            route,
+            id: format!("sim{:016x}", self.id),
+            model: model.to_owned(),
+            created: request.seconds,
+            wants_usage: asked.wants_usage,
+            is_chunked: !self.is_http10,
+            is_list: tongue::wants_list(route, request.head.query.bytes(request.bytes)),
+        };
+        if route.streams().unwrap_or(asked.stream) {
+            self.reply = Reply::Speech(Box::new(saying));
+            return Ok(());
+        }
+        let mut body = match self.how.fate {
+            Fate::ErrorEvent(_) => self.error(provider, Refusal::of(500), ""),
+            _ => Plain::of(saying.whole(&provider.pool, words, how.bytes)),
+        };
+        if let Fate::Malformed(_) = self.how.fate {
+            body.break_off();
+        }
+        self.reply = Reply::Plain {
+            status: 200,
+            mime: JSON,
+            body,
+        };
+        Ok(())
+    }
+
+    /// Makes what the fate and the route say, in OpenAI's words.
+    fn script(
+        &mut self,
+        provider: &Provider,
+        request: Request<'_>,
+        ask: &Ask,
+        route: Route,
+        model: &[u8],
+    ) -> Result<(), Refused> {
+        if self.fail()? {
+            return Ok(());
         }
         let names = Names {
             route,
@@ -288,13 +408,29 @@ fn refused<T>(refusal: Refusal, detail: &str) -> Result<T, Refused> {
     Err((refusal, detail.to_owned()))
 }
 
+/// What is asked for, as the gateway's own reader of the dialect understands it.
+fn asked(route: Spoken, body: &[u8], model: &str, stream: bool) -> Result<Asked, Refused> {
+    let stream = route.streams().unwrap_or(stream);
+    let refusal = Refusal::bad("invalid_value", "The request is not valid:");
+    let asked = speak::ask(route, body, model, stream)
+        .map_err(|bad| (refusal, format!("'{}' {}.", bad.field, bad.wanted)))?;
+    if hearing::has_foreign_state(&asked, route.dialect()) {
+        return refused(
+            refusal,
+            "the signature of a thinking block is none of ours.",
+        );
+    }
+    Ok(asked)
+}
+
 /// The model's name, and how it stands in JSON.
 fn model_of<'b>(
     ask: &Ask,
     body: &'b [u8],
     place: Place<'b>,
 ) -> Result<(Cow<'b, str>, Cow<'b, [u8]>), Refused> {
-    if let Some(text) = ask.model {
+    let in_body = |_: &Text| !matches!(place.route, Route::Spoken(r) if r.names_model());
+    if let Some(text) = ask.model.filter(in_body) {
         if let Some(name) = text.says(body) {
             return Ok((name, Cow::Borrowed(text.raw(body))));
         }
@@ -317,7 +453,7 @@ fn model_of<'b>(
 fn behaviour(
     provider: &Provider,
     request: Request<'_>,
-    ask: &Ask,
+    user: Option<&str>,
     model: &str,
 ) -> Result<Behaviour, Refused> {
     let not_understood = |why: &super::keys::Refused| {
@@ -326,8 +462,8 @@ fn behaviour(
     };
     let mut how = provider.config.behaviour_for(model);
     how.set_from_name(model).map_err(|e| not_understood(&e))?;
-    if let Some(user) = ask.user.and_then(|user| user.says(request.body)) {
-        how.set_from_name(&user).map_err(|e| not_understood(&e))?;
+    if let Some(user) = user {
+        how.set_from_name(user).map_err(|e| not_understood(&e))?;
     }
     for (name, value) in request.head.fields(request.bytes) {
         let Some((prefix, key)) = name.split_at_checked(FIELD_PREFIX.len()) else {
@@ -362,18 +498,6 @@ fn embeddings(
             let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
             (refusal, String::new())
         })
-}
-
-fn has_key(provider: &Provider, request: Request<'_>) -> bool {
-    let Some(key) = provider.config.api_key.as_deref() else {
-        return true;
-    };
-    let field = |name| request.head.known(name).map(|at| at.bytes(request.bytes));
-    let bearer = field(Known::Authorization)
-        .and_then(|value| value.split_at_checked(b"Bearer ".len()))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-        .map(|(_, key)| key);
-    [bearer, field(Known::ApiKey)].contains(&Some(key.as_bytes()))
 }
 
 fn model(id: &str) -> String {

@@ -8,8 +8,10 @@ use super::behave::Close;
 use super::config::Config;
 use super::embed;
 use super::stats::{Row, Stats};
+use super::tongue;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
+use crate::dialect::model::Dialect;
 use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_field, put_status_line};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -115,15 +117,8 @@ impl Provider {
         tx.put(date.1.as_bytes());
         tx.put(b"\r\ncontent-type: ");
         tx.put(head.mime.as_bytes());
-        tx.put(b"\r\nx-request-id: req_sim");
-        tx.put_decimal(head.id);
-        tx.put(b"\r\nopenai-version: 2020-10-01\r\n");
-        tx.put(if head.status == 429 { LIMITED } else { LIMITS });
-        if let Some(wait) = head.retry_after {
-            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            put_decimal_field(tx, "retry-after", millis.div_ceil(1000));
-            put_decimal_field(tx, "retry-after-ms", millis);
-        }
+        tx.put(b"\r\n");
+        tongue::put_fields(tx, head);
         if let Some(allow) = head.allow {
             put_field(tx, b"allow", allow.as_bytes());
         }
@@ -141,18 +136,6 @@ impl Provider {
     }
 }
 
-/// The rate limits that every answer tells of.
-const LIMITS: &[u8] = b"x-ratelimit-limit-requests: 10000\r\n\
-    x-ratelimit-remaining-requests: 9999\r\nx-ratelimit-reset-requests: 6ms\r\n\
-    x-ratelimit-limit-tokens: 2000000\r\nx-ratelimit-remaining-tokens: 1999000\r\n\
-    x-ratelimit-reset-tokens: 30ms\r\n";
-
-/// The same, used up.
-const LIMITED: &[u8] = b"x-ratelimit-limit-requests: 10000\r\n\
-    x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1s\r\n\
-    x-ratelimit-limit-tokens: 2000000\r\nx-ratelimit-remaining-tokens: 0\r\n\
-    x-ratelimit-reset-tokens: 1s\r\n";
-
 /// How the body of an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -169,6 +152,8 @@ pub enum Frame {
 pub struct Head {
     /// Status.
     pub status: u16,
+    /// The dialect of the route.
+    pub dialect: Dialect,
     /// Media type.
     pub mime: &'static str,
     /// Number of the answer.

@@ -1,6 +1,10 @@
 //! The bytes of errors: OpenAI's error body for a status, its error event, a CDN's HTML page.
 //!
+//! For the other dialects it is told as the gateway tells errors, in their shape.
+//!
 //! Source: OpenAI API reference, "Error codes"; Azure OpenAI's 404 for a missing version.
+
+use crate::dialect::model::{Told, Trouble};
 
 /// An error to be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,10 +85,26 @@ impl Refusal {
         }
     }
 
+    /// The text, with `detail` behind it.
+    pub fn message(self, detail: &str) -> String {
+        let space = if detail.is_empty() { "" } else { " " };
+        format!("{}{space}{detail}", self.text)
+    }
+
+    /// As other dialects than Chat are told, with the text `message`.
+    pub const fn told(self, message: &str) -> Told<'_> {
+        Told {
+            status: self.status,
+            trouble: Trouble::of_status(self.status),
+            code: self.code,
+            message,
+            param: None,
+        }
+    }
+
     /// The body, with `detail` behind the text.
     pub fn body(self, detail: &str) -> String {
-        let space = if detail.is_empty() { "" } else { " " };
-        let message = serde_json::Value::from(format!("{}{space}{detail}", self.text));
+        let message = serde_json::Value::from(self.message(detail));
         let (kind, code) = (self.kind, self.code);
         format!(
             "{{\n  \"error\": {{\n    \"message\": {message},\n    \"type\": \"{kind}\",\n    \

@@ -205,7 +205,8 @@ fn help_of_keys() -> String {
         "A request gets what these keys say, the later over the earlier:\n  \
          config file ([defaults]: ttft = \"50ms\"), flags (--set ttft=50ms), the first [[rule]]\n  \
          that fits the model, the model's name (sim/ttft-50ms/cut-5/no-done), the body's \"user\"\n  \
-         (the same form), header fields (x-sim-ttft: 50ms)\n\n",
+         (the same form; Anthropic: metadata.user_id), header fields (x-sim-ttft: 50ms)\n\
+         Without keys it heeds the request: tools that must be called, results, schemas, limits, stops.\n\n",
     );
     for key in KEYS {
         let left = format!("{} {}", key.name, key.value);

@@ -7,6 +7,7 @@
 //! - I1 Each request that was read ends in exactly one of `answered`, `failed`, `streams_done`,
 //!   `broken` and `cancelled`; what runs now is the difference to `requests`.
 
+use crate::dialect::model::Dialect;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 macro_rules! counters {
@@ -41,6 +42,18 @@ macro_rules! counters {
 counters! {
     /// Requests to a provider route that were read in full; `/__sim` is not counted.
     requests true;
+    /// Of them: to OpenAI's Chat, Completions, Embeddings and Models.
+    requests_openai true;
+    /// Of them: to OpenAI's Responses.
+    requests_responses true;
+    /// Of them: to Anthropic's Messages.
+    requests_anthropic true;
+    /// Of them: to Gemini.
+    requests_gemini true;
+    /// Of them: to Cohere.
+    requests_cohere true;
+    /// Of them: to Bedrock.
+    requests_bedrock true;
     /// Plain answers given.
     answered true;
     /// Error statuses given, those that were asked for included.
@@ -69,6 +82,20 @@ counters! {
     connections true;
     /// Connections that are open.
     connections_open false;
+}
+
+impl Row {
+    /// The requests that came in `dialect`.
+    pub const fn requests_in(&self, dialect: Dialect) -> &Count {
+        match dialect {
+            Dialect::Chat => &self.requests_openai,
+            Dialect::Responses => &self.requests_responses,
+            Dialect::Anthropic => &self.requests_anthropic,
+            Dialect::Gemini => &self.requests_gemini,
+            Dialect::Cohere => &self.requests_cohere,
+            Dialect::Bedrock => &self.requests_bedrock,
+        }
+    }
 }
 
 /// A counter that one shard writes and any may read.

@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// So many bytes that are due go out in one write, in bytes.
-const BATCH: usize = 48 << 10;
+pub(super) const BATCH: usize = 48 << 10;
 
 impl<H: Host> Conn<H> {
     /// Sends the events of `script`; the time of the request's arrival is `begun`.
@@ -109,6 +109,6 @@ impl<H: Host> Conn<H> {
     }
 }
 
-fn times(gap: Duration, k: u32) -> Duration {
+pub(super) fn times(gap: Duration, k: u32) -> Duration {
     gap.checked_mul(k).unwrap_or(Duration::MAX)
 }

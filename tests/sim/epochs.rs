@@ -405,7 +405,7 @@ fn no_exchange_mixes_epochs() {
         }
         let counters = scene.shard.counters.borrow();
         let models: std::collections::BTreeSet<_> =
-            counters.requests.keys().map(|(m, _)| m).collect();
+            counters.requests.keys().map(|(_, m, _)| m).collect();
         assert_eq!(models.len(), 1, "m has one number over {reloads} reloads");
         assert_eq!(scene.shard.snapshot().exchanges_max, 100 + reloads + 1);
         drop(counters);

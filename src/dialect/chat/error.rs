@@ -62,6 +62,10 @@ pub(super) fn of_value(status: u16, value: &Value) -> Refused {
             .codes
             .iter()
             .find_map(|code| by_code(code))
+            // OpenAI calls an engine that is overloaded, and one that is late, a server_error.
+            .filter(|trouble| {
+                *trouble != Trouble::Server || !matches!(status, 408 | 503 | 504 | 529)
+            })
             .or_else(|| by_words(status, &words))
             .unwrap_or_else(|| by_status(status)),
         retry_after: wait(&words),
@@ -350,6 +354,7 @@ mod tests {
 
     /// Goal: I2. Method: errors as providers word them, with the status that they came with.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one list of cases")]
     fn what_a_provider_says_decides() {
         for (status, body, want) in [
             (
@@ -410,6 +415,16 @@ mod tests {
                 Trouble::Server,
             ),
             (529, json!(null), Trouble::Overloaded),
+            (
+                503,
+                json!({"error": {"message": "later", "type": "server_error"}}),
+                Trouble::Overloaded,
+            ),
+            (
+                400,
+                json!({"error": {"message": "later", "type": "server_error"}}),
+                Trouble::Server,
+            ),
         ] {
             let refused = read(status, body.to_string().as_bytes());
             assert_eq!(refused.trouble, want, "{body}");

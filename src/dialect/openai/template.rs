@@ -42,6 +42,8 @@ pub struct Template {
     /// Where the literal parts end and begin again: a hole each.
     holes: [(usize, usize); 2],
     used: usize,
+    /// Which of the holes is the text's.
+    text: usize,
     /// It begins with a letter and ends with LF, so nothing before it tells how it is split.
     is_plain: bool,
 }
@@ -53,6 +55,7 @@ impl Template {
             event: Vec::new(),
             holes: [(0, 0); 2],
             used: 0,
+            text: 0,
             is_plain: false,
         }
     }
@@ -68,7 +71,7 @@ impl Template {
             return;
         };
         self.holes = [text; 2];
-        self.used = 1;
+        (self.used, self.text) = (1, 0);
         if let Some(padding) = hole(event, PADDING) {
             self.holes = if padding.0 < text.0 {
                 [padding, text]
@@ -76,6 +79,7 @@ impl Template {
                 [text, padding]
             };
             self.used = 2;
+            self.text = usize::from(padding.0 < text.0);
         }
         self.is_plain =
             event.first().is_some_and(u8::is_ascii_alphabetic) && event.last() == Some(&b'\n');
@@ -86,6 +90,12 @@ impl Template {
     /// Whether `event` is the learned one with other strings in its holes (I1).
     pub fn fits(&self, event: &[u8]) -> bool {
         self.front(event) == Some(event.len())
+    }
+
+    /// The text that [`Template::learn`] would take for the one that changes.
+    pub fn candidate(event: &[u8]) -> Option<&[u8]> {
+        let (start, end) = TEXTS.iter().find_map(|key| hole(event, key))?;
+        event.get(start..end)
     }
 
     /// How long the event is that begins with `bytes`, in the middle of a stream behind the LF
@@ -100,18 +110,45 @@ impl Template {
         }
     }
 
+    /// As [`Template::next`], with what stands in the place of the text.
+    #[inline]
+    pub fn next_text<'b>(&self, bytes: &'b [u8]) -> Option<(usize, &'b [u8])> {
+        if !self.is_plain {
+            return None;
+        }
+        let mut text: &[u8] = b"";
+        let len = self.front_with(bytes, |hole, found| {
+            if hole == self.text {
+                text = found;
+            }
+        })?;
+        Some((len, text))
+    }
+
     /// How many bytes at the front of `bytes` are the learned event with other strings in its
     /// holes.
     #[inline]
     fn front(&self, bytes: &[u8]) -> Option<usize> {
+        self.front_with(bytes, |_, _| {})
+    }
+
+    /// The same; `each` gets the number of each hole and what stands in it.
+    #[inline]
+    fn front_with<'b>(
+        &self,
+        bytes: &'b [u8],
+        mut each: impl FnMut(usize, &'b [u8]),
+    ) -> Option<usize> {
         let (mut at, mut from) = (0, 0);
-        for &(start, end) in self.holes.get(..self.used)? {
+        for (number, &(start, end)) in self.holes.get(..self.used)?.iter().enumerate() {
             let literal = self.event.get(from..start)?;
             if bytes.get(at..at + literal.len())? != literal {
                 return None;
             }
             // At a quote; at anything else the next literal does not fit.
-            at = plain_run(bytes, at + literal.len());
+            let begin = at + literal.len();
+            at = plain_run(bytes, begin);
+            each(number, bytes.get(begin..at)?);
             from = end;
         }
         let literal = self.event.get(from..)?;
@@ -177,6 +214,24 @@ mod tests {
         }
         assert!(!Template::new().fits(b""));
         assert!(!Template::new().fits(EVENT.as_bytes()));
+    }
+
+    /// Goal: the text is told, and not the padding, wherever either stands.
+    #[test]
+    fn the_text_of_an_event_is_told() {
+        let padded_first = concat!(
+            r#"data: {"obfuscation":"aZ3","choices":[{"delta":{"content":"Hel"}}]}"#,
+            "\n\n"
+        );
+        let bare = concat!(r#"data: {"delta":{"text":"Hel"}}"#, "\n\n");
+        for event in [EVENT, padded_first, bare] {
+            let template = learned(event);
+            let next = event.replace("Hel", "lo wörld").replace("aZ3", "b") + "rest";
+            let (len, text) = template.next_text(next.as_bytes()).unwrap();
+            assert_eq!((len, text), (next.len() - 4, "lo wörld".as_bytes()));
+            assert_eq!(Template::candidate(event.as_bytes()), Some(&b"Hel"[..]));
+        }
+        assert_eq!(Template::new().next_text(EVENT.as_bytes()), None);
     }
 
     /// Goal: an event without a plain text teaches nothing, and forgets what was known.

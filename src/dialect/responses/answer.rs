@@ -47,11 +47,14 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
         .map(str::as_bytes);
     let blocks = blocks(&value);
     let has_called = blocks.iter().any(|block| matches!(block, Block::Call(_)));
+    let has_refused = blocks
+        .iter()
+        .any(|block| matches!(block, Block::Refusal(_)));
     let text = |name: &str| tree::string(top, name).unwrap_or_default().to_owned();
     Ok(Answer {
         id: text("id"),
         model: text("model"),
-        stop: stop_of(status == "incomplete", reason, has_called),
+        stop: stop_of(status == "incomplete", reason, has_called, has_refused),
         sequence: None,
         usage: tree::some(top, "usage").and_then(tokens_of),
         logprobs: logprobs_of(top),
@@ -61,13 +64,19 @@ pub fn read(body: &[u8]) -> Result<Answer, Kind> {
 }
 
 /// Why an answer ended. Source: mapping.md, 8: a call means that a tool is to be run, unless
-/// the answer was cut.
-pub(super) fn stop_of(is_incomplete: bool, reason: Option<&[u8]>, has_called: bool) -> Stop {
+/// the answer was cut; a refusal is told by its part alone.
+pub(super) fn stop_of(
+    is_incomplete: bool,
+    reason: Option<&[u8]>,
+    has_called: bool,
+    has_refused: bool,
+) -> Stop {
     match reason {
         Some(b"max_output_tokens" | b"max_messages") => Stop::Length,
         Some(b"content_filter") => Stop::Filtered,
         None if is_incomplete => Stop::Length,
         _ if has_called => Stop::Tool,
+        _ if has_refused => Stop::Filtered,
         _ => Stop::End,
     }
 }
@@ -497,17 +506,20 @@ mod tests {
         assert_eq!(written(&malformed)["status"], "failed");
     }
 
-    /// Goal: why an answer ended: a cut wins over a call, a call over the rest.
+    /// Goal: why an answer ended: a cut wins over a call, a call over a refusal.
     #[test]
     fn a_cut_wins_over_a_call() {
-        for (is_incomplete, reason, has_called, want) in [
-            (true, Some(&b"max_output_tokens"[..]), true, Stop::Length),
-            (true, Some(b"content_filter"), true, Stop::Filtered),
-            (true, None, true, Stop::Length),
-            (false, None, true, Stop::Tool),
-            (false, None, false, Stop::End),
+        let limit = Some(&b"max_output_tokens"[..]);
+        for (is_incomplete, reason, has_called, has_refused, want) in [
+            (true, limit, true, true, Stop::Length),
+            (true, Some(b"content_filter"), true, false, Stop::Filtered),
+            (true, None, true, false, Stop::Length),
+            (false, None, true, true, Stop::Tool),
+            (false, None, false, true, Stop::Filtered),
+            (false, None, false, false, Stop::End),
         ] {
-            assert_eq!(stop_of(is_incomplete, reason, has_called), want);
+            let stop = stop_of(is_incomplete, reason, has_called, has_refused);
+            assert_eq!(stop, want);
         }
     }
 }

@@ -457,7 +457,8 @@ fn what_an_engine_wants_to_see_again_is_written() {
     let first = json!({"reasoning_details": [{"index": 0, "signature": "s"}]});
     let second = json!({"reasoning_details": [{"index": 4, "data": "d"}]});
     let third = json!({"annotations": [{"index": 0, "type": "url_citation"}]});
-    let extra = json!({"tool_calls": [{"index": 0, "extra_content": {"google": {}}}]});
+    let extra = json!({"tool_calls": [{"index": 0, "function": {"arguments": ""},
+        "extra_content": {"google": {}}}]});
     assert_eq!(deltas[1..4], [&first, &second, &third]);
     assert_eq!(deltas[5], &extra);
 }

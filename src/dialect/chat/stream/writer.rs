@@ -200,9 +200,13 @@ impl Writer {
                     tx.put(b"]");
                 });
             }
-            Now::Call { .. } => self.chunk(names, tx, |tx| {
+            Now::Call { is_custom, .. } => self.chunk(names, tx, |tx| {
                 tx.put(b"\"tool_calls\":[{\"index\":");
                 tx.put_decimal(self.calls.saturating_sub(1));
+                if !is_custom {
+                    // OpenAI's helper for streams raises without it.
+                    tx.put(b",\"function\":{\"arguments\":\"\"}");
+                }
                 tx.put(b",\"extra_content\":");
                 put_extra(tx, dialect, raw);
                 tx.put(b"}]");

@@ -57,6 +57,7 @@ impl Reader {
             _ => Open::Text,
         }));
         self.has_spoken = true;
+        self.has_refused |= what == What::Refusal;
         if let Some(seen) = self.seen.get_mut(item) {
             seen.has_opened = true;
             seen.parts = seen.parts.max(part.saturating_add(1));

@@ -36,6 +36,7 @@ const ITEMS_MAX: usize = 4096;
 pub struct Reader {
     pub(super) progress: Progress,
     pub(super) has_called: bool,
+    pub(super) has_refused: bool,
     pub(super) has_spoken: bool,
     pub(super) seen: Vec<Seen>,
     pub(super) open: Option<Current>,
@@ -309,7 +310,8 @@ impl Reader {
             each(Step::Usage(usage));
         }
         let is_incomplete = event.kind == b"response.incomplete" || end.status == b"incomplete";
-        let stop = answer::stop_of(is_incomplete, end.reason, self.has_called);
+        let (called, refused) = (self.has_called, self.has_refused);
+        let stop = answer::stop_of(is_incomplete, end.reason, called, refused);
         each(Step::Stop(stop, Text::EMPTY));
         each(Step::End);
         self.progress = Progress::Over;
@@ -324,7 +326,10 @@ impl Reader {
                 Block::Text {
                     text, citations, ..
                 } => (Open::Text, text, None, citations.as_ref()),
-                Block::Refusal(text) => (Open::Refusal, text, None, None),
+                Block::Refusal(text) => {
+                    self.has_refused = true;
+                    (Open::Refusal, text, None, None)
+                }
                 Block::Thinking { text, opaque } => (Open::Thinking, text, opaque.as_ref(), None),
                 Block::Call(call) => {
                     self.has_called = true;

@@ -124,7 +124,7 @@ fn what_came_only_as_a_whole_is_said_once() {
         "refuse(",
         "No",
         ")",
-        "stop End",
+        "stop Filtered",
         "end",
     ];
     let (_, words) = steps(&[done(0, &message), completed()]);
