@@ -132,7 +132,7 @@ impl Seen {
                 at += len;
                 event = at;
                 if self.translator.is_some() {
-                    run = at;
+                    run = at; // its text was translated: the event itself does not pass
                 }
                 continue;
             }
