@@ -72,16 +72,14 @@ pub struct Signed {
     pub secret_access_key: Secret,
 }
 
-/// `aws` of a provider; `None` when it is wrong, `Some(None)` when there is none.
+/// `aws` of `provider`.
 pub(super) fn signer(
+    item: Item<'_, '_>,
     provider: &Section<'_, '_>,
     dialect: Option<Dialect>,
     found: &mut Findings,
     secrets: &dyn Secrets,
-) -> Option<Option<Box<Signer>>> {
-    let Some(item) = provider.item("aws") else {
-        return Some(None);
-    };
+) -> Option<Box<Signer>> {
     if dialect.is_some_and(|dialect| dialect != Dialect::Bedrock) {
         let text = "`aws` is Bedrock's; remove it or write dialect = \"bedrock\"";
         found.fault(item.key_at, text.to_owned());
@@ -100,16 +98,18 @@ pub(super) fn signer(
     };
     let id = secret("access_key_id");
     let key = secret("secret_access_key");
-    let token = match section.item("session_token") {
-        Some(item) => provider_secret(item, found, secrets).map(Some),
-        None => Some(None),
+    let token_item = section.item("session_token");
+    let token = token_item.map(|item| provider_secret(item, found, secrets));
+    let token = match token {
+        Some(wrong_or_right) => Some(wrong_or_right?),
+        None => None,
     };
-    Some(Some(Box::new(Signer {
+    Some(Box::new(Signer {
         region: region?,
         access_key_id: id?,
         secret_access_key: key?,
-        session_token: token?,
-    })))
+        session_token: token,
+    }))
 }
 
 /// `aws` of a client's key.

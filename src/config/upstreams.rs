@@ -203,7 +203,8 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     if let Some((item, url)) = &base_url {
         check_scheme(*item, url, key_item.is_some(), found);
     }
-    let aws = aws::signer(&section, dialect, found, secrets);
+    let aws_item = section.item("aws");
+    let aws = aws_item.map(|item| aws::signer(item, &section, dialect, found, secrets));
     let api_version = match (section.item("api_version"), dialect) {
         (Some(item), Some(dialect)) if dialect != Dialect::Azure => {
             let text = "`api_version` is Azure's; remove it or write dialect = \"azure\"";
@@ -226,12 +227,16 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         Some(wrong_or_right) => Some(wrong_or_right?),
         None => None,
     };
+    let aws = match aws {
+        Some(wrong_or_right) => Some(wrong_or_right?),
+        None => None,
+    };
     Some(Provider {
         name: item.key.to_owned(),
         dialect: dialect?,
         base_url: base_url?.1,
         api_key,
-        aws: aws?,
+        aws,
         api_version,
         pool,
         tls: tls?,

@@ -13,7 +13,8 @@
 //!   that only the close delimits ends there.
 //! - I3 No header field of an answer reaches the client unless it is on the list.
 
-use super::attempt::{Answer, Course};
+use super::attempt::Answer;
+use super::course::Course;
 use super::down::{Down, Wait};
 use super::reply::{self, Manner};
 use super::settle::Settle;

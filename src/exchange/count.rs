@@ -1,8 +1,8 @@
 //! `/v1/messages/count_tokens` for a target that cannot count: an estimate, by what its usage
 //! has taught.
 
-use super::attempt::Course;
 use super::connection::Next;
+use super::course::Course;
 use super::down::Down;
 use super::reply;
 use super::settle::Settle;

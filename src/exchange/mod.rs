@@ -26,6 +26,7 @@ pub mod answer;
 pub mod attempt;
 pub mod connection;
 pub mod count;
+pub mod course;
 pub mod down;
 pub mod events;
 pub mod plain;

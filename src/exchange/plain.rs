@@ -8,8 +8,9 @@
 //! written anew ([`Page`]).
 
 use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
-use super::attempt::{Answer, Course};
+use super::attempt::Answer;
 use super::connection::{Next, push};
+use super::course::Course;
 use super::down::Down;
 use super::reply::put_last_event;
 use super::request::{Request, asked};

@@ -14,7 +14,7 @@
 //! - U2 At most one comment waits for the client; one that does not take it for
 //!   `timeouts.stall` is gone.
 
-use super::attempt::Course;
+use super::course::Course;
 use super::down::Down;
 use super::reply::{self, Manner};
 use crate::base::bytes::TxBuf;

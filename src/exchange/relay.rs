@@ -21,8 +21,9 @@
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
-use super::attempt::{Answer, Course};
+use super::attempt::Answer;
 use super::connection::{Next, push};
+use super::course::Course;
 use super::down::Down;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};

@@ -10,7 +10,8 @@
 //! - I1 Every byte of head and body goes out once, in order, whatever the kernel takes.
 //! - I2 The body stays in the client's buffer: it can be sent again to another target.
 
-use super::attempt::{AS_ASKED, Course, Lease, first_token};
+use super::attempt::Lease;
+use super::course::{AS_ASKED, Course, first_token};
 use super::down::{Down, Wait};
 use super::upstream::{Outgoing, put_head};
 use crate::base::bytes::{RxBuf, TxBuf};

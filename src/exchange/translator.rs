@@ -10,7 +10,7 @@
 //!   translator holds no block.
 //! - R2 Nothing is written for the provider's own error: the relay ends the stream in one way.
 
-use super::attempt::Course;
+use super::course::Course;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;

@@ -212,13 +212,13 @@ impl Template {
             region: &signer.region,
             service: SERVICE,
         };
-        let signed = sigv4::sign(&ask, &keys, place, out.now);
-        put_field(tx, b"x-amz-date", signed.date.as_bytes());
+        let made = sigv4::sign(&ask, &keys, place, out.now);
+        put_field(tx, b"x-amz-date", made.date.as_bytes());
         put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
         if let Some(token) = token {
             put_field(tx, b"x-amz-security-token", token.as_bytes());
         }
-        put_field(tx, b"authorization", signed.authorization.as_bytes());
+        put_field(tx, b"authorization", made.authorization.as_bytes());
     }
 }
 

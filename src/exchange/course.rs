@@ -1,0 +1,194 @@
+//! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
+//! the request in the form of that target.
+
+use super::down::Down;
+use super::reply::Manner;
+use super::settle::Settle;
+use crate::base::fault::Kind;
+use crate::base::time::Instant;
+use crate::config::model::Found;
+use crate::dialect::anthropic::request::holds_sealed_thinking;
+use crate::dialect::model::Dialect;
+use crate::dialect::route::Route;
+use crate::dialect::tokens::Weight;
+use crate::host::Host;
+use crate::policy::breaker::Verdict;
+use crate::policy::plan::Step;
+use crate::shard::Shard;
+use crate::shard::snapshot::{Served, Snapshot};
+use std::rc::Rc;
+
+/// The name upstream of a target that has none of its own: the one that was asked for
+/// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
+pub const AS_ASKED: &str = "";
+
+/// What stays the same over all attempts of an exchange, and is still known when the request
+/// itself is gone.
+#[derive(Debug)]
+pub struct Course<'a, H: Host> {
+    /// The shard.
+    pub shard: &'a Rc<Shard<H>>,
+    /// What the exchange began with.
+    pub snapshot: &'a Rc<Snapshot<H::Stream>>,
+    /// The end of everything.
+    pub total: Instant,
+    /// How the reply is framed.
+    pub manner: Manner,
+    /// The route by which the client came; it is answered in that one's dialect.
+    pub route: Route,
+    /// A stream was asked for.
+    pub is_stream: bool,
+    /// The client asked for the usage event itself.
+    pub wants_usage: bool,
+    /// It asked for one choice.
+    pub is_single: bool,
+    /// Bytes of the body.
+    bytes: u64,
+    /// The most tokens that the answer may have.
+    answer_max: u64,
+}
+
+impl<'a, H: Host> Course<'a, H> {
+    /// The course of the request that `down` has; `None` without one.
+    pub fn new(
+        (shard, snapshot): Served<'a, H>,
+        down: &Down<H::Stream>,
+        began: Instant,
+        manner: Manner,
+    ) -> Option<Self> {
+        let wanted = down.request.as_ref()?.wanted.as_ref()?;
+        let model = snapshot.config.models.get(wanted.model)?;
+        Some(Self {
+            shard,
+            snapshot,
+            total: began + model.timeouts.total,
+            manner,
+            route: wanted.route,
+            is_stream: wanted.ask.stream,
+            wants_usage: wanted.ask.wants_usage,
+            is_single: wanted.ask.n.is_none_or(|n| n == 1),
+            bytes: wanted.body.len() as u64,
+            answer_max: wanted.ask.max_tokens.unwrap_or(0),
+        })
+    }
+
+    /// The next target of the plan.
+    pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        let config = &self.snapshot.config;
+        let wanted = down.request.as_mut()?.wanted.as_mut()?;
+        let found = Found {
+            index: wanted.model,
+            model: config.models.get(wanted.model)?,
+            forwarded: AS_ASKED,
+        };
+        let mut rotations = self.snapshot.rotations.borrow_mut();
+        let mut claimed = false;
+        let mut gate = |model, place| {
+            let now = self.shard.host.now();
+            let target = self.snapshot.places.target(model, place);
+            let asked = self
+                .shard
+                .with_turn(now, |targets, turn| targets.ask(target, turn));
+            claimed |= asked.0 == Verdict::Probe;
+            asked
+        };
+        let step = wanted.plan.next(config, &mut rotations, &found, &mut gate);
+        if claimed {
+            self.shard.gossip_now();
+        }
+        step
+    }
+
+    /// Puts the request into the form of the target of `step`, if that speaks another dialect
+    /// than the client.
+    ///
+    /// # Errors
+    /// [`Kind::Unfit`]: this target cannot honour it. [`Kind::BadAsk`]: nobody could.
+    pub fn prepare(&self, down: &mut Down<H::Stream>, step: &Step<'_>) -> Result<(), Kind> {
+        let Down { request, rx, .. } = down;
+        let wanted = request.as_mut().and_then(|request| request.wanted.as_mut());
+        let wanted = wanted.ok_or(Kind::Internal)?;
+        let spoken = step.provider.dialect.speaks();
+        let body = wanted.body.bytes(rx.data());
+        // What this gateway sealed no provider can open.
+        let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
+        if spoken == self.route.dialect() && !is_sealed {
+            if let Some(rewrite) = &mut wanted.rewrite {
+                rewrite.body = Vec::new(); // W1
+            }
+            return Ok(());
+        }
+        let rewrite = wanted.rewrite.get_or_insert_default();
+        if self.route == Route::Embeddings {
+            rewrite.refuse(
+                "model",
+                "has no target that makes embeddings through this API",
+            );
+            return Err(Kind::Unfit);
+        }
+        let model = match step.upstream_model {
+            AS_ASKED => &*wanted.forwarded,
+            model => model,
+        };
+        rewrite.read(self.route, body, model, self.is_stream)?;
+        if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
+            return Ok(()); // counted here
+        }
+        let model_entry = self.snapshot.config.models.get(step.model_index);
+        let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
+        let overrides = target.and_then(|target| target.abilities.as_deref());
+        rewrite.write(spoken, model, overrides)
+    }
+
+    /// A fallback's turn begins, for the reason `why`.
+    pub fn count_fallback(&self, settle: &Settle<H>, step: &Step<'_>, why: &'static str) {
+        let Some(from) = settle.receipt.model else {
+            return;
+        };
+        let mut counters = self.shard.counters.borrow_mut();
+        let places = &self.snapshot.places;
+        let key = (places.model(from), places.model(step.model_index), why);
+        *counters.fallbacks.entry(key).or_default() += 1;
+    }
+
+    /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
+    /// taught, and what the answer may have.
+    pub fn tokens(&self, step: &Step<'_>) -> u64 {
+        let places = &self.snapshot.places;
+        let target = places.target(step.model_index, step.target_index);
+        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
+        prompt.saturating_add(self.answer_max)
+    }
+
+    /// Shard and snapshot.
+    pub fn served(&self) -> Served<'a, H> {
+        (self.shard, self.snapshot)
+    }
+
+    /// What a passed deadline means: the shard's end, the one over everything, or `kind`.
+    pub fn late(&self, kind: Kind) -> Kind {
+        if self.shard.is_over() {
+            Kind::ShutDown
+        } else if self.shard.host.now() >= self.total {
+            Kind::TotalTimeout
+        } else {
+            kind
+        }
+    }
+}
+
+/// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
+pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+    if course.is_stream {
+        (sent + step.timeouts().first_token).min(course.total)
+    } else {
+        course.total
+    }
+}
+
+/// What the request of `down` weighs, when it was read.
+pub fn weight<L>(down: &Down<L>) -> Option<Box<Weight>> {
+    let wanted = down.request.as_ref()?.wanted.as_ref()?;
+    let rewrite = wanted.rewrite.as_ref()?;
+    Some(Box::new(rewrite.weight))
+}
