@@ -131,6 +131,9 @@ impl Seen {
                 self.events += 1;
                 at += len;
                 event = at;
+                if self.translator.is_some() {
+                    run = at; // its text went another way
+                }
                 continue;
             }
             let len = match self.cutter.next_end(fresh) {
