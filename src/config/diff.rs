@@ -416,6 +416,36 @@ mod tests {
         );
     }
 
+    /// Goal: credentials of AWS that were renewed count as a changed key. Method: one of the
+    /// three values changes, then only that of a client's key.
+    #[test]
+    fn renewed_credentials_of_aws_are_counted() {
+        let config = |id, key, token, client| {
+            let text = "[[keys]]\nname = \"a\"\n\
+                 aws = { access_key_id = \"AKID\", secret_access_key = { env = \"CLIENT\" } }\n\
+                 [providers.p]\ndialect = \"bedrock\"\nbase_url = \"http://127.0.0.1:1\"\n\
+                 aws = { region = \"r\", access_key_id = { env = \"ID\" }, \
+                 secret_access_key = { env = \"KEY\" }, session_token = { env = \"TOKEN\" } }\n";
+            let secrets = [
+                ("ID", id),
+                ("KEY", key),
+                ("TOKEN", token),
+                ("CLIENT", client),
+            ];
+            check(text, &FixedSecrets(&secrets)).unwrap().config
+        };
+        let old = config("i", "k", "t", "c");
+        for new in [
+            config("j", "k", "t", "c"),
+            config("i", "l", "t", "c"),
+            config("i", "k", "u", "c"),
+        ] {
+            assert_eq!(summary(&old, &new), "1 provider key renewed");
+        }
+        let new = config("i", "k", "t", "d");
+        assert_eq!(summary(&old, &new), "1 client key changed");
+    }
+
     /// Goal: the log says what changed, and nothing of a secret.
     #[test]
     fn a_summary_counts_what_changed() {

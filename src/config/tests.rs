@@ -1,7 +1,7 @@
 //! The config room as a whole: what is refused and in which words, what is accepted, and
 //! that printing gives the same back.
 
-use super::model::{Scheme, Strategy};
+use super::model::{Scheme, Secret, Strategy};
 use super::print::Printed;
 use super::{Checked, Config, FixedSecrets, Secrets, check};
 use proptest::prelude::*;
@@ -93,6 +93,23 @@ fn an_empty_file_lacks_a_provider() {
     let want = "1:1: the file has no `providers`; write [providers.NAME] with dialect and base_url";
     assert_eq!(faults(""), [want]);
     assert_eq!(faults("# nothing\n"), [want]);
+}
+
+/// Goal: what requests are signed with, and what signatures are verified with, arrives whole.
+#[test]
+fn keys_of_aws_arrive_whole() {
+    let config = good(&full()).config;
+    let aws = |at: usize| config.keys[at].aws.as_ref().unwrap();
+    assert_eq!(config.keys[0].aws, None);
+    assert_eq!(config.keys[2].digest, None);
+    assert_eq!(aws(2).access_key_id, "AKIDC");
+    assert!(config.keys[3].digest.is_some());
+    assert_eq!(aws(3).secret_access_key.reveal(), "sk-good");
+    let signer = config.providers[2].aws.as_ref().unwrap();
+    let token = signer.session_token.as_ref().map(Secret::reveal);
+    assert_eq!((&*signer.region, token), ("eu-west-1", Some("sk-token")));
+    assert_eq!(signer.access_key_id.reveal(), "sk-good");
+    assert_eq!(signer.secret_access_key.reveal(), "sk-other");
 }
 
 /// Goal: K2. Method: a secret where a reference belongs, at every place that takes one, and
@@ -196,21 +213,6 @@ fn a_full_file_arrives_whole() {
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
     assert_eq!(config.keys[1].models, ["*"]);
     assert_eq!(config.keys[1].digest.unwrap()[..3], [0x2b, 0xb8, 0x0d]);
-    let signed = |at: usize| config.keys[at].aws.as_ref().unwrap();
-    assert_eq!(config.keys[2].digest, None);
-    assert_eq!(signed(2).access_key_id, "AKIDC");
-    assert!(config.keys[3].digest.is_some());
-    assert_eq!(signed(3).secret_access_key.reveal(), "sk-good");
-    let signer = config.providers[2].aws.as_ref().unwrap();
-    assert_eq!(
-        (&*signer.region, signer.access_key_id.reveal()),
-        ("eu-west-1", "sk-good")
-    );
-    assert_eq!(signer.secret_access_key.reveal(), "sk-other");
-    assert_eq!(
-        signer.session_token.as_ref().map(|t| t.reveal()),
-        Some("sk-token")
-    );
     let url = &config.providers[0].base_url;
     assert_eq!(
         (url.scheme, &*url.host, url.port, &*url.path),

@@ -178,7 +178,7 @@ mod tests {
             ("Authorization", &*signed.authorization),
         ];
         for (name, value) in headers.into_iter().chain(lines) {
-            wire += &format!("{name}: {value}\r\n");
+            wire.extend([name, ": ", value, "\r\n"]);
         }
         wire += "\r\n";
         let reader = RequestReader::new(HeadLimits::REQUEST).push(wire.as_bytes());

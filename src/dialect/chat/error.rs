@@ -354,6 +354,7 @@ mod tests {
 
     /// Goal: I2. Method: errors as providers word them, with the status that they came with.
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one list of cases")]
     fn what_a_provider_says_decides() {
         for (status, body, want) in [
             (
