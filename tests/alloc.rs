@@ -225,7 +225,8 @@ fn exchanges(world: &World, stream: bool, times: u64, answer: Vec<u8>) -> u64 {
     counted
 }
 
-/// Streams events through a shard to a client that came by `path`; gives allocations between the marks and bytes that came.
+/// Streams events through a shard to a client that came by `path`; gives allocations between
+/// the marks and bytes that came.
 fn stream(world: &World, path: &'static str) -> (u64, usize) {
     let _shard = shard(world);
     let pool = BufPool::new();
