@@ -307,17 +307,9 @@ impl Seen {
         Fate::Withhold
     }
 
-    /// Token counts: some dialects tell those of the prompt and those of the answer apart.
     fn note(&mut self, usage: Option<Usage>) {
         if let Some(now) = usage {
-            let before = self.usage.unwrap_or_default();
-            let later = |now: u64, before: u64| if now == 0 { before } else { now };
-            self.usage = Some(Usage {
-                input: later(now.input, before.input),
-                output: later(now.output, before.output),
-                cached: later(now.cached, before.cached),
-                reasoning: later(now.reasoning, before.reasoning),
-            });
+            self.usage = Some(now.after(self.usage));
         }
     }
 
