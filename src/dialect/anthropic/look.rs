@@ -18,7 +18,9 @@ use crate::wire::json::{JsonError, JsonFault};
 /// Looks at one event, its name and its data.
 ///
 /// The prompt's tokens come with `message_start`, and older servers do not repeat them in
-/// `message_delta`: what is kept of a stream is [`later`] of both.
+/// `message_delta`: what is kept of a stream is [`after`] of both.
+///
+/// [`after`]: crate::dialect::openai::Usage::after
 pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
     let mut seen = Seen::default();
     let read = seen.top(data);
