@@ -75,7 +75,7 @@ secret_access_key = { env = "AWS_KEY" }
 session_token = { env = "AWS_KEY" }
 
 [models.NAME]
-targets = [{ provider = "NAME", model = "m", abilities = { images = true } }]
+targets = [{ provider = "NAME", model = "m", price = { input = 1.0, output = 1.0 }, abilities = { images = true } }]
 "#;
 
 /// The text of every fenced block of the language `lang`.

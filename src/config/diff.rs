@@ -76,7 +76,7 @@ fn has_same_turns((old, a): (&Config, &Model), (new, b): (&Config, &Model)) -> b
     a.strategy == b.strategy
         && a.targets.len() == b.targets.len()
         && a.targets.iter().zip(&b.targets).all(|(a, b)| {
-            (a.weight, &a.model) == (b.weight, &b.model)
+            (a.weight, a.tier, &a.model) == (b.weight, b.tier, &b.model)
                 && name(old, a.provider) == name(new, b.provider)
         })
 }
@@ -127,7 +127,8 @@ pub fn summary(old: &Config, new: &Config) -> String {
         let named = |model: &Model| {
             let targets = model.targets.iter().map(|target| {
                 let provider = config.provider(target).map(|p| p.name.as_str());
-                (provider, target.model.as_deref(), target.weight)
+                let name = (provider, target.model.as_deref());
+                (name, target.weight, target.tier, target.price)
             });
             let targets: Vec<_> = targets.collect();
             let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();

@@ -4,6 +4,7 @@
 
 mod abilities;
 pub mod aws;
+mod balance;
 pub mod check;
 pub mod diff;
 pub mod fault;

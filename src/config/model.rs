@@ -17,8 +17,10 @@
 
 use super::abilities::Overrides;
 use super::aws::Signer;
+pub use super::balance::{Rate, Strategy};
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
+use crate::dialect::abilities;
 use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
 use std::fmt;
@@ -99,6 +101,10 @@ pub mod defaults {
     pub const TARGETS_MAX: usize = 64;
     /// Fallbacks of one model, at most.
     pub const FALLBACKS_MAX: usize = 8;
+    /// Largest tier of a target.
+    pub const TIER_MAX: u32 = 64;
+    /// Highest price of a million tokens, in US dollars.
+    pub const PRICE_MAX: f64 = 100_000.0;
     /// Largest weight of a target.
     pub const WEIGHT_MAX: u32 = 10_000;
     /// Client keys, at most: each request compares its key with all of them.
@@ -454,28 +460,6 @@ pub struct Pool {
     pub age_max: Duration,
 }
 
-/// How a model's targets are ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// In proportion to the weights, evenly spread.
-    Weighted,
-    /// One after the other, whatever the weights.
-    RoundRobin,
-    /// Always in the order of the file.
-    Priority,
-}
-
-impl Strategy {
-    /// As it is written in the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Weighted => "weighted",
-            Self::RoundRobin => "round_robin",
-            Self::Priority => "priority",
-        }
-    }
-}
-
 /// One of `[models]`, or the implicit `provider/…` of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
@@ -503,8 +487,22 @@ pub struct Target {
     pub model: Option<String>,
     /// Share of the requests, 1 to [`defaults::WEIGHT_MAX`].
     pub weight: u32,
+    /// Asked only when all of a smaller tier are out or have failed, 1 to
+    /// [`defaults::TIER_MAX`].
+    pub tier: u32,
+    /// What its tokens cost, where the table of models is wrong or silent.
+    pub price: Option<Rate>,
     /// What its model can do, where the table of models is wrong or silent.
     pub abilities: Option<Box<Overrides>>,
+}
+
+impl Target {
+    /// What its tokens cost as a target of the model `asked`, by the file, else by the table
+    /// of models; `None` unknown.
+    pub fn rate(&self, asked: &str) -> Option<Rate> {
+        let name = self.model.as_deref().unwrap_or(asked);
+        self.price.or_else(|| Rate::of(&abilities::of(name).price))
+    }
 }
 
 /// A model that stands in for another.

@@ -202,7 +202,10 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
         if let Some(upstream) = &target.model {
             write!(f, ", model = {}", quoted(upstream))?;
         }
-        write!(f, ", weight = {}", target.weight)?;
+        write!(f, ", weight = {}, tier = {}", target.weight, target.tier)?;
+        if let Some(price) = target.price {
+            write!(f, ", price = {price}")?;
+        }
         if let Some(abilities) = &target.abilities {
             write!(f, ", abilities = {abilities}")?;
         }

@@ -1,7 +1,7 @@
 //! The config room as a whole: what is refused and in which words, what is accepted, and
 //! that printing gives the same back.
 
-use super::model::{Scheme, Secret, Strategy};
+use super::model::{Rate, Scheme, Secret, Strategy};
 use super::print::Printed;
 use super::{Checked, Config, FixedSecrets, Secrets, check};
 use proptest::prelude::*;
@@ -147,7 +147,7 @@ fn full() -> String {
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
      timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
-     [models.small]\nstrategy = \"weighted\"\ntargets = [{ provider = \"local\", weight = 10000 }]\nfallbacks = [\"gpt-4o\"]\n\
+     [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
 }
@@ -238,7 +238,15 @@ fn a_full_file_arrives_whole() {
     assert_eq!(model.timeouts.idle, Duration::from_secs(90));
     assert_eq!(model.fallbacks[0].model, 1);
     assert_eq!(model.fallbacks[1].forwarded, "tiny:1b");
-    assert_eq!(config.models[1].targets[0].weight, 10_000);
+    let small = &config.models[1].targets[0];
+    assert_eq!((small.weight, small.tier), (10_000, 64));
+    let price = Rate {
+        input: 1,
+        output: 1_000_000_000,
+    };
+    assert_eq!(small.price, Some(price));
+    let tiers = model.targets.iter().map(|target| target.tier);
+    assert_eq!(tiers.collect::<Vec<_>>(), [1, 2], "the order of the file");
 }
 
 /// Goal: exact names win over `provider/model`, which wins over `*`.
@@ -312,6 +320,10 @@ fn doubtful_settings_give_warnings() {
         (
             "[models.m]\nstrategy = \"priority\"\ntargets = [{ provider = \"p\", weight = 2 }]",
             "3:30: `weight` means nothing with strategy \"priority\"; remove it or write \"weighted\"",
+        ),
+        (
+            "[models.m]\nstrategy = \"cheapest\"\ntargets = [{ provider = \"p\", model = \"gpt-4o\" }, { provider = \"p\" }]",
+            "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
         ),
     ];
     for (text, want) in cases {

@@ -5,6 +5,7 @@
 
 use super::abilities;
 use super::aws;
+use super::balance;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::keys::provider_secret;
@@ -44,7 +45,7 @@ const MODEL: Known = Known {
     later: &["fallback_on", "continuation", "hedge", "cache"],
 };
 const TARGET: Known = Known {
-    now: &["provider", "model", "weight", "abilities"],
+    now: &["provider", "model", "weight", "tier", "price", "abilities"],
     later: &[],
 };
 const DIALECTS: &[(&str, Dialect)] = &[
@@ -58,18 +59,6 @@ const DIALECTS: &[(&str, Dialect)] = &[
 ];
 const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
                              \"gemini\", \"cohere\" or \"bedrock\"";
-const STRATEGIES: &[(&str, Strategy)] = &[
-    ("weighted", Strategy::Weighted),
-    ("round_robin", Strategy::RoundRobin),
-    ("priority", Strategy::Priority),
-];
-const STRATEGIES_LATER: &[&str] = &[
-    "least_latency",
-    "least_tokens",
-    "prefix_affinity",
-    "cheapest",
-];
-
 /// What a model has unless it says otherwise: timeouts and [`Model::keepalive`].
 pub(super) type Defaults = (Timeouts, Option<Duration>);
 
@@ -174,6 +163,8 @@ impl<'a, 'i> Written<'a, 'i> {
                     provider,
                     model: None,
                     weight: WEIGHT,
+                    tier: 1,
+                    price: None,
                     abilities: None,
                 }],
                 fallbacks: Vec::new(),
@@ -299,15 +290,11 @@ fn model(
 ) -> Option<Model> {
     let title = format!("[models.{:?}]", item.key);
     let section = item.section(found, &title, MODEL)?;
-    let strategy = section
-        .read(found, "strategy", |v| {
-            choice(v, STRATEGIES, STRATEGIES_LATER)
-        })
-        .unwrap_or(STRATEGY);
+    let strategy = balance::strategy(&section, found).unwrap_or(STRATEGY);
     let right = "write targets = [{ provider = \"NAME\" }]";
     let targets = section
         .need(found, "targets", right)
-        .and_then(|item| targets(item, strategy, found, names, right));
+        .and_then(|list| targets((list, item.key), strategy, found, names, right));
     let fallbacks = match section.item("fallbacks") {
         Some(item) => fallbacks(item, index, found, names),
         None => Some(Vec::new()),
@@ -330,7 +317,7 @@ fn model(
 }
 
 fn targets(
-    item: Item<'_, '_>,
+    (item, model): (Item<'_, '_>, &str),
     strategy: Strategy,
     found: &mut Findings,
     names: &Names,
@@ -340,8 +327,10 @@ fn targets(
         found.fault(item.at, format!("`targets` is empty; {right}"));
     }
     let mut targets: Vec<Option<Target>> = Vec::new();
+    let mut tiers = Vec::new();
     for element in item.list(found, TARGETS_MAX, right) {
-        let target = target(element, strategy, found, names);
+        let (target, tier) = target(element, strategy, found, names).unzip();
+        tiers.push(tier.flatten());
         let same = |other: &&Option<Target>| {
             let (Some(a), Some(b)) = (&target, other) else {
                 return false;
@@ -354,15 +343,18 @@ fn targets(
         }
         targets.push(target);
     }
-    targets.into_iter().collect()
+    let mut targets: Vec<Target> = targets.into_iter().collect::<Option<_>>()?;
+    balance::settle((item, model), strategy, &mut targets, &tiers, found);
+    Some(targets)
 }
 
+/// A target, and the tier that is written for it.
 fn target(
     item: Item<'_, '_>,
     strategy: Strategy,
     found: &mut Findings,
     names: &Names,
-) -> Option<Target> {
+) -> Option<(Target, Option<u32>)> {
     let section = item.section(found, "a target", TARGET)?;
     let right = "write provider = \"NAME\"";
     let provider = section.need(found, "provider", right).and_then(|item| {
@@ -383,8 +375,11 @@ fn target(
             string(v).and_then(|s| value::model_name(&s).map(|()| s))
         })
     });
+    let tier = balance::tier(&section, found);
+    let price = balance::price(&section, found);
     let weight = section.item("weight").and_then(|item| {
-        if strategy != Strategy::Weighted {
+        let is_by_tier = strategy == Strategy::Priority && tier.is_some();
+        if strategy != Strategy::Weighted && !is_by_tier {
             let text = format!(
                 "`weight` means nothing with strategy {:?}; remove it or write \"weighted\"",
                 strategy.name()
@@ -399,12 +394,15 @@ fn target(
         Some(wrong_or_right) => Some(wrong_or_right?),
         None => None,
     };
-    Some(Target {
+    let target = Target {
         provider: provider?,
         model,
         weight: weight.and_then(|w| u32::try_from(w).ok()).unwrap_or(WEIGHT),
+        tier: tier.unwrap_or(1),
+        price,
         abilities,
-    })
+    };
+    Some((target, tier))
 }
 
 fn fallbacks(

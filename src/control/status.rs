@@ -5,6 +5,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Roster;
 use crate::config::print::Printed;
+use crate::policy::peak::Peak;
 use crate::shard::orders::Report;
 use crate::shard::snapshot::Edition;
 use crate::stats::exposition::{Hearing, Names, Scrape, TargetGauges, write};
@@ -56,7 +57,7 @@ fn gauges<'a>(
     reports: &[Report],
 ) -> Vec<(&'a str, TargetGauges)> {
     let current: BTreeSet<_> = edition.places.targets().map(|(number, _)| number).collect();
-    let mut all: BTreeMap<&str, (TargetGauges, Mark)> = BTreeMap::new();
+    let mut all: BTreeMap<&str, (TargetGauges, Mark, Peak)> = BTreeMap::new();
     for report in reports {
         for (target, cell) in &report.gossip.own {
             let is_current = current.contains(target);
@@ -66,18 +67,20 @@ fn gauges<'a>(
             if !is_current && cell.in_flight == 0 {
                 continue;
             }
-            let (gauges, mark) = all.entry(name).or_default();
+            let (gauges, mark, peak) = all.entry(name).or_default();
             gauges.in_flight += u64::from(cell.in_flight);
             gauges.tokens = gauges.tokens.saturating_add(cell.tokens);
             gauges.trips += report.gossip.trips.get(*target).copied().unwrap_or(0);
             if is_current {
                 *mark = mark.join(cell.mark);
                 gauges.state = mark.state;
+                peak.hear(cell.ttft);
+                gauges.ttft = Duration::from_nanos(peak.nanos(report.gossip.at));
             }
         }
     }
     let all = all.into_iter();
-    all.map(|(name, (gauges, _))| (name, gauges)).collect()
+    all.map(|(name, (gauges, ..))| (name, gauges)).collect()
 }
 
 /// Shards, pools and what is under way.
@@ -185,7 +188,7 @@ fn cell(cell: &Cell, now: Instant) -> Value {
         "retry_in_ms": millis_of(until.since(now)),
         "in_flight": cell.in_flight,
         "tokens_in_flight": cell.tokens,
-        "ttft_ms": f64::from(cell.ttft_us) / 1000.0,
+        "ttft_ms": millis_of(Duration::from_nanos(cell.ttft.nanos)),
         "attempts": cell.window.attempts,
         "failures": cell.window.failures,
     })

@@ -9,6 +9,7 @@
 //!   speak       one door to all of them
 //!   model       what stands between two different dialects
 //!   abilities   what models can do: a table that is shipped, by name
+//!   opening     which conversation a request goes on with, as a number
 //!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
@@ -24,6 +25,7 @@ pub mod cohere;
 pub mod gemini;
 pub mod model;
 pub mod openai;
+pub mod opening;
 pub mod pieces;
 pub mod responses;
 pub mod route;

@@ -201,8 +201,8 @@ pub async fn attempts<H: Host>(
             fallback = step.fallback;
             course.count_fallback(settle, &step, why);
         }
-        settle.begin_attempt(&step, course.tokens(&step));
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
+        settle.begin_attempt(&step, course.tokens(&step), began);
         let kind = match attempt(&course, down, settle, &step).await {
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {

@@ -3,24 +3,31 @@
 
 use super::down::Down;
 use super::reply::Manner;
+use super::request::{Request, Wanted};
 use super::settle::Settle;
 use crate::base::fault::Kind;
+use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::config::model::Found;
 use crate::dialect::anthropic::request::holds_sealed_thinking;
 use crate::dialect::model::Dialect;
+use crate::dialect::opening;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::host::Host;
-use crate::policy::breaker::Verdict;
 use crate::policy::plan::Step;
+use crate::policy::rotation::Sight;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
+use crate::wire::http1::RequestHead;
 use std::rc::Rc;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
 pub const AS_ASKED: &str = "";
+
+/// The field by which a client says which conversation its request belongs to.
+const SESSION: &[u8] = b"x-shardgate-session";
 
 /// What stays the same over all attempts of an exchange, and is still known when the request
 /// itself is gone.
@@ -75,25 +82,32 @@ impl<'a, H: Host> Course<'a, H> {
     /// The next target of the plan.
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
-        let wanted = down.request.as_mut()?.wanted.as_mut()?;
+        let Down { request, rx, .. } = down;
+        let Request { head, wanted } = request.as_deref_mut()?;
+        let Wanted {
+            plan, body, model, ..
+        } = wanted.as_mut()?;
         let found = Found {
-            index: wanted.model,
-            model: config.models.get(wanted.model)?,
+            index: *model,
+            model: config.models.get(*model)?,
             forwarded: AS_ASKED,
         };
+        let data = rx.data();
+        let conversation = || conversation(head, data, *body);
+        let now = self.shard.host.now();
         let mut rotations = self.snapshot.rotations.borrow_mut();
-        let mut claimed = false;
-        let mut gate = |model, place| {
-            let now = self.shard.host.now();
-            let target = self.snapshot.places.target(model, place);
-            let asked = self
-                .shard
-                .with_turn(now, |targets, turn| targets.ask(target, turn));
-            claimed |= asked.0 == Verdict::Probe;
-            asked
-        };
-        let step = wanted.plan.next(config, &mut rotations, &found, &mut gate);
-        if claimed {
+        let step = self.shard.with_turn(now, |targets, turn| {
+            let mut sight = Sight {
+                targets,
+                turn,
+                places: &self.snapshot.places,
+                bytes: self.bytes,
+                answer_max: self.answer_max,
+                conversation: &conversation,
+            };
+            plan.next(config, &mut rotations, &found, &mut sight)
+        });
+        if step.is_some_and(|step| step.permit.is_probe()) {
             self.shard.gossip_now();
         }
         step
@@ -174,6 +188,17 @@ impl<'a, H: Host> Course<'a, H> {
         } else {
             kind
         }
+    }
+}
+
+/// Which conversation a request goes on with: the session that the client names, else by how
+/// the conversation begins.
+fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
+    let mut fields = head.fields(data);
+    let named = fields.find(|(name, _)| name.eq_ignore_ascii_case(SESSION));
+    match named {
+        Some((_, session)) if !session.is_empty() => opening::session(session),
+        _ => opening::key(body.bytes(data)),
     }
 }
 

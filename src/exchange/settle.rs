@@ -6,6 +6,7 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::config::model::Strategy;
 use crate::dialect::tokens::Weight;
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
@@ -29,6 +30,8 @@ pub struct Settle<H: Host> {
     running: Option<Running>,
     has_content: bool,
     attempt_end: AttemptEnd,
+    /// Whether the time of a plain answer is of use to the model's strategy.
+    is_timed: bool,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -58,6 +61,7 @@ impl<H: Host> Settle<H> {
             running: None,
             has_content: false,
             attempt_end: AttemptEnd::Cancelled,
+            is_timed: false,
             weight: None,
         }
     }
@@ -76,19 +80,21 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// The attempt `step` begins, of an estimated number of tokens.
-    pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64) {
+    /// The attempt `step` begins at `now`, of an estimated number of tokens.
+    pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
         self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
         self.receipt.attempts = self.receipt.attempts.saturating_add(1);
         self.receipt.provider = Some(step.provider_index);
         self.attempt_end = AttemptEnd::Cancelled;
         self.has_content = false;
+        self.is_timed = step.model.strategy == Strategy::LeastLatency;
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
         self.running = target.map(|target| Running {
             target,
             permit: step.permit,
             tokens,
+            began: now,
         });
         if let Some(running) = self.running {
             self.shard.targets.borrow_mut().begin(running);
@@ -102,12 +108,13 @@ impl<H: Host> Settle<H> {
         let Some(target) = places.target(step.model_index, step.target_index) else {
             return;
         };
+        let now = self.shard.host.now();
         let running = Running {
             target,
             permit: step.permit,
             tokens: 0,
+            began: now,
         };
-        let now = self.shard.host.now();
         self.shard.targets.borrow_mut().begin(running);
         let neutral =
             |targets: &mut Targets, turn: &Turn<'_>| targets.end(running, Outcome::Neutral, turn);
@@ -145,6 +152,10 @@ impl<H: Host> Settle<H> {
             self.learn(running.target);
         }
         let now = self.shard.host.now();
+        if self.is_timed && end == AttemptEnd::Done && !self.has_content {
+            let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
+            self.shard.targets.borrow_mut().whole(running, tokens, now);
+        }
         let changed = self
             .shard
             .with_turn(now, |targets, turn| targets.end(running, outcome, turn));

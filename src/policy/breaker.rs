@@ -19,7 +19,7 @@
 //! call that says "changed" is the caller's cue to tell the others at once.
 //!
 //! What counts as a failure is for [`Outcome`] to say; attempts that say nothing of the
-//! target (a caller's own 4xx, 429, a client that left) are [`Outcome::Neutral`].
+//! target (a caller's own 4xx, a client that left) are [`Outcome::Neutral`].
 //!
 //! Invariants
 //! - B1 An attempt is judged only within the generation it began in: what began before a
@@ -54,6 +54,8 @@ pub enum Outcome {
     Failure,
     /// Nothing.
     Neutral,
+    /// That it works, but takes no more for now: nothing for the breaker.
+    Limited,
 }
 
 impl Outcome {
@@ -62,6 +64,7 @@ impl Outcome {
         match status {
             200..=299 => Self::Success,
             500..=599 => Self::Failure,
+            429 => Self::Limited,
             _ => Self::Neutral,
         }
     }
@@ -119,6 +122,13 @@ pub struct Breaker {
     window: Window,
 }
 
+impl Permit {
+    /// Whether the attempt decides for the whole box.
+    pub const fn is_probe(self) -> bool {
+        self.is_probe
+    }
+}
+
 impl Breaker {
     /// Where it stands.
     pub fn mark(&self) -> Mark {
@@ -133,6 +143,12 @@ impl Breaker {
     /// Forgets what has left the window.
     pub fn age(&mut self, turn: &Turn<'_>) {
         self.window.advance(turn);
+    }
+
+    /// Whether [`Breaker::ask`] would let an attempt through.
+    pub fn may_ask(&self, turn: &Turn<'_>) -> bool {
+        let Mark { state, until, .. } = self.mark;
+        state == State::Closed || turn.now >= until || !turn.settings.is_on
     }
 
     /// Whether an attempt may be made; claims the probe where one is due (B2).
@@ -206,11 +222,11 @@ impl Breaker {
                 true
             }
             // The probe said nothing: the next attempt is one.
-            (State::HalfOpen, Outcome::Neutral) => {
+            (State::HalfOpen, Outcome::Neutral | Outcome::Limited) => {
                 self.change(State::Open, turn.now, turn.me, self.mark.streak);
                 true
             }
-            (State::Closed, Outcome::Neutral) | (State::Open, _) => false,
+            (State::Closed, Outcome::Neutral | Outcome::Limited) | (State::Open, _) => false,
         }
     }
 

@@ -4,6 +4,9 @@
 
 pub mod addresses;
 pub mod auth;
+pub mod balance;
 pub mod breaker;
+pub mod peak;
 pub mod plan;
+pub mod rotation;
 pub mod targets;

@@ -14,47 +14,44 @@
 //! - T1 `in_flight` and `tokens` are what [`Targets::begin`] added and [`Targets::end`] has
 //!   not taken off again.
 //! - T2 Between two digests nothing is allocated.
+//! - T4 What the others have under way is the sum of the newest cells of the view's rows.
 //! - T3 An entry stays for as long as the process lives, with its number and id: attempts that
 //!   began before a reload end where they began, and a target that comes back is known.
 
+use super::balance::Load;
 use super::breaker::{Breaker, Outcome, Permit, Turn, Verdict};
+use super::peak::Peak;
 use crate::base::time::Instant;
 use crate::dialect::model::Dialect;
 use crate::dialect::tokens::{Ratio, Weight};
-use crate::stats::view::{Cell, Digest, Mark, State, TargetId, View};
+use crate::stats::view::{Cell, Digest, State, TargetId, View};
 use ahash::AHashMap;
 use std::time::Duration;
 
-/// How fast the estimate of the time to the first token forgets.
-const DECAY: Duration = Duration::from_secs(10);
+/// What an attempt that failed counts as in the estimate of the time to the first token, at
+/// least: a target that fails fast is not a fast one (Linkerd's load biaser).
+pub const PENALTY: Duration = Duration::from_secs(5);
 
-/// An estimate of a time that jumps up with a slow answer and comes down slowly (Finagle's
-/// peak EWMA).
-#[derive(Clone, Copy, Debug, Default)]
-struct Peak {
-    micros: f64,
-    at: Instant,
+/// Tokens of a plain answer that are made in about the time that a stream takes to begin:
+/// what counts for the estimate is the time that so many of its tokens took.
+const PLAIN_TOKENS: u64 = 64;
+
+/// What the other shards have under way at a target, together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Others {
+    in_flight: u64,
+    tokens: u64,
 }
 
-impl Peak {
-    fn add(&mut self, took: Duration, now: Instant) {
-        let micros = took.as_secs_f64() * 1e6;
-        if micros >= self.micros {
-            self.micros = micros;
-        } else {
-            let kept = (-now.since(self.at).as_secs_f64() / DECAY.as_secs_f64()).exp();
-            self.micros = self.micros * kept + micros * (1.0 - kept);
-        }
-        self.at = now;
-    }
-
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "clamped to the range of u32"
-    )]
-    fn micros(self) -> u32 {
-        self.micros.clamp(0.0, f64::from(u32::MAX)) as u32
+impl Others {
+    /// One of them had `before` and has `now`.
+    fn change(&mut self, before: &Cell, now: &Cell) {
+        let change = |sum: &mut u64, before: u64, now: u64| {
+            *sum = sum.saturating_sub(before).saturating_add(now);
+        };
+        let in_flight = (before.in_flight.into(), now.in_flight.into());
+        change(&mut self.in_flight, in_flight.0, in_flight.1);
+        change(&mut self.tokens, before.tokens, now.tokens);
     }
 }
 
@@ -66,6 +63,7 @@ struct Entry {
     in_flight: u32,
     tokens: u64,
     first_token: Peak,
+    others: Others,
     /// Tokens that a body of so many bytes comes to.
     of_bodies: Ratio,
     /// The same, of requests that were read.
@@ -88,7 +86,7 @@ impl Entry {
             mark: self.breaker.mark(),
             in_flight: self.in_flight,
             tokens: self.tokens,
-            ttft_us: self.first_token.micros(),
+            ttft: self.first_token.own(),
             window: self.breaker.tally(),
         }
     }
@@ -114,6 +112,8 @@ pub struct Running {
     pub permit: Permit,
     /// Estimated tokens.
     pub tokens: u64,
+    /// When it began.
+    pub began: Instant,
 }
 
 impl Targets {
@@ -143,8 +143,8 @@ impl Targets {
             // What the others said of it before it was known here.
             for row in 0..self.view.rows.len() {
                 let heard = self.view.rows.get(row).and_then(|row| row.cells.get(&id));
-                if let Some(mark) = heard.map(|heard| heard.cell.mark) {
-                    self.mark(id, mark);
+                if let Some(cell) = heard.map(|heard| heard.cell) {
+                    self.take_in(id, &Cell::default(), &cell);
                 }
             }
         }
@@ -162,6 +162,29 @@ impl Targets {
             entry.touch();
         }
         (verdict, entry.breaker.permit(verdict))
+    }
+
+    /// Whether [`Targets::ask`] would let an attempt through; nothing is claimed.
+    pub fn may_ask(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_none_or(|entry| entry.breaker.may_ask(turn))
+    }
+
+    /// What the box has under way at a target, and how fast that answers.
+    pub fn load(&self, target: Option<usize>, now: Instant) -> Load {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.map_or_else(Load::default, |entry| Load {
+            in_flight: entry.others.in_flight + u64::from(entry.in_flight),
+            tokens: entry.others.tokens.saturating_add(entry.tokens),
+            ttft: entry.first_token.nanos(now),
+            tried: entry.first_token.at(),
+        })
+    }
+
+    /// What names a target over reloads and between shards.
+    pub fn id(&self, target: Option<usize>) -> TargetId {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.map_or_else(TargetId::default, |entry| entry.id)
     }
 
     /// An attempt begins.
@@ -183,6 +206,16 @@ impl Targets {
         })
     }
 
+    /// It got a plain answer of so many tokens, whole.
+    pub fn whole(&mut self, running: Running, tokens: u64, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(running.target) {
+            let nanos = now.since(running.began).as_nanos();
+            let took = nanos * u128::from(PLAIN_TOKENS) / u128::from(tokens.max(PLAIN_TOKENS));
+            let took = Duration::from_nanos(u64::try_from(took).unwrap_or(u64::MAX));
+            entry.first_token.add(took, now);
+        }
+    }
+
     /// It ended. True when the breaker changed.
     pub fn end(&mut self, running: Running, outcome: Outcome, turn: &Turn<'_>) -> bool {
         let Self {
@@ -197,6 +230,10 @@ impl Targets {
         debug_assert!(entry.in_flight > 0, "T1");
         entry.in_flight = entry.in_flight.saturating_sub(1);
         entry.tokens = entry.tokens.saturating_sub(running.tokens);
+        if matches!(outcome, Outcome::Failure | Outcome::Limited) {
+            let so_far = Duration::from_nanos(entry.first_token.nanos(turn.now));
+            entry.first_token.add(so_far.max(PENALTY), turn.now);
+        }
         entry.touch();
         let id = entry.id;
         let others = |generation| {
@@ -265,17 +302,40 @@ impl Targets {
 
     /// Takes in what another shard said.
     pub fn hear(&mut self, digest: &Digest) {
-        self.view.join(digest);
+        let Self {
+            view,
+            entries,
+            by_id,
+            ..
+        } = self;
+        view.join_with(digest, |id, before, now| {
+            let entry = by_id.get(&id).and_then(|at| entries.get_mut(*at));
+            if let Some(entry) = entry {
+                entry.others.change(&before, &now);
+            }
+        });
         for (id, cell) in &*digest.cells {
-            self.mark(*id, cell.mark);
+            self.hear_of(*id, cell);
         }
     }
 
-    fn mark(&mut self, id: TargetId, mark: Mark) {
+    /// What a shard has of a target was `before` and is `now`.
+    fn take_in(&mut self, id: TargetId, before: &Cell, now: &Cell) {
         let at = self.by_id.get(&id).copied();
-        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at))
-            && entry.breaker.hear(mark)
-        {
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) {
+            entry.others.change(before, now);
+        }
+        self.hear_of(id, now);
+    }
+
+    /// What is joined with what was known, however old it is.
+    fn hear_of(&mut self, id: TargetId, cell: &Cell) {
+        let at = self.by_id.get(&id).copied();
+        let Some(entry) = at.and_then(|at| self.entries.get_mut(at)) else {
+            return;
+        };
+        entry.first_token.hear(cell.ttft);
+        if entry.breaker.hear(cell.mark) {
             entry.touch(); // the others are told what this shard goes by, too
         }
     }
@@ -289,3 +349,6 @@ impl Targets {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

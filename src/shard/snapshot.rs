@@ -22,7 +22,7 @@ use crate::config::model::Provider;
 use crate::exchange::upstream::Template;
 use crate::host::{Host, Link};
 use crate::policy::addresses::{Addresses, Tour};
-use crate::policy::plan::Rotations;
+use crate::policy::rotation::Rotations;
 use rustls::ServerConfig;
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -46,6 +46,8 @@ pub struct TargetGauges {
     pub in_flight: u64,
     /// Estimated tokens of them.
     pub tokens: u64,
+    /// The time to its first token, of plain answers to the first part; zero before any.
+    pub ttft: Duration,
     /// Its breaker.
     pub state: State,
     /// How often it was opened.
@@ -204,6 +206,14 @@ fn targets(out: &mut Text, scrape: &Scrape<'_>, names: &Names<'_>) {
             let labels = format!("target=\"{target}\"");
             out.line(name, &labels, of(gauges));
         }
+    }
+    let name = "shardgate_target_ttft_seconds";
+    let help =
+        "Estimated time to the first token, which a slow answer or a failure raises at once.";
+    out.head(name, "gauge", help);
+    for (target, gauges) in scrape.targets.iter().filter(|(_, g)| !g.ttft.is_zero()) {
+        let labels = format!("target=\"{target}\"");
+        out.line(name, &labels, gauges.ttft.as_secs_f64());
     }
     let name = "shardgate_upstream_connections";
     out.head(name, "gauge", "Upstream connections.");

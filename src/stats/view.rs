@@ -121,6 +121,15 @@ impl Tally {
     }
 }
 
+/// Estimate of a time, as one shard has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Estimate {
+    /// The time in nanoseconds; 0 = none yet.
+    pub nanos: u64,
+    /// When it was made.
+    pub at: Instant,
+}
+
 /// What one shard knows of one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
@@ -130,8 +139,8 @@ pub struct Cell {
     pub in_flight: u32,
     /// Estimated tokens of the attempts under way.
     pub tokens: u64,
-    /// Estimate of the time to the first token, in microseconds; 0 = none yet.
-    pub ttft_us: u32,
+    /// The time to the first token.
+    pub ttft: Estimate,
     /// Of the window, within the mark's generation.
     pub window: Tally,
 }
@@ -152,7 +161,7 @@ pub struct Digest {
 }
 
 /// A cell as it was heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// Its digest's number.
     pub seq: u64,
@@ -190,6 +199,11 @@ impl View {
 
     /// Takes in what a shard said (V1, V2).
     pub fn join(&mut self, digest: &Digest) {
+        self.join_with(digest, |_, _, _| ());
+    }
+
+    /// The same; `changed` is told what a target's cell was and what it is now.
+    pub fn join_with(&mut self, digest: &Digest, mut changed: impl FnMut(TargetId, Cell, Cell)) {
         let Some(row) = self.rows.get_mut(digest.from) else {
             return;
         };
@@ -200,13 +214,24 @@ impl View {
         }
         if digest.is_whole {
             row.whole = seq;
-            row.cells.retain(|_, heard| heard.seq > seq);
+            row.cells.retain(|target, heard| {
+                let is_newer = heard.seq > seq;
+                if !is_newer {
+                    changed(*target, heard.cell, Cell::default());
+                }
+                is_newer
+            });
         }
         for &(target, cell) in &*digest.cells {
-            let at = digest.at;
-            let heard = row.cells.entry(target).or_insert(Heard { seq, at, cell });
+            let new = Heard {
+                seq,
+                at: digest.at,
+                cell,
+            };
+            let heard = row.cells.entry(target).or_default();
             if heard.seq < seq {
-                *heard = Heard { seq, at, cell };
+                changed(target, heard.cell, cell);
+                *heard = new;
             }
         }
     }

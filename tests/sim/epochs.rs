@@ -141,7 +141,11 @@ fn scene(seed: u64) -> Rc<Scene> {
 }
 
 /// Reads one message; `None` at the connection's end.
-async fn receive(link: &mut SimLink, rx: &mut RxBuf, is_response: bool) -> Option<http::Message> {
+pub(crate) async fn receive(
+    link: &mut SimLink,
+    rx: &mut RxBuf,
+    is_response: bool,
+) -> Option<http::Message> {
     loop {
         if let Some(message) = http::message(rx.data(), is_response, false)
             && message.is_whole

@@ -56,7 +56,15 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
         [breaker]\nmode = \"off\"\n[timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
         .to_owned();
-    let strategy = world.rng().pick(&["weighted", "round_robin", "priority"]);
+    let strategy = world.rng().pick(&[
+        "weighted",
+        "round_robin",
+        "least_latency",
+        "least_tokens",
+        "prefix_affinity",
+        "cheapest",
+        "priority",
+    ]);
     let mut targets = Vec::new();
     for number in 0..providers {
         write!(

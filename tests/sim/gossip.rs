@@ -47,7 +47,13 @@ fn shards(world: &World, count: usize, lost: u64) -> Vec<Rc<Shard<World>>> {
             shard
         })
         .collect();
-    for from in &shards {
+    let_them_talk(world, &shards, lost);
+    shards
+}
+
+/// Makes them hear each other, as [`shards`] says.
+pub(crate) fn let_them_talk(world: &World, shards: &[Rc<Shard<World>>], lost: u64) {
+    for from in shards {
         for to in shards.iter().filter(|to| to.index != from.index) {
             let (to, host) = (Rc::clone(to), world.clone());
             let rng = Rng::new(world.rng().next());
@@ -69,7 +75,6 @@ fn shards(world: &World, count: usize, lost: u64) -> Vec<Rc<Shard<World>>> {
             }));
         }
     }
-    shards
 }
 
 /// One attempt on `shard` that comes to `outcome`; whether it was let through.
@@ -83,6 +88,7 @@ fn attempt(shard: &Shard<World>, outcome: Outcome) -> bool {
             target: 0,
             permit,
             tokens: 7,
+            began: turn.now,
         };
         targets.begin(running);
         let changed = targets.end(running, outcome, turn);

@@ -7,6 +7,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 #![expect(clippy::print_stderr, reason = "a failing seed names itself")]
 
+mod balance;
 mod client;
 mod epochs;
 mod exchange;

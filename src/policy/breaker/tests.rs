@@ -167,13 +167,14 @@ fn a_probe_without_a_verdict_is_replaced() {
 /// Goal: whose fault it is decides.
 #[test]
 fn callers_and_limits_are_no_failures() {
-    for status in [400, 401, 404, 408, 409, 413, 422, 429, 301] {
+    for status in [400, 401, 404, 408, 409, 413, 422, 301] {
         assert_eq!(Outcome::of_status(status), Outcome::Neutral, "{status}");
     }
     for status in [500, 502, 503, 520, 529] {
         assert_eq!(Outcome::of_status(status), Outcome::Failure, "{status}");
     }
     assert_eq!(Outcome::of_status(200), Outcome::Success);
+    assert_eq!(Outcome::of_status(429), Outcome::Limited);
     let failure = |kind| Outcome::of_fault(kind, false) == Outcome::Failure;
     assert!(failure(Kind::ConnectFailed) && failure(Kind::FirstTokenTimeout));
     assert!(failure(Kind::TotalTimeout) && failure(Kind::UpstreamError));

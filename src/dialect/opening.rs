@@ -1,0 +1,219 @@
+//! How a conversation begins, as a number: the same for all its turns, in any dialect.
+//!
+//! ```text
+//!   "messages":[ system, user, assistant, user ]     first turn: [ system, user ]
+//!               └── texts ───┘  the rest is not looked at
+//! ```
+//!
+//! Of a list of messages the texts up to the first one of the user's count: what else stands
+//! in a message (marks for a cache, ids) may change from turn to turn. Of a bare prompt its
+//! first bytes count, so that one that grows stays itself.
+//!
+//! Invariants
+//! - O1 What stands behind the first message of the user changes nothing.
+//! - O2 Every body has a key; one that says nothing has that of all such bodies.
+//! - O3 Nothing is allocated, and the body is read up to that message, or [`READ_MAX`], at most.
+
+use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
+use crate::wire::json::scan::BOM;
+use crate::wire::json::{JsonError, JsonFault};
+
+/// Bytes of a body that are read for its key, at most.
+pub const READ_MAX: usize = 256 << 10;
+
+/// Bytes of one text that count.
+const TEXT_MAX: usize = 512;
+
+/// Lists and objects that a text may stand in, inside its message.
+const DEPTH_MAX: usize = 4;
+
+/// The key of the conversation that `body` goes on with, which is a request of any dialect.
+pub fn key(body: &[u8]) -> u64 {
+    let json = body.get(..READ_MAX).unwrap_or(body);
+    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
+    let mut fold = Fold {
+        json,
+        key: 0x9e37_79b9_7f4a_7c15,
+    };
+    // It ends with an error where enough was read.
+    let _read = Cursor::new(json, start).object(|cursor, key| {
+        let mut room = [0; NAME_MAX];
+        match key.name(&mut room) {
+            b"messages" | b"contents" | b"input" | b"prompt" | b"message" => {
+                fold.messages(cursor)?;
+                Err(enough(cursor))
+            }
+            _ => cursor.skip().map(|_| ()),
+        }
+    });
+    fold.key
+}
+
+/// The key of whatever a client calls its session.
+pub fn session(name: &[u8]) -> u64 {
+    let mut fold = Fold { json: &[], key: 1 };
+    fold.add(name);
+    fold.key
+}
+
+/// Ends the reading.
+fn enough(cursor: &Cursor<'_>) -> JsonError {
+    JsonError {
+        what: JsonFault::TooDeep,
+        at: cursor.at(),
+    }
+}
+
+struct Fold<'j> {
+    json: &'j [u8],
+    key: u64,
+}
+
+impl Fold<'_> {
+    fn add(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            let (front, _) = word.split_at_mut(chunk.len());
+            front.copy_from_slice(chunk);
+            self.word(u64::from_le_bytes(word));
+        }
+        self.word(bytes.len() as u64);
+    }
+
+    fn word(&mut self, word: u64) {
+        let mixed = (self.key ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
+        self.key = mixed ^ (mixed >> 32);
+    }
+
+    /// A list of messages up to the first of the user's, or a bare text.
+    fn messages(&mut self, cursor: &mut Cursor<'_>) -> Result<(), JsonError> {
+        if cursor.peek()? != ValueKind::Array {
+            return self.texts(cursor, 0);
+        }
+        cursor.array(|cursor| {
+            if cursor.peek()? != ValueKind::Object {
+                return self.texts(cursor, 0);
+            }
+            let mut is_users = false;
+            cursor.object(|cursor, key| {
+                let mut room = [0; NAME_MAX];
+                match key.name(&mut room) {
+                    b"role" => {
+                        let role = cursor.skip()?;
+                        is_users = role.span.bytes(self.json) == b"\"user\"";
+                        Ok(())
+                    }
+                    b"content" | b"parts" | b"text" => self.texts(cursor, 0),
+                    _ => cursor.skip().map(|_| ()),
+                }
+            })?;
+            if is_users {
+                Err(enough(cursor))
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    /// The texts of what comes next.
+    fn texts(&mut self, cursor: &mut Cursor<'_>, depth: usize) -> Result<(), JsonError> {
+        match cursor.peek()? {
+            ValueKind::String => {
+                let inside = cursor.at() + 1;
+                let stepped = cursor.skip();
+                // Without an end: it reaches beyond what is read.
+                let end = stepped.map_or(usize::MAX, |text| (text.span.end as usize) - 1);
+                let end = end.min(inside + TEXT_MAX).min(self.json.len());
+                self.add(self.json.get(inside..end).unwrap_or_default());
+                stepped.map(|_| ())
+            }
+            ValueKind::Array if depth < DEPTH_MAX => {
+                cursor.array(|cursor| self.texts(cursor, depth + 1))
+            }
+            ValueKind::Object if depth < DEPTH_MAX => cursor.object(|cursor, key| {
+                let mut room = [0; NAME_MAX];
+                match key.name(&mut room) {
+                    b"content" | b"parts" | b"text" => self.texts(cursor, depth + 1),
+                    _ => cursor.skip().map(|_| ()),
+                }
+            }),
+            _ => cursor.skip().map(|_| ()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Goal: O1: all turns of a conversation have one key, in every dialect, whatever stands
+    /// around the texts; another first message or another system prompt has another.
+    #[test]
+    fn the_turns_of_a_conversation_have_one_key() {
+        let same = [
+            [
+                r#"{"model":"m","messages":[{"role":"system","content":"S"},{"role":"user","content":"U"}]}"#,
+                r#"{"tools":[{"text":"x"}],"messages":[{"content":"S","role":"system","name":"n"},{"role":"user","content":"U"},{"role":"assistant","content":"A"},{"role":"user","content":"V"}],"n":1}"#,
+            ],
+            [
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"U","cache_control":{"type":"ephemeral"}}]}]}"#,
+                r#"{"messages":[{"role":"user","content":[{"type":"text","text":"U"}]},{"role":"assistant","content":"A"}],"system":"S"}"#,
+            ],
+            [
+                r#"{"contents":[{"role":"user","parts":[{"text":"U"}]}]}"#,
+                r#"{"contents":[{"parts":[{"text":"U"}],"role":"user"},{"role":"model","parts":[{"text":"A"}]}]}"#,
+            ],
+            [
+                r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"U"}]}]}"#,
+                r#"{"input":[{"role":"user","content":[{"type":"input_text","text":"U"}]},{"type":"reasoning","id":"rs"}]}"#,
+            ],
+        ];
+        for [first, later] in same {
+            assert_eq!(key(first.as_bytes()), key(later.as_bytes()), "{first}");
+            for (from, to) in [("\"U\"", "\"W\""), ("\"S\"", "\"T\"")] {
+                let other = first.replace(from, to);
+                assert_eq!(
+                    key(other.as_bytes()) == key(first.as_bytes()),
+                    other == first
+                );
+            }
+        }
+        let prompt = |text: &str| key(format!("{{\"prompt\":\"{text}\"}}").as_bytes());
+        let long = "word ".repeat(200);
+        assert_eq!(prompt(&long), prompt(&format!("{long} and more")));
+        assert_ne!(prompt("a"), prompt("b"));
+        assert_ne!(session(b"a"), session(b"b"));
+    }
+
+    /// Goal: a long system prompt does not hide the user's first message.
+    #[test]
+    fn a_long_system_prompt_hides_nothing() {
+        let ask = |user: &str| {
+            let system = "s".repeat(50_000);
+            key(format!(
+                "{{\"messages\":[{{\"role\":\"system\",\"content\":\"{system}\"}},{{\"role\":\"user\",\"content\":\"{user}\"}}]}}"
+            )
+            .as_bytes())
+        };
+        assert_ne!(ask("a"), ask("b"));
+    }
+
+    proptest! {
+        /// Goal: O2: no body panics.
+        #[test]
+        fn every_body_has_a_key(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            key(&body);
+        }
+
+        /// Goal: O1 and O2 for bodies that are cut anywhere. Method: a body, cut; what was not
+        /// reached changes nothing.
+        #[test]
+        fn a_cut_body_has_a_key(cut in 0_usize..200) {
+            let body = r#"{"messages":[{"role":"system","content":"S"},{"role":"user","content":"Uu"},{"role":"assistant","content":[{"text":"A"}]}]}"#;
+            let at = cut.min(body.len());
+            let first = body.find("Uu\"}").unwrap() + 4;
+            prop_assert_eq!(key(&body.as_bytes()[..at]) == key(body.as_bytes()), at >= first - 2);
+        }
+    }
+}
