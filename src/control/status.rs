@@ -74,6 +74,8 @@ fn gauges<'a>(
             if is_current {
                 *mark = mark.join(cell.mark);
                 gauges.state = mark.state;
+                let cooling = cell.cool_until.since(report.gossip.at);
+                gauges.cooling = gauges.cooling.max(cooling);
                 peak.hear(cell.ttft);
                 gauges.ttft = Duration::from_nanos(peak.nanos(report.gossip.at));
             }
@@ -186,6 +188,7 @@ fn cell(cell: &Cell, now: Instant) -> Value {
     json!({
         "breaker": state.name(),
         "retry_in_ms": millis_of(until.since(now)),
+        "cooling_ms": millis_of(cell.cool_until.since(now)),
         "in_flight": cell.in_flight,
         "tokens_in_flight": cell.tokens,
         "ttft_ms": millis_of(Duration::from_nanos(cell.ttft.nanos)),

@@ -16,6 +16,7 @@
 use super::attempt::Answer;
 use super::course::Course;
 use super::down::{Down, Wait};
+use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;
 use crate::base::bytes::{RxBuf, TxBuf};
@@ -255,10 +256,15 @@ pub fn put_answer_head<H: Host>(
         put_field(tx, b"x-shardgate-dropped", dropped.as_bytes());
     }
     put_times(tx, course, settle);
+    let mut heeds = status >= 400;
     for (name, value) in head.fields(data) {
         if passes(name) && !head.connection_lists(data, name) {
+            heeds |= limits::may_matter(name, value);
             put_field(tx, name, value);
         }
+    }
+    if heeds {
+        limits::heed(course, step, (head, data));
     }
     let id = head.known(Known::XRequestId);
     if let Some(id) = id.or_else(|| head.known(Known::RequestId)) {

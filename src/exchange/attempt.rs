@@ -21,7 +21,7 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, plain, pulse, relay, secure};
+use super::{count, limits, plain, pulse, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
@@ -237,6 +237,9 @@ async fn attempt<'a, H: Host>(
         .await
         .map_err(Failed::Fault)?;
     let refusal = refusal(answer.head.status);
+    if refusal == Refusal::Retriable || answer.head.status == 402 {
+        limits::hear_out(course, down, step, &mut answer).await;
+    }
     if refusal == Refusal::Retriable
         && let Some(another) = course.following(down)
     {

@@ -21,6 +21,7 @@ use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
 /// ([`Wanted::forwarded`](super::request::Wanted::forwarded)).
@@ -172,6 +173,38 @@ impl<'a, H: Host> Course<'a, H> {
         let target = places.target(step.model_index, step.target_index);
         let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
         prompt.saturating_add(self.answer_max)
+    }
+
+    /// The provider of `step` wants its target to be left alone for `wait`.
+    pub fn cool(&self, step: &Step<'_>, wait: Duration) {
+        let places = &self.snapshot.places;
+        let target = places.target(step.model_index, step.target_index);
+        self.cool_all(target.into_iter(), wait);
+    }
+
+    /// Nothing goes to the provider of `step` with its key for `wait`.
+    pub fn cool_provider(&self, step: &Step<'_>, wait: Duration) {
+        let models = self.snapshot.config.models.iter().enumerate();
+        let targets = models.flat_map(|(index, model)| {
+            let targets = model.targets.iter().enumerate();
+            let of_it = targets.filter(|(_, target)| target.provider == step.provider_index);
+            of_it.filter_map(move |(place, _)| self.snapshot.places.target(index, place))
+        });
+        self.cool_all(targets, wait);
+    }
+
+    fn cool_all(&self, targets: impl Iterator<Item = usize>, wait: Duration) {
+        let now = self.shard.host.now();
+        let mut is_news = false;
+        for target in targets {
+            let mut known = self.shard.targets.borrow_mut();
+            is_news |= known.cool(target, now + wait, now);
+        }
+        if is_news {
+            self.shard.gossip_now();
+        } else {
+            self.shard.gossip_soon();
+        }
     }
 
     /// Shard and snapshot.

@@ -29,6 +29,7 @@ pub mod count;
 pub mod course;
 pub mod down;
 pub mod events;
+pub mod limits;
 pub mod plain;
 pub mod pulse;
 pub mod relay;

@@ -64,6 +64,8 @@ struct Entry {
     tokens: u64,
     first_token: Peak,
     others: Others,
+    /// Until when its provider wants it to be left alone, as far as any shard was told.
+    cool_until: Instant,
     /// Tokens that a body of so many bytes comes to.
     of_bodies: Ratio,
     /// The same, of requests that were read.
@@ -75,6 +77,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn is_cooling(&self, turn: &Turn<'_>) -> bool {
+        turn.now < self.cool_until && turn.settings.is_on
+    }
+
     fn touch(&mut self) {
         self.is_fresh = true;
         self.is_touched = true;
@@ -87,6 +93,7 @@ impl Entry {
             in_flight: self.in_flight,
             tokens: self.tokens,
             ttft: self.first_token.own(),
+            cool_until: self.cool_until,
             window: self.breaker.tally(),
         }
     }
@@ -157,6 +164,14 @@ impl Targets {
         let Some(entry) = entry else {
             return (Verdict::Admit, Permit::default());
         };
+        if entry.is_cooling(turn) {
+            let mark = entry.breaker.mark();
+            let is_open = mark.state != State::Closed;
+            let until = if is_open { mark.until } else { turn.now };
+            let until = until.max(entry.cool_until);
+            let verdict = Verdict::Reject { until };
+            return (verdict, entry.breaker.permit(verdict));
+        }
         let verdict = entry.breaker.ask(turn);
         if verdict == Verdict::Probe {
             entry.touch();
@@ -167,7 +182,7 @@ impl Targets {
     /// Whether [`Targets::ask`] would let an attempt through; nothing is claimed.
     pub fn may_ask(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
         let entry = target.and_then(|at| self.entries.get(at));
-        entry.is_none_or(|entry| entry.breaker.may_ask(turn))
+        entry.is_none_or(|entry| entry.breaker.may_ask(turn) && !entry.is_cooling(turn))
     }
 
     /// What the box has under way at a target, and how fast that answers.
@@ -185,6 +200,20 @@ impl Targets {
     pub fn id(&self, target: Option<usize>) -> TargetId {
         let entry = target.and_then(|at| self.entries.get(at));
         entry.map_or_else(TargetId::default, |entry| entry.id)
+    }
+
+    /// Its provider wants a target to be left alone until then. True when that is news for the
+    /// other shards that cannot wait.
+    pub fn cool(&mut self, target: usize, until: Instant, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(target) else {
+            return false;
+        };
+        let was_asked = entry.cool_until <= now;
+        if until > entry.cool_until {
+            entry.cool_until = until;
+            entry.touch();
+        }
+        was_asked && until > now
     }
 
     /// An attempt begins.
@@ -335,6 +364,7 @@ impl Targets {
             return;
         };
         entry.first_token.hear(cell.ttft);
+        entry.cool_until = entry.cool_until.max(cell.cool_until);
         if entry.breaker.hear(cell.mark) {
             entry.touch(); // the others are told what this shard goes by, too
         }

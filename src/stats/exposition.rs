@@ -48,6 +48,8 @@ pub struct TargetGauges {
     pub tokens: u64,
     /// The time to its first token, of plain answers to the first part; zero before any.
     pub ttft: Duration,
+    /// How long its provider wants it to be left alone.
+    pub cooling: Duration,
     /// Its breaker.
     pub state: State,
     /// How often it was opened.
@@ -206,6 +208,13 @@ fn targets(out: &mut Text, scrape: &Scrape<'_>, names: &Names<'_>) {
             let labels = format!("target=\"{target}\"");
             out.line(name, &labels, of(gauges));
         }
+    }
+    let name = "shardgate_target_cooling_seconds";
+    let help = "For how long a target is left alone, since its provider said so.";
+    out.head(name, "gauge", help);
+    for (target, gauges) in &scrape.targets {
+        let labels = format!("target=\"{target}\"");
+        out.line(name, &labels, gauges.cooling.as_secs_f64());
     }
     let name = "shardgate_target_ttft_seconds";
     let help =

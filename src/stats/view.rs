@@ -141,6 +141,8 @@ pub struct Cell {
     pub tokens: u64,
     /// The time to the first token.
     pub ttft: Estimate,
+    /// Until when its provider wants it to be left alone.
+    pub cool_until: Instant,
     /// Of the window, within the mark's generation.
     pub window: Tally,
 }

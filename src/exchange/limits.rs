@@ -1,0 +1,105 @@
+//! Heeds what providers say of their limits: who refuses, or says that nothing is left, is left
+//! alone by the whole box until its time.
+//!
+//! ```text
+//!   an answer's fields ──► Announced ──► Targets::cool ──► the other shards, at once
+//!   a 429's body ──► quota spent? ──► all targets of that provider
+//! ```
+//!
+//! The body of a refusal is looked at where it stands: who delivers it later finds it untouched.
+
+use super::attempt::Answer;
+use super::course::Course;
+use super::down::{Down, Wait};
+use crate::dialect::model::Trouble;
+use crate::dialect::speak;
+use crate::host::Host;
+use crate::policy::limits::{Announced, is_low};
+use crate::policy::plan::Step;
+use crate::wire::http1::{Chunked, Framing, ResponseHead};
+use std::time::Duration;
+
+/// How long the body of a refusal is waited for: it tells whether a quota is spent.
+const BODY_WAIT: Duration = Duration::from_millis(100);
+
+/// Bytes of a refusal that are read for that.
+const BODY_MAX: usize = 16 << 10;
+
+/// Whether a field of an answer leads to [`heed`].
+pub fn may_matter(name: &[u8], value: &[u8]) -> bool {
+    // Most say plenty: a look at the value decides.
+    value.len() < 4 && value.iter().all(u8::is_ascii_digit) && is_low(name, value)
+}
+
+/// Heeds the head of an answer, which stands at the beginning of `data`.
+pub fn heed<H: Host>(
+    course: &Course<'_, H>,
+    step: &Step<'_>,
+    (head, data): (&ResponseHead, &[u8]),
+) {
+    let wait = announced(course, head, data).verdict(head.status, course.tokens(step));
+    if let Some(wait) = wait {
+        course.cool(step, wait);
+    }
+}
+
+fn announced<H: Host>(course: &Course<'_, H>, head: &ResponseHead, data: &[u8]) -> Announced {
+    let wall = Duration::from_nanos(course.shard.host.wall_nanos());
+    let mut all = Announced::default();
+    for (name, value) in head.fields(data) {
+        all.note(name, value, wall);
+    }
+    all
+}
+
+/// Heeds a refusal, of a 429 and a 402 the body as well.
+pub async fn hear_out<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) {
+    let status = answer.head.status;
+    if !matches!(status, 402 | 429) {
+        return heed(course, step, (&answer.head, answer.rx.data()));
+    }
+    down.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
+    while !is_here(answer) && answer.rx.len() < answer.head.len + BODY_MAX {
+        let Answer { lease, rx, .. } = answer;
+        match down.wait(|cx| lease.poll_read(cx, rx)).await {
+            Wait::Done(Ok(1..)) => {}
+            _ => break, // what came is what there is
+        }
+    }
+    let mut said = announced(course, &answer.head, answer.rx.data());
+    let mut raw = answer
+        .rx
+        .data()
+        .get(answer.head.len..)
+        .unwrap_or_default()
+        .to_vec();
+    if matches!(answer.head.framing, Framing::Chunked) {
+        let decoded = Chunked::new()
+            .decode(&mut raw)
+            .map_or(0, |decoded| decoded.data);
+        raw.truncate(decoded);
+    }
+    let refused = speak::refusal(step.provider.dialect.speaks(), status, &raw);
+    said.wait(refused.retry_after);
+    if refused.trouble == Trouble::Quota || status == 402 {
+        course.cool_provider(step, said.quota());
+    } else if let Some(wait) = said.verdict(status, course.tokens(step)) {
+        course.cool(step, wait);
+    }
+}
+
+/// Whether the whole body has come, as far as that can be seen.
+fn is_here<H: Host>(answer: &Answer<H>) -> bool {
+    let body = answer.rx.data().get(answer.head.len..).unwrap_or_default();
+    match answer.head.framing {
+        Framing::None => true,
+        Framing::Length(length) => body.len() as u64 >= length,
+        Framing::Chunked => body.ends_with(b"0\r\n\r\n"),
+        Framing::UntilClose => false,
+    }
+}
