@@ -27,7 +27,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
 
 /// Delivers `answer`, which has any status that a client may see.
@@ -263,7 +263,7 @@ fn put_whole<H: Host>(
         put_decimal_field(tx, "retry-after", seconds);
     }
     if let Some(name) = page.error_type {
-        put_field(tx, b"x-amzn-errortype", name.as_bytes());
+        put_own_field(tx, "x-amzn-errortype", name.as_bytes());
     }
     tx.put(b"content-type: application/json\r\n");
     put_decimal_field(tx, "content-length", length as u64);
@@ -276,9 +276,9 @@ fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
         .head
         .known(Known::ContentType)
         .map(|span| span.bytes(head));
-    put_field(tx, b"content-type", media.unwrap_or(b"application/json"));
+    put_own_field(tx, "content-type", media.unwrap_or(b"application/json"));
     if let Some(coding) = answer.head.known(Known::ContentEncoding) {
-        put_field(tx, b"content-encoding", coding.bytes(head));
+        put_own_field(tx, "content-encoding", coding.bytes(head));
     }
 }
 

@@ -20,7 +20,7 @@ use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
-use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
+use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field, put_own_field};
 use crate::wire::sigv4::{self, Keys, Payload, Place};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -213,12 +213,12 @@ impl Template {
             service: SERVICE,
         };
         let made = sigv4::sign(&ask, &keys, place, out.now);
-        put_field(tx, b"x-amz-date", made.date.as_bytes());
-        put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
+        put_own_field(tx, "x-amz-date", made.date.as_bytes());
+        put_own_field(tx, "x-amz-content-sha256", hash.as_bytes());
         if let Some(token) = token {
-            put_field(tx, b"x-amz-security-token", token.as_bytes());
+            put_own_field(tx, "x-amz-security-token", token.as_bytes());
         }
-        put_field(tx, b"authorization", made.authorization.as_bytes());
+        put_own_field(tx, "authorization", made.authorization.as_bytes());
     }
 }
 
@@ -281,7 +281,7 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         }
     }
     if template.dialect == Dialect::Anthropic && !has_version {
-        put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
+        put_own_field(tx, "anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);

@@ -8,6 +8,7 @@
 pub mod eventstream;
 pub mod http1;
 pub mod json;
+pub mod lanes;
 pub mod sigv4;
 pub mod sse;
 pub mod tls;
