@@ -11,6 +11,7 @@ use crate::dialect::anthropic::request::holds_sealed_thinking;
 use crate::dialect::model::Dialect;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
+use crate::dialect::{gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::Verdict;
 use crate::policy::plan::Step;
@@ -112,24 +113,31 @@ impl<'a, H: Host> Course<'a, H> {
         let body = wanted.body.bytes(rx.data());
         // What this gateway sealed no provider can open.
         let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
+        let model = match step.upstream_model {
+            AS_ASKED => &*wanted.forwarded,
+            model => model,
+        };
         if spoken == self.route.dialect() && !is_sealed {
             if let Some(rewrite) = &mut wanted.rewrite {
                 rewrite.body = Vec::new(); // W1
             }
+            // Gemini wants the model of the path in the body again.
+            if self.route.embeds()
+                && spoken == Dialect::Gemini
+                && let Some(renamed) = gemini::embed::rename(body, model)
+            {
+                wanted.rewrite.get_or_insert_default().body = renamed;
+            }
             return Ok(());
         }
         let rewrite = wanted.rewrite.get_or_insert_default();
-        if self.route == Route::Embeddings {
+        if self.route.embeds() && !speak::embeds(spoken) {
             rewrite.refuse(
                 "model",
                 "has no target that makes embeddings through this API",
             );
             return Err(Kind::Unfit);
         }
-        let model = match step.upstream_model {
-            AS_ASKED => &*wanted.forwarded,
-            model => model,
-        };
         rewrite.read(self.route, body, model, self.is_stream)?;
         if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
             return Ok(()); // counted here
@@ -190,5 +198,5 @@ pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Insta
 pub fn weight<L>(down: &Down<L>) -> Option<Box<Weight>> {
     let wanted = down.request.as_ref()?.wanted.as_ref()?;
     let rewrite = wanted.rewrite.as_ref()?;
-    Some(Box::new(rewrite.weight))
+    (rewrite.weight != Weight::default()).then(|| Box::new(rewrite.weight))
 }

@@ -21,6 +21,7 @@ use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::bedrock::error::error_type;
 use crate::dialect::model::{Dialect, Told, Trouble};
+use crate::dialect::openai::Usage;
 use crate::dialect::speak;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
@@ -29,6 +30,9 @@ use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
     END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
 };
+
+/// The longest translated answer with embeddings: some 2000 vectors of 3072 numbers.
+const VECTORS_MAX: usize = 128 << 20;
 
 /// Delivers `answer`, which has any status that a client may see.
 ///
@@ -50,9 +54,14 @@ pub async fn deliver<H: Host>(
     head.put(answer.rx.data().get(..answer.head.len).unwrap_or_default());
     answer.rx.consume(answer.head.len);
     body.absorb(&mut answer.rx)?;
+    let most = if course.route.embeds() {
+        VECTORS_MAX
+    } else {
+        EVENT_MAX
+    };
     while !body.is_done {
         let is_long = body.decoded > HOLD_MAX;
-        if is_long && (down.has_begun() || is_translated && body.decoded > EVENT_MAX) {
+        if is_long && (down.has_begun() || is_translated && body.decoded > most) {
             return Err(Kind::UpstreamGarbled); // no stream, and no error that could be shown
         }
         if is_long && !is_translated {
@@ -199,9 +208,21 @@ fn judge<H: Host>(
             speak::put_error(front, &told, &mut page.body);
             return Ok(Some(page));
         }
+        let naming = Naming::new(course, settle.receipt.id, &asked(down));
+        let request = down.request.as_ref();
+        let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
+        if let Some(embed) = rewrite.and_then(|rewrite| rewrite.embed.as_ref()) {
+            let found = speak::vectors(spoken, body, embed)?;
+            settle.receipt.usage = found.tokens.map(|input| Usage {
+                input,
+                ..Usage::default()
+            });
+            let names = naming.names();
+            speak::put_vectors(course.route, &found, embed, &names, &mut page.body);
+            return Ok(Some(page));
+        }
         let found = speak::answer(spoken, body)?;
         settle.receipt.usage = found.usage.as_ref().map(usage);
-        let naming = Naming::new(course, settle.receipt.id, &asked(down));
         speak::put_answer(course.route, &found, &naming.names(), &mut page.body);
         return Ok(Some(page));
     }

@@ -4,6 +4,7 @@
 //!   read, write   requests        block         the parts of turns and answers, both ways
 //!   answer        answers         stream        events, in frames of wire/eventstream
 //!   error         errors          look          facts of what passes
+//!   embed         embeddings, by `invoke`
 //!   history       calls and results side by side, as the provider demands
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 pub mod answer;
 mod block;
+pub mod embed;
 pub mod error;
 mod history;
 pub mod look;

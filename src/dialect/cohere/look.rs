@@ -90,6 +90,8 @@ fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
                 facts.has_error |= finish.is_some_and(is_failure);
             }
             b"usage" => facts.usage = usage::read(json, cursor)?,
+            // Embeddings.
+            b"meta" => facts.usage = usage::read(json, cursor)?.or(facts.usage),
             _ => _ = cursor.skip()?,
         }
         Ok(())
