@@ -116,6 +116,7 @@ pub fn put_embed(dialect: Dialect, embed: &Embed, notes: &mut Notes) -> Result<V
 ///
 /// # Errors
 /// [`Kind::UpstreamGarbled`]: they are none. [`Kind::UpstreamError`]: it is an error in a 200.
+/// [`Kind::Unfit`]: they have another length than was asked for.
 pub fn vectors<'a>(dialect: Dialect, body: &'a [u8], embed: &Embed) -> Result<Vectors<'a>, Kind> {
     let found = match dialect {
         Dialect::Gemini => gemini::embed::read_answer(body),
@@ -123,10 +124,12 @@ pub fn vectors<'a>(dialect: Dialect, body: &'a [u8], embed: &Embed) -> Result<Ve
         Dialect::Bedrock => bedrock::embed::read_answer(body),
         Dialect::Chat | Dialect::Responses | Dialect::Anthropic => chat::embed::read_answer(body),
     }?;
-    if found.values.len() == embed.inputs.len() {
+    if found.values.len() != embed.inputs.len() {
+        Err(Kind::UpstreamGarbled)
+    } else if found.fit(embed) {
         Ok(found)
     } else {
-        Err(Kind::UpstreamGarbled)
+        Err(Kind::Unfit)
     }
 }
 

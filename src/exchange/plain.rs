@@ -14,12 +14,15 @@ use super::course::Course;
 use super::down::Down;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
+use super::rewrite::Rewrite;
 use super::seen::EVENT_MAX;
 use super::settle::Settle;
+use super::tail::Tail;
 use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::bedrock::error::error_type;
+use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::openai::Usage;
 use crate::dialect::speak;
@@ -72,7 +75,8 @@ pub async fn deliver<H: Host>(
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let spoken = step.provider.dialect.speaks();
-    let page = judge(course, down, settle, (answer, head.unsent()), spoken)?;
+    let page = judge(course, down, settle, (answer, head.unsent()), spoken)
+        .inspect_err(|kind| refuse_length(down, *kind))?;
     if down.has_begun() {
         head.clear();
         return in_band(course, down, settle, answer, page.is_some()).await;
@@ -255,6 +259,18 @@ fn judge<H: Host>(
     Ok(None)
 }
 
+/// When vectors came in another length than was asked for, the client is told its field.
+fn refuse_length<L>(down: &mut Down<L>, kind: Kind) {
+    let request = down.request.as_mut().filter(|_| kind == Kind::Unfit);
+    let rewrite = request.and_then(|request| request.wanted.as_mut()?.rewrite.as_mut());
+    let name = |rewrite: &Rewrite| rewrite.embed.as_ref().map(Embed::dimensions_name);
+    if let Some(rewrite) = rewrite
+        && let Some(field) = name(rewrite)
+    {
+        rewrite.refuse(field, "is not heeded by any target of this model");
+    }
+}
+
 /// Writes head and body of a whole answer.
 fn put_whole<H: Host>(
     course: &Course<'_, H>,
@@ -333,8 +349,12 @@ async fn pass_through<H: Host>(
         }
     };
     down.tx.put(END_OF_HEAD);
+    let mut tail = Tail::default();
     loop {
         let data = answer.rx.data();
+        if course.route.embeds() {
+            tail.keep(data);
+        }
         if is_chunked {
             put_chunk(&mut down.tx, &[data]);
         } else {
@@ -371,6 +391,7 @@ async fn pass_through<H: Host>(
     // Without length and chunks only the close tells the end.
     let is_delimited =
         is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
+    settle.receipt.usage = tail.usage(course.route.dialect());
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

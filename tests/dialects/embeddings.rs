@@ -154,7 +154,7 @@ fn recorded_requests_are_written_for_every_provider() {
             let mut notes = Notes::default();
             let written = speak::put_embed(target, &read, &mut notes);
             if target == Dialect::Bedrock && read.inputs.len() > 1 {
-                assert_eq!(written.unwrap_err().field, "input", "{path}");
+                assert_eq!(written.unwrap_err().field, read.inputs_name(), "{path}");
                 continue;
             }
             let again = speak::embed(route, &written.unwrap(), &read.model).unwrap();

@@ -6,6 +6,7 @@
 import base64
 import json
 import struct
+import urllib.request
 
 import botocore.exceptions
 import openai
@@ -29,15 +30,32 @@ targets = [
   { provider = "bedrock", model = "sim/dims-2" },
   { provider = "cohere", model = "sim/dims-4" },
 ]
+
+[models.longer]
+strategy = "priority"
+targets = [
+  { provider = "gemini", model = "sim/dims-9" },
+  { provider = "bedrock", model = "sim/dims-2" },
+]
 """
 # `sim/dims-3`: the root of a third, as the shortest text of that `f32`.
 THREE = [0.57735026, -0.57735026, 0.57735026]
 
 
+class Ear(Replay):
+    """Does not heed a length of 5, except for Titan."""
+
+    def _pass_on(self, connection, line, headers, body):
+        for name in (b"dimensions", b"output_dimension", b"outputDimensionality"):
+            if b"inputText" not in body:
+                body = body.replace(b'"%s":5' % name, b'"%s":4' % name)
+        return super()._pass_on(connection, line, headers, body)
+
+
 @pytest.fixture(scope="module")
 def ear():
     simulated = Provider()
-    running = Replay([], forward=simulated.address)
+    running = Ear([], forward=simulated.address)
     yield running
     running.stop()
     simulated.stop()
@@ -46,9 +64,9 @@ def ear():
 @pytest.fixture(scope="module")
 def gateway(ear, tmp_path_factory):
     config = CONFIG
-    for name in (*EMBED, "anthropic"):
+    for name in (*EMBED, "anthropic", "responses"):
         dialect = "openai" if name == "chat" else name
-        path = "/v1" if name == "chat" else ""
+        path = "/v1" if name in ("chat", "responses") else ""
         config += f'[providers.{name}]\ndialect = "{dialect}"\nbase_url = "http://{ear.address}{path}"\n'
     running = Gateway(tmp_path_factory.mktemp("embeddings"), config)
     yield running
@@ -77,7 +95,8 @@ def embed(sdks, name, model, inputs, dimensions=None, query=True):
         got = sdk.models.embed_content(model=model, contents=inputs, config=config)
         return [one.values for one in got.embeddings], got.usage_metadata.prompt_token_count
     if name == "cohere":
-        more = {"output_dimension": dimensions} if dimensions else {}
+        more = {"request_options": {"max_retries": 0}}
+        more |= {"output_dimension": dimensions} if dimensions else {}
         kind = "search_query" if query else "search_document"
         got = sdk.embed(model=model, texts=inputs, input_type=kind, embedding_types=["float"], **more)
         assert got.response_type == "embeddings_by_type" and got.texts == inputs
@@ -164,19 +183,57 @@ def test_base64_is_made_of_numbers(sdks, ear, provider):
 
 def test_what_a_provider_cannot_do_is_refused_by_name(sdks):
     """Goal: 400 that names the field, in the form of each front."""
-    for model, field in (("bedrock/sim/dims-3", "input"), ("anthropic/sim/dims-3", "model")):
+    for provider in ("bedrock", "anthropic", "responses"):
+        model, inputs = f"{provider}/sim/dims-3", ["one", "two"]
+        fields = ("input", "texts", "requests") if provider == "bedrock" else ("model",) * 3
         with pytest.raises(openai.BadRequestError) as caught:
-            embed(sdks, "chat", model, ["one", "two"])
-        assert caught.value.status_code == 400 and caught.value.param == field
+            embed(sdks, "chat", model, inputs)
+        assert caught.value.status_code == 400 and caught.value.param == fields[0]
         with pytest.raises(ApiError) as caught:
-            embed(sdks, "cohere", model, ["one", "two"])
-        assert caught.value.status_code == 400 and field in str(caught.value.body)
+            embed(sdks, "cohere", model, inputs)
+        assert caught.value.status_code == 400 and f"'{fields[1]}'" in str(caught.value.body)
         with pytest.raises(errors.ClientError) as caught:
-            embed(sdks, "gemini", model, ["one", "two"])
-        assert caught.value.code == 400 and field in str(caught.value)
+            embed(sdks, "gemini", model, inputs)
+        assert caught.value.code == 400 and f"'{fields[2]}'" in str(caught.value)
+    for more, field in (
+        ({"images": ["data:image/png;base64,AAAA"]}, "images"),
+        ({"texts": ["one"], "embedding_types": ["int8"]}, "embedding_types"),
+    ):
+        with pytest.raises(ApiError) as caught:
+            sdks["cohere"].embed(model="chat/sim/dims-3", input_type="clustering", **more)
+        assert caught.value.status_code == 400 and f"'{field}'" in str(caught.value.body)
+    with pytest.raises(openai.BadRequestError) as caught:
+        sdks["chat"].embeddings.create(model="cohere/sim/dims-3", input=[[1, 2], [3]])
+    assert caught.value.param == "input"
     with pytest.raises(botocore.exceptions.ClientError) as caught:
         sdks["bedrock"].invoke_model(modelId="chat/sim/dims-3", body=json.dumps({"prompt": "?"}))
     assert "inputText" in str(caught.value)
+
+
+@pytest.mark.parametrize("provider", ("chat", "gemini", "cohere"))
+def test_vectors_of_another_length_than_asked_for_are_none(sdks, provider):
+    """Goal: a provider that does not heed the length is found out; the field is named."""
+    model = f"{provider}/sim/dims-9"
+    if provider != "chat":
+        with pytest.raises(openai.BadRequestError) as caught:
+            embed(sdks, "chat", model, ["one"], dimensions=5)
+        assert caught.value.param == "dimensions"
+    if provider != "cohere":
+        with pytest.raises(ApiError) as caught:
+            embed(sdks, "cohere", model, ["one"], dimensions=5)
+        assert caught.value.status_code == 400 and "'output_dimension'" in str(caught.value.body)
+    if provider != "gemini":
+        with pytest.raises(errors.ClientError) as caught:
+            embed(sdks, "gemini", model, ["one"], dimensions=5)
+        assert caught.value.code == 400 and "'outputDimensionality'" in str(caught.value)
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        embed(sdks, "bedrock", model, ["one"], dimensions=5)
+    assert "'dimensions'" in str(caught.value)
+
+
+def test_another_target_may_heed_the_length(sdks):
+    vectors, _ = embed(sdks, "chat", "longer", ["one"], dimensions=5)
+    assert [len(vector) for vector in vectors] == [5]
 
 
 def test_texts_that_a_target_cannot_take_go_to_the_next(sdks):
@@ -214,3 +271,29 @@ def test_tokens_are_in_the_log(sdks, gateway):
     )
     line = gateway.receipt(got["ResponseMetadata"]["HTTPHeaders"]["x-request-id"])
     assert line["tokens_in"] == 11 and line["route"] == "invoke"
+
+
+def test_tokens_of_answers_that_pass_without_being_held_are_in_the_log(gateway):
+    """Goal: more than a MiB of numbers passes as it comes, and is counted."""
+    model, many = "sim/dims-3072/prompt-tokens-11", ["one"] * 90
+    parts = [{"content": {"parts": [{"text": text}]}} for text in many]
+    for path, body, vectors in (
+        ("/v1/embeddings", {"model": f"chat/{model}", "input": many}, lambda got: got["data"]),
+        (
+            "/v2/embed",
+            {"model": f"cohere/{model}", "texts": many, "input_type": "clustering"},
+            lambda got: got["embeddings"]["float"],
+        ),
+        (
+            f"/v1beta/models/gemini/{model}:batchEmbedContents",
+            {"requests": parts},
+            lambda got: got["embeddings"],
+        ),
+    ):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
+        asked = urllib.request.Request(f"http://{gateway.address}{path}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            got = answer.read()
+        assert len(got) > 2 << 20 and len(vectors(json.loads(got))) == len(many)
+        line = gateway.receipt(answer.headers["x-request-id"])
+        assert line["tokens_in"] == 11 and line["end"] == "done"

@@ -73,7 +73,8 @@ pub fn write(embed: &Embed, notes: &mut Notes) -> Result<Vec<u8>, Unfit> {
     }
     embed.leave_out(notes)?;
     let [input] = embed.inputs.as_slice() else {
-        return Err(Unfit::new("input", "must be one text for this model")); // I1
+        let why = "must be one text for this model"; // I1
+        return Err(Unfit::new(embed.inputs_name(), why));
     };
     if embed.user.is_some() {
         notes.drop("user");
@@ -90,7 +91,8 @@ pub fn write(embed: &Embed, notes: &mut Notes) -> Result<Vec<u8>, Unfit> {
             body.insert("embeddingConfig".to_owned(), config);
         }
         Some(_) if is_first(&embed.model) => {
-            return Err(Unfit::new("dimensions", "cannot be asked of this model"));
+            let why = "cannot be asked of this model";
+            return Err(Unfit::new(embed.dimensions_name(), why));
         }
         Some(length) => {
             body.insert("dimensions".to_owned(), length.into());

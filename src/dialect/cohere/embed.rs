@@ -119,7 +119,7 @@ pub(in crate::dialect) fn body(
     embed.leave_out(notes)?;
     if embed.inputs.len() > TEXTS_MAX {
         let why = "holds more than the 96 texts that this model takes at once";
-        return Err(Unfit::new("input", why));
+        return Err(Unfit::new(embed.inputs_name(), why));
     }
     if embed.user.is_some() {
         notes.drop("user");
@@ -267,7 +267,7 @@ mod tests {
             inputs: vec![String::new(); 97],
             ..embed
         };
-        assert_eq!(write(&many, &mut notes).unwrap_err().field, "input");
+        assert_eq!(write(&many, &mut notes).unwrap_err().field, "texts");
     }
 
     /// Goal: answers of both forms are read; what is none is told.

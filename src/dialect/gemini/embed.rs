@@ -19,6 +19,7 @@ use super::keys::{camel, items};
 use super::usage;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
+use crate::base::span::Span;
 use crate::dialect::model::embed::{
     Embed, Purpose, Vector, Vectors, cursor, put_all, put_numbers, vector,
 };
@@ -179,24 +180,50 @@ pub fn write(embed: &Embed, notes: &mut Notes) -> Result<Vec<u8>, Unfit> {
     Ok(json!({"requests": requests}).to_string().into_bytes())
 }
 
-/// The body with `model` wherever it names one (I2); `None` when it names none, or this one.
+/// The body with `model` wherever it names one (I2), every other byte as it was; `None` when it
+/// names none, or this one.
 pub fn rename(body: &[u8], model: &str) -> Option<Vec<u8>> {
-    let mut body: Value = serde_json::from_slice(body).ok()?;
-    let name = Value::from(format!("models/{model}"));
-    let mut is_changed = false;
-    let mut set = |request: &mut Value| {
-        if let Some(place) = request.get_mut("model")
-            && *place != name
-        {
-            place.clone_from(&name);
-            is_changed = true;
-        }
-    };
-    set(&mut body);
-    if let Some(requests) = body.get_mut("requests").and_then(Value::as_array_mut) {
-        requests.iter_mut().for_each(set);
+    let name = Value::from(format!("models/{model}")).to_string();
+    let mut places = Vec::new();
+    named(body, &mut places).ok()?;
+    places.retain(|place| place.bytes(body) != name.as_bytes());
+    if places.is_empty() {
+        return None;
     }
-    is_changed.then(|| body.to_string().into_bytes())
+    let mut renamed = Vec::with_capacity(body.len() + places.len() * name.len());
+    let mut done = 0;
+    for place in &places {
+        renamed.extend_from_slice(body.get(done..place.start as usize)?);
+        renamed.extend_from_slice(name.as_bytes());
+        done = place.end as usize;
+    }
+    renamed.extend_from_slice(body.get(done..)?);
+    Some(renamed)
+}
+
+/// Where a body names its model: at its top, and in each request.
+fn named(json: &[u8], places: &mut Vec<Span>) -> Result<(), JsonError> {
+    let mut room = [0; NAME_MAX];
+    cursor(json).object(|cursor, key| {
+        match key.name(&mut room) {
+            b"model" => places.push(cursor.skip()?.span),
+            b"requests" if cursor.peek()? == ValueKind::Array => cursor.array(|cursor| {
+                if cursor.peek()? != ValueKind::Object {
+                    return cursor.skip().map(|_| ());
+                }
+                let mut room = [0; NAME_MAX];
+                cursor.object(|cursor, key| {
+                    let value = cursor.skip()?;
+                    if key.name(&mut room) == b"model" {
+                        places.push(value.span);
+                    }
+                    Ok(())
+                })
+            })?,
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    })
 }
 
 /// Reads the answer of either call.
@@ -381,9 +408,11 @@ mod tests {
     /// Goal: I2; a body that names the right model, or none, stays as it is.
     #[test]
     fn a_model_in_the_body_is_that_of_the_path() {
-        let batch = r#"{"requests":[{"model":"models/a","x":1.50},{"model":"models/b"}],"y":{}}"#;
+        let batch = r#"{"requests": [{"model":"models/a","x":1.50},7,{"model":"models/b"},
+            {"y":{"model":0},"model":"\u006d"}],"y":{}}"#;
         let got = rename(batch.as_bytes(), "b").unwrap();
-        let want = r#"{"requests":[{"model":"models/b","x":1.5},{"model":"models/b"}],"y":{}}"#;
+        let want = r#"{"requests": [{"model":"models/b","x":1.50},7,{"model":"models/b"},
+            {"y":{"model":0},"model":"models/b"}],"y":{}}"#;
         assert_eq!(String::from_utf8(got).unwrap(), want);
         let one = rename(br#"{"model":"models/a"}"#, "b").unwrap();
         assert_eq!(one, br#"{"model":"models/b"}"#);

@@ -122,8 +122,27 @@ impl Embed {
         Ok(())
     }
 
+    /// What the inputs are called in the dialect of origin.
+    pub const fn inputs_name(&self) -> &'static str {
+        match self.origin {
+            Some(Dialect::Gemini) => "requests",
+            Some(Dialect::Cohere) => "texts",
+            Some(Dialect::Bedrock) => "inputText",
+            _ => "input",
+        }
+    }
+
+    /// What the length of the vectors is called in the dialect of origin.
+    pub const fn dimensions_name(&self) -> &'static str {
+        match self.origin {
+            Some(Dialect::Gemini) => "outputDimensionality",
+            Some(Dialect::Cohere) => "output_dimension",
+            _ => "dimensions",
+        }
+    }
+
     /// What the purpose is called in the dialect of origin.
-    pub fn purpose_name(&self) -> &'static str {
+    pub const fn purpose_name(&self) -> &'static str {
         match self.origin {
             Some(Dialect::Gemini) => "taskType",
             _ => "input_type",
@@ -141,6 +160,26 @@ pub struct Vectors<'a> {
     pub values: Vec<Vector<'a>>,
     /// Tokens of all inputs; `None` when the provider does not say.
     pub tokens: Option<u64>,
+}
+
+impl Vectors<'_> {
+    /// Whether each vector has as many numbers as `embed` asks for. There are providers that
+    /// do not know of lengths and give their own.
+    pub fn fit(&self, embed: &Embed) -> bool {
+        embed.dimensions.is_none_or(|wanted| {
+            let mut lengths = self.values.iter().map(|vector| length(vector));
+            lengths.all(|length| length == wanted)
+        })
+    }
+}
+
+/// How many numbers are in `vector`.
+fn length(vector: &[u8]) -> u64 {
+    let commas = vector.iter().filter(|byte| **byte == b',').count() as u64;
+    match commas {
+        0 => u64::from(vector.iter().any(u8::is_ascii_digit)),
+        commas => commas + 1,
+    }
 }
 
 /// A cursor at the beginning of `json`, behind its byte order mark.
@@ -267,6 +306,24 @@ mod tests {
             assert_eq!(read(none), None, "{none}");
         }
         assert_eq!(read("[]").unwrap(), "[]");
+    }
+
+    /// Goal: vectors of another length than was asked for are told apart.
+    #[test]
+    fn lengths_are_those_that_were_asked_for() {
+        let embed = |dimensions| Embed {
+            dimensions,
+            ..Embed::default()
+        };
+        for (vector, length) in [("[]", 0), ("[ ]", 0), ("[7]", 1), ("[1,-2e1, 3]", 3)] {
+            let vectors = Vectors {
+                values: vec![b"[1,2,3]".as_slice().into(), vector.as_bytes().into()],
+                tokens: None,
+            };
+            assert_eq!(vectors.fit(&embed(Some(3))), length == 3, "{vector}");
+            assert!(vectors.fit(&embed(None)));
+            assert_eq!(super::length(vector.as_bytes()), length, "{vector}");
+        }
     }
 
     /// Goal: base64 is of little-endian `f32`s, the nearest to each number.
