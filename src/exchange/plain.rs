@@ -212,22 +212,7 @@ fn judge<H: Host>(
             speak::put_error(front, &told, &mut page.body);
             return Ok(Some(page));
         }
-        let naming = Naming::new(course, settle.receipt.id, &asked(down));
-        let request = down.request.as_ref();
-        let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
-        if let Some(embed) = rewrite.and_then(|rewrite| rewrite.embed.as_ref()) {
-            let found = speak::vectors(spoken, body, embed)?;
-            settle.receipt.usage = found.tokens.map(|input| Usage {
-                input,
-                ..Usage::default()
-            });
-            let names = naming.names();
-            speak::put_vectors(course.route, &found, embed, &names, &mut page.body);
-            return Ok(Some(page));
-        }
-        let found = speak::answer(spoken, body)?;
-        settle.receipt.usage = found.usage.as_ref().map(usage);
-        speak::put_answer(course.route, &found, &naming.names(), &mut page.body);
+        settle.receipt.usage = translate(course, down, settle, (spoken, body), &mut page.body)?;
         return Ok(Some(page));
     }
     if is_coded {
@@ -257,6 +242,31 @@ fn judge<H: Host>(
     }
     settle.receipt.usage = facts.usage;
     Ok(None)
+}
+
+/// Writes the answer in `body`, which is in the dialect `spoken`, in the client's; gives its
+/// token counts.
+fn translate<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    settle: &Settle<H>,
+    (spoken, body): (Dialect, &[u8]),
+    tx: &mut TxBuf,
+) -> Result<Option<Usage>, Kind> {
+    let naming = Naming::new(course, settle.receipt.id, &asked(down));
+    let request = down.request.as_ref();
+    let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
+    if let Some(embed) = rewrite.and_then(|rewrite| rewrite.embed.as_ref()) {
+        let found = speak::vectors(spoken, body, embed)?;
+        speak::put_vectors(course.route, &found, embed, &naming.names(), tx);
+        return Ok(found.tokens.map(|input| Usage {
+            input,
+            ..Usage::default()
+        }));
+    }
+    let found = speak::answer(spoken, body)?;
+    speak::put_answer(course.route, &found, &naming.names(), tx);
+    Ok(found.usage.as_ref().map(usage))
 }
 
 /// When vectors came in another length than was asked for, the client is told its field.

@@ -175,7 +175,7 @@ impl Vectors<'_> {
 
 /// How many numbers are in `vector`.
 fn length(vector: &[u8]) -> u64 {
-    let commas = vector.iter().filter(|byte| **byte == b',').count() as u64;
+    let commas = memchr::memchr_iter(b',', vector).count() as u64;
     match commas {
         0 => u64::from(vector.iter().any(u8::is_ascii_digit)),
         commas => commas + 1,
