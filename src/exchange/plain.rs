@@ -49,7 +49,7 @@ pub async fn deliver<H: Host>(
     answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
-    let is_translated = step.provider.dialect.speaks() != course.route.dialect();
+    let is_translated = course.is_translated(down, step);
     // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
     // it is kept aside while the body takes the buffer over.
     let mut parts = (TxBuf::new(&shard.buffers), Incoming::new(&answer.head));
@@ -75,6 +75,7 @@ pub async fn deliver<H: Host>(
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let spoken = step.provider.dialect.speaks();
+    let spoken = (spoken, is_translated);
     let page = judge(course, down, settle, (answer, head.unsent()), spoken)
         .inspect_err(|kind| refuse_length(down, *kind))?;
     if down.has_begun() {
@@ -180,7 +181,7 @@ fn judge<H: Host>(
     down: &Down<H::Stream>,
     settle: &mut Settle<H>,
     (answer, head): (&Answer<H>, &[u8]),
-    spoken: Dialect,
+    (spoken, is_translated): (Dialect, bool),
 ) -> Result<Option<Page>, Kind> {
     let front = course.route.dialect();
     let coding = answer
@@ -196,7 +197,7 @@ fn judge<H: Host>(
         retry_after: None,
         error_type: None,
     };
-    if spoken != front {
+    if is_translated {
         if is_coded {
             return Err(Kind::UpstreamGarbled); // coded although not asked for
         }

@@ -26,6 +26,8 @@ pub struct Rewrite {
     request: Option<Request>,
     /// The request, when it is one for embeddings.
     pub embed: Option<Embed>,
+    /// The target whose turn it is speaks the client's dialect, and yet only chats.
+    pub only_chats: bool,
     /// The body for the target whose turn it is.
     pub body: Vec<u8>,
     /// What it weighs, once it was read.
@@ -37,6 +39,13 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
+    /// The target whose turn it is gets the client's own bytes (W1).
+    pub fn pass(&mut self) {
+        self.only_chats = false;
+        self.body = Vec::new();
+        self.dropped.clear();
+    }
+
     /// Reads `body`, which came by `route` and asks for `model`.
     ///
     /// # Errors
