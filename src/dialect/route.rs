@@ -229,7 +229,7 @@ mod tests {
                 "/model/x/converse-stream",
                 Some((Route::ConverseStream, "x")),
             ),
-            ("/model/x/invoke", None),
+            ("/model/x/invoke-with-response-stream", None),
             ("/v2/chat", Some((Route::CohereChat, ""))),
         ];
         for (path, want) in cases {

@@ -21,7 +21,7 @@ use super::tail::Tail;
 use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::bedrock::error::error_type;
+use crate::dialect::bedrock::{error::error_type, invoked};
 use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::openai::Usage;
@@ -31,7 +31,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, ResponseHead, put_chunk, put_decimal_field, put_field,
 };
 
 /// The longest translated answer with embeddings: some 2000 vectors of 3072 numbers.
@@ -213,7 +213,9 @@ fn judge<H: Host>(
             speak::put_error(front, &told, &mut page.body);
             return Ok(Some(page));
         }
-        settle.receipt.usage = translate(course, down, settle, (spoken, body), &mut page.body)?;
+        let told = in_head(course, spoken, (&answer.head, head));
+        let from = (spoken, body, told);
+        settle.receipt.usage = translate(course, down, settle, from, &mut page.body)?;
         return Ok(Some(page));
     }
     if is_coded {
@@ -241,24 +243,36 @@ fn judge<H: Host>(
     if facts.has_error && !facts.has_result {
         return Err(Kind::UpstreamError);
     }
-    settle.receipt.usage = facts.usage;
+    let in_head = || in_head(course, spoken, (&answer.head, head));
+    settle.receipt.usage = facts.usage.or_else(in_head);
     Ok(None)
 }
 
+/// The token counts in the head of an answer, where it may have some.
+fn in_head<H: Host>(
+    course: &Course<'_, H>,
+    spoken: Dialect,
+    (head, data): (&ResponseHead, &[u8]),
+) -> Option<Usage> {
+    let is_invoked = spoken == Dialect::Bedrock && course.route.embeds();
+    is_invoked.then(|| invoked::usage(head.fields(data)))?
+}
+
 /// Writes the answer in `body`, which is in the dialect `spoken`, in the client's; gives its
-/// token counts.
+/// token counts. Its head has told `told`.
 fn translate<H: Host>(
     course: &Course<'_, H>,
     down: &Down<H::Stream>,
     settle: &Settle<H>,
-    (spoken, body): (Dialect, &[u8]),
+    (spoken, body, told): (Dialect, &[u8], Option<Usage>),
     tx: &mut TxBuf,
 ) -> Result<Option<Usage>, Kind> {
     let naming = Naming::new(course, settle.receipt.id, &asked(down));
     let request = down.request.as_ref();
     let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
     if let Some(embed) = rewrite.and_then(|rewrite| rewrite.embed.as_ref()) {
-        let found = speak::vectors(spoken, body, embed)?;
+        let mut found = speak::vectors(spoken, body, embed)?;
+        found.tokens = found.tokens.or(told.map(|usage| usage.input));
         speak::put_vectors(course.route, &found, embed, &naming.names(), tx);
         return Ok(found.tokens.map(|input| Usage {
             input,
@@ -330,6 +344,23 @@ fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
     }
 }
 
+/// Ends the head of an answer that passes as it comes; gives whether it is in chunks.
+fn put_framing(tx: &mut TxBuf, framing: &Framing, is_http10: bool) -> bool {
+    let is_chunked = match framing {
+        Framing::Length(length) => {
+            put_decimal_field(tx, "content-length", *length);
+            false
+        }
+        _ if is_http10 => false,
+        _ => {
+            tx.put(b"transfer-encoding: chunked\r\n");
+            true
+        }
+    };
+    tx.put(END_OF_HEAD);
+    is_chunked
+}
+
 /// Passes a large answer on as it comes.
 async fn pass_through<H: Host>(
     course: &Course<'_, H>,
@@ -347,19 +378,13 @@ async fn pass_through<H: Host>(
     let manner = (answer.head.status, "", manner);
     put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
     put_type(&mut down.tx, answer, head.unsent());
+    settle.receipt.usage = in_head(
+        course,
+        step.provider.dialect.speaks(),
+        (&answer.head, head.unsent()),
+    );
     head.clear();
-    let is_chunked = match answer.head.framing {
-        Framing::Length(length) => {
-            put_decimal_field(&mut down.tx, "content-length", length);
-            false
-        }
-        _ if is_http10 => false,
-        _ => {
-            down.tx.put(b"transfer-encoding: chunked\r\n");
-            true
-        }
-    };
-    down.tx.put(END_OF_HEAD);
+    let is_chunked = put_framing(&mut down.tx, &answer.head.framing, is_http10);
     let mut tail = Tail::default();
     loop {
         let data = answer.rx.data();
@@ -402,7 +427,7 @@ async fn pass_through<H: Host>(
     // Without length and chunks only the close tells the end.
     let is_delimited =
         is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
-    settle.receipt.usage = tail.usage(course.route.dialect());
+    settle.receipt.usage = tail.usage(course.route.dialect()).or(settle.receipt.usage);
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

@@ -186,3 +186,48 @@ fn broken_answers_never_panic() {
         }
     }
 }
+
+/// Goal: requests that are cut or changed anywhere are read or refused by a field, and what is
+/// read is written or refused by a field; never a panic.
+#[test]
+fn broken_requests_never_panic() {
+    let (mut read, mut refused) = (0, 0);
+    for (dialect, recording) in all() {
+        let Some(whole) = &recording.request else {
+            continue;
+        };
+        let body = whole.get(..600).unwrap_or(whole);
+        for at in 0..body.len() {
+            for bits in [0, 1, 2, 0x15, 0x20, 0x80] {
+                let mut changed = whole.clone();
+                if bits == 0 {
+                    changed.truncate(at);
+                } else {
+                    changed[at] ^= bits;
+                }
+                let fronts = FRONTS.iter().filter(|(_, front)| *front == dialect);
+                for (route, _) in fronts {
+                    let embed = match speak::embed(*route, &changed, "m") {
+                        Ok(embed) => embed,
+                        Err(bad) => {
+                            assert!(!bad.field.is_empty() && !bad.wanted.is_empty());
+                            refused += 1;
+                            continue;
+                        }
+                    };
+                    read += 1;
+                    for (_, target) in FRONTS {
+                        match speak::put_embed(target, &embed, &mut Notes::default()) {
+                            Ok(body) => assert!(!body.is_empty()),
+                            Err(unfit) => assert!(!unfit.field.is_empty()),
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        read == refused || read > 0 && refused > 0,
+        "{read} read, {refused} refused"
+    );
+}
