@@ -25,6 +25,7 @@ use crate::dialect::bedrock::{error::error_type, invoked};
 use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::openai::Usage;
+use crate::dialect::route::Route;
 use crate::dialect::speak;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
@@ -57,14 +58,9 @@ pub async fn deliver<H: Host>(
     head.put(answer.rx.data().get(..answer.head.len).unwrap_or_default());
     answer.rx.consume(answer.head.len);
     body.absorb(&mut answer.rx)?;
-    let most = if course.route.embeds() {
-        VECTORS_MAX
-    } else {
-        EVENT_MAX
-    };
     while !body.is_done {
         let is_long = body.decoded > HOLD_MAX;
-        if is_long && (down.has_begun() || is_translated && body.decoded > most) {
+        if is_long && (down.has_begun() || is_translated && body.decoded > longest(course.route)) {
             return Err(Kind::UpstreamGarbled); // no stream, and no error that could be shown
         }
         if is_long && !is_translated {
@@ -90,6 +86,15 @@ pub async fn deliver<H: Host>(
     }
     answer.discard();
     finish(course, down, settle, status).await
+}
+
+/// The longest body by `route` that is translated.
+const fn longest(route: Route) -> usize {
+    if route.embeds() {
+        VECTORS_MAX
+    } else {
+        EVENT_MAX
+    }
 }
 
 /// A refusal for a stream whose head went out is its last event, in the provider's words.
@@ -385,10 +390,10 @@ async fn pass_through<H: Host>(
     );
     head.clear();
     let is_chunked = put_framing(&mut down.tx, &answer.head.framing, is_http10);
-    let mut tail = Tail::default();
+    let mut tail = course.route.embeds().then(Box::<Tail>::default);
     loop {
         let data = answer.rx.data();
-        if course.route.embeds() {
+        if let Some(tail) = &mut tail {
             tail.keep(data);
         }
         if is_chunked {
@@ -427,7 +432,8 @@ async fn pass_through<H: Host>(
     // Without length and chunks only the close tells the end.
     let is_delimited =
         is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
-    settle.receipt.usage = tail.usage(course.route.dialect()).or(settle.receipt.usage);
+    let seen = tail.and_then(|tail| tail.usage(course.route.dialect()));
+    settle.receipt.usage = seen.or(settle.receipt.usage);
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }
