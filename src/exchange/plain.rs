@@ -366,6 +366,12 @@ fn put_framing(tx: &mut TxBuf, framing: &Framing, is_http10: bool) -> bool {
     is_chunked
 }
 
+/// Where the end of embeddings that pass is kept: not in the task, which is small.
+fn tail(request: &mut Option<Box<Request>>) -> Option<&mut Tail> {
+    let wanted = request.as_mut()?.wanted.as_mut()?;
+    Some(&mut wanted.rewrite.get_or_insert_default().tail)
+}
+
 /// Passes a large answer on as it comes.
 async fn pass_through<H: Host>(
     course: &Course<'_, H>,
@@ -390,10 +396,11 @@ async fn pass_through<H: Host>(
     );
     head.clear();
     let is_chunked = put_framing(&mut down.tx, &answer.head.framing, is_http10);
-    let mut tail = course.route.embeds().then(Box::<Tail>::default);
     loop {
         let data = answer.rx.data();
-        if let Some(tail) = &mut tail {
+        if course.route.embeds()
+            && let Some(tail) = tail(&mut down.request)
+        {
             tail.keep(data);
         }
         if is_chunked {
@@ -432,8 +439,11 @@ async fn pass_through<H: Host>(
     // Without length and chunks only the close tells the end.
     let is_delimited =
         is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
-    let seen = tail.and_then(|tail| tail.usage(course.route.dialect()));
-    settle.receipt.usage = seen.or(settle.receipt.usage);
+    if course.route.embeds() {
+        let tail = tail(&mut down.request);
+        let usage = tail.and_then(|tail| tail.usage(course.route.dialect()));
+        settle.receipt.usage = usage.or(settle.receipt.usage);
+    }
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

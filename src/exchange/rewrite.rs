@@ -11,6 +11,7 @@
 //! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
 //!   and with none left the client is told the field.
 
+use super::tail::Tail;
 use crate::base::fault::Kind;
 use crate::config::Overrides;
 use crate::dialect::model::embed::Embed;
@@ -34,6 +35,8 @@ pub struct Rewrite {
     pub weight: Weight,
     /// What was left out for it: names with commas between them.
     pub dropped: String,
+    /// The last bytes of the answer, of embeddings that are too long to be held.
+    pub tail: Tail,
     /// Why there is no body: the field, and the sentence about it.
     refused: Option<(String, String)>,
 }
