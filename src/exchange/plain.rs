@@ -32,7 +32,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    END_OF_HEAD, Framing, Known, LAST_CHUNK, ResponseHead, put_chunk, put_decimal_field, put_field,
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
 };
 
 /// The longest translated answer with embeddings: some 2000 vectors of 3072 numbers.
@@ -218,7 +218,7 @@ fn judge<H: Host>(
             speak::put_error(front, &told, &mut page.body);
             return Ok(Some(page));
         }
-        let told = in_head(course, spoken, (&answer.head, head));
+        let told = in_head(course, spoken, (answer, head));
         let from = (spoken, body, told);
         settle.receipt.usage = translate(course, down, settle, from, &mut page.body)?;
         return Ok(Some(page));
@@ -248,7 +248,7 @@ fn judge<H: Host>(
     if facts.has_error && !facts.has_result {
         return Err(Kind::UpstreamError);
     }
-    let in_head = || in_head(course, spoken, (&answer.head, head));
+    let in_head = || in_head(course, spoken, (answer, head));
     settle.receipt.usage = facts.usage.or_else(in_head);
     Ok(None)
 }
@@ -257,10 +257,10 @@ fn judge<H: Host>(
 fn in_head<H: Host>(
     course: &Course<'_, H>,
     spoken: Dialect,
-    (head, data): (&ResponseHead, &[u8]),
+    (answer, head): (&Answer<H>, &[u8]),
 ) -> Option<Usage> {
     let is_invoked = spoken == Dialect::Bedrock && course.route.embeds();
-    is_invoked.then(|| invoked::usage(head.fields(data)))?
+    is_invoked.then(|| invoked::usage(answer.head.fields(head)))?
 }
 
 /// Writes the answer in `body`, which is in the dialect `spoken`, in the client's; gives its
@@ -392,7 +392,7 @@ async fn pass_through<H: Host>(
     settle.receipt.usage = in_head(
         course,
         step.provider.dialect.speaks(),
-        (&answer.head, head.unsent()),
+        (&*answer, head.unsent()),
     );
     head.clear();
     let is_chunked = put_framing(&mut down.tx, &answer.head.framing, is_http10);
