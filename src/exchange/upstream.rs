@@ -141,7 +141,7 @@ impl Template {
                 }
                 tx.put(match out.route {
                     Route::Completions if !out.is_translated => b"/completions".as_slice(),
-                    Route::Embeddings => b"/embeddings",
+                    route if route.embeds() => b"/embeddings",
                     _ => b"/chat/completions",
                 });
             }
@@ -157,23 +157,28 @@ impl Template {
                 version(tx, b"/v1beta");
                 tx.put(b"/models/");
                 put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b":streamGenerateContent?alt=sse".as_slice()
-                } else {
-                    b":generateContent"
+                tx.put(match out.route {
+                    Route::EmbedContent if !out.is_translated => b":embedContent".as_slice(),
+                    route if route.embeds() => b":batchEmbedContents",
+                    _ if out.stream => b":streamGenerateContent?alt=sse",
+                    _ => b":generateContent",
                 });
             }
             Dialect::Cohere => {
                 version(tx, b"/v2");
-                tx.put(b"/chat");
+                tx.put(if out.route.embeds() {
+                    b"/embed".as_slice()
+                } else {
+                    b"/chat"
+                });
             }
             Dialect::Bedrock => {
                 tx.put(b"/model/");
                 put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b"/converse-stream".as_slice()
-                } else {
-                    b"/converse"
+                tx.put(match out.route {
+                    route if route.embeds() => b"/invoke".as_slice(),
+                    _ if out.stream => b"/converse-stream",
+                    _ => b"/converse",
                 });
             }
         }
