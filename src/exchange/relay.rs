@@ -165,7 +165,7 @@ fn begin<H: Host>(
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
-    let translator = (from != front).then(|| {
+    let translator = course.is_translated(down, step).then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
         Box::new(Translator::new(
             from,

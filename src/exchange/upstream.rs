@@ -20,7 +20,7 @@ use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
-use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
+use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field, put_own_field};
 use crate::wire::sigv4::{self, Keys, Payload, Place};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -141,7 +141,7 @@ impl Template {
                 }
                 tx.put(match out.route {
                     Route::Completions if !out.is_translated => b"/completions".as_slice(),
-                    Route::Embeddings => b"/embeddings",
+                    route if route.embeds() => b"/embeddings",
                     _ => b"/chat/completions",
                 });
             }
@@ -157,23 +157,28 @@ impl Template {
                 version(tx, b"/v1beta");
                 tx.put(b"/models/");
                 put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b":streamGenerateContent?alt=sse".as_slice()
-                } else {
-                    b":generateContent"
+                tx.put(match out.route {
+                    Route::EmbedContent if !out.is_translated => b":embedContent".as_slice(),
+                    route if route.embeds() => b":batchEmbedContents",
+                    _ if out.stream => b":streamGenerateContent?alt=sse",
+                    _ => b":generateContent",
                 });
             }
             Dialect::Cohere => {
                 version(tx, b"/v2");
-                tx.put(b"/chat");
+                tx.put(if out.route.embeds() {
+                    b"/embed".as_slice()
+                } else {
+                    b"/chat"
+                });
             }
             Dialect::Bedrock => {
                 tx.put(b"/model/");
                 put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b"/converse-stream".as_slice()
-                } else {
-                    b"/converse"
+                tx.put(match out.route {
+                    route if route.embeds() => b"/invoke".as_slice(),
+                    _ if out.stream => b"/converse-stream",
+                    _ => b"/converse",
                 });
             }
         }
@@ -213,12 +218,12 @@ impl Template {
             service: SERVICE,
         };
         let made = sigv4::sign(&ask, &keys, place, out.now);
-        put_field(tx, b"x-amz-date", made.date.as_bytes());
-        put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
+        put_own_field(tx, "x-amz-date", made.date.as_bytes());
+        put_own_field(tx, "x-amz-content-sha256", hash.as_bytes());
         if let Some(token) = token {
-            put_field(tx, b"x-amz-security-token", token.as_bytes());
+            put_own_field(tx, "x-amz-security-token", token.as_bytes());
         }
-        put_field(tx, b"authorization", made.authorization.as_bytes());
+        put_own_field(tx, "authorization", made.authorization.as_bytes());
     }
 }
 
@@ -281,7 +286,7 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         }
     }
     if template.dialect == Dialect::Anthropic && !has_version {
-        put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
+        put_own_field(tx, "anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);

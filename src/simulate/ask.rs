@@ -121,19 +121,27 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
 
 /// The route of another dialect than Chat.
 fn spoken(path: &[u8]) -> Option<Place<'_>> {
-    const WHOLE: [(&[u8], Spoken); 4] = [
+    const WHOLE: [(&[u8], Spoken); 5] = [
         (b"/messages", Spoken::Messages),
         (b"/messages/count_tokens", Spoken::CountTokens),
         (b"/responses", Spoken::Responses),
         (b"/v2/chat", Spoken::CohereChat),
+        (b"/v2/embed", Spoken::CohereEmbed),
     ];
-    const NAMING: [(&[u8], &[u8], Spoken); 4] = [
+    const NAMING: [(&[u8], &[u8], Spoken); 7] = [
         (b"/models/", b":generateContent", Spoken::Generate),
         (
             b"/models/",
             b":streamGenerateContent",
             Spoken::StreamGenerate,
         ),
+        (b"/models/", b":embedContent", Spoken::EmbedContent),
+        (
+            b"/models/",
+            b":batchEmbedContents",
+            Spoken::BatchEmbedContents,
+        ),
+        (b"/model/", b"/invoke", Spoken::Invoke),
         (b"/model/", b"/converse", Spoken::Converse),
         (b"/model/", b"/converse-stream", Spoken::ConverseStream),
     ];

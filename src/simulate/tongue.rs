@@ -19,7 +19,7 @@ use crate::dialect::model::{Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
 use crate::dialect::speak::{self, Writer};
 use crate::wire::eventstream;
-use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_field};
+use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_own_field};
 use memchr::memmem::find;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -164,7 +164,7 @@ pub fn put_fields(tx: &mut TxBuf, head: &Head) {
         let told = Refusal::of(head.status).told("");
         let name = bedrock::error::error_type(&told);
         let value = format!("{name}:http://internal.amazon.com/coral/com.amazon.bedrock/");
-        put_field(tx, b"x-amzn-errortype", value.as_bytes());
+        put_own_field(tx, "x-amzn-errortype", value.as_bytes());
     }
     // Gemini says it in the body.
     if let Some(wait) = head.retry_after.filter(|_| head.dialect != Dialect::Gemini) {
