@@ -18,6 +18,7 @@ use shardgate::shard::log::Log;
 use shardgate::shard::serve::{accept_loop, ticker};
 use shardgate::shard::{Setup, Shard};
 use std::cell::Cell;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,11 +52,12 @@ fn scene(world: &World, strategy: &str) -> Providers {
     let mut targets = Vec::new();
     for number in 0..3 {
         let url = format!("base_url = \"http://127.0.0.1:{}/v1\"", 7000 + number);
-        text += &format!("[providers.p{number}]\ndialect = \"openai\"\n{url}\n");
+        writeln!(text, "[providers.p{number}]\ndialect = \"openai\"\n{url}").unwrap();
         targets.push(format!("{{ provider = \"p{number}\", model = \"up\" }}"));
     }
     let targets = targets.join(", ");
-    text += &format!("[models.m]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n");
+    let model = format!("[models.m]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n");
+    text.push_str(&model);
     let config = Arc::new(check(&text, &FixedSecrets(&[])).unwrap().config);
     let shards: Vec<_> = (0..SHARDS)
         .map(|index| {

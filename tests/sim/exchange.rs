@@ -35,6 +35,17 @@ use std::time::Duration;
 /// at its deadline, twice over.
 const SCENE: Duration = Duration::from_secs(1200);
 
+/// All that there are.
+const STRATEGIES: [&str; 7] = [
+    "weighted",
+    "round_robin",
+    "least_latency",
+    "least_tokens",
+    "prefix_affinity",
+    "cheapest",
+    "priority",
+];
+
 /// A shard, its clients and its providers.
 pub(crate) struct Scene {
     /// Where they live.
@@ -56,15 +67,7 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
         [breaker]\nmode = \"off\"\n[timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
         .to_owned();
-    let strategy = world.rng().pick(&[
-        "weighted",
-        "round_robin",
-        "least_latency",
-        "least_tokens",
-        "prefix_affinity",
-        "cheapest",
-        "priority",
-    ]);
+    let strategy = world.rng().pick(&STRATEGIES);
     let mut targets = Vec::new();
     for number in 0..providers {
         write!(
