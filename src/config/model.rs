@@ -81,6 +81,7 @@ pub mod defaults {
         consecutive: 5,
         open: Duration::from_secs(5),
         open_max: Duration::from_secs(120),
+        ramp: Duration::from_secs(30),
     };
     /// `gossip`.
     pub const GOSSIP: super::Gossip = super::Gossip {
@@ -541,6 +542,8 @@ pub struct Breaker {
     pub open: Duration,
     /// The longest time it stays open.
     pub open_max: Duration,
+    /// How long after it closed a target gets less than its share; zero: it gets it at once.
+    pub ramp: Duration,
 }
 
 /// `[gossip]`.

@@ -124,6 +124,7 @@ fn breaker(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         ("window", b.window),
         ("open", b.open),
         ("open_max", b.open_max),
+        ("ramp", b.ramp),
     ] {
         writeln!(f, "{key} = \"{}\"", show_duration(length))?;
     }

@@ -18,6 +18,7 @@ const BREAKER_KEYS: Known = Known {
         "consecutive",
         "open",
         "open_max",
+        "ramp",
     ],
     later: &[],
 };
@@ -68,6 +69,7 @@ pub(super) fn breaker(root: &Section<'_, '_>, found: &mut Findings) -> Breaker {
         ("window", &mut breaker.window, WINDOW_MIN),
         ("open", &mut breaker.open, TIMEOUT_MIN),
         ("open_max", &mut breaker.open_max, TIMEOUT_MIN),
+        ("ramp", &mut breaker.ramp, Duration::ZERO),
     ] {
         if let Some(length) = section.read(found, key, |v| duration(v, min)) {
             *slot = length;

@@ -135,7 +135,7 @@ fn full() -> String {
      [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nconnections_max = 0xffff\n\
      [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
      [retry]\nattempts_max = 2\n\
-     [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\n\
+     [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\nramp = \"0s\"\n\
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
@@ -161,8 +161,8 @@ fn what_is_for_targets_arrives() {
         (b.is_on, b.error_percent, b.requests_min, b.consecutive),
         (false, 7, 9, 3)
     );
-    let seconds = [b.window, b.open, b.open_max].map(|length| length.as_secs());
-    assert_eq!(seconds, [20, 1, 9]);
+    let seconds = [b.window, b.open, b.open_max, b.ramp].map(|length| length.as_secs());
+    assert_eq!(seconds, [20, 1, 9, 0]);
     assert_eq!(config.gossip.tick, Duration::from_millis(20));
     let keepalive = |at: usize| config.models[at].keepalive;
     assert_eq!(config.keepalive, Some(Duration::from_secs(15)));

@@ -29,10 +29,14 @@
 //! - B3 A time open is within half to one and a half of `open` doubled for each failed probe
 //!   in a row, and at most `open_max`.
 //! - B4 Nothing is allocated.
+//! - B5 After it closed a target gets a tenth of what comes to it, then more, all of it after
+//!   `ramp`: who was down is not flooded, by no shard. The draw is the turn's, so one turn
+//!   has one answer.
 //!
 //! Source: parameters and their sources in the configuration's defaults; Envoy's outlier
 //! detection and Polly's circuit breaker for the shape.
 
+use super::balance::mix;
 use crate::base::fault::{Blame, Kind};
 use crate::base::time::Instant;
 use crate::config::model;
@@ -148,13 +152,20 @@ impl Breaker {
     /// Whether [`Breaker::ask`] would let an attempt through.
     pub fn may_ask(&self, turn: &Turn<'_>) -> bool {
         let Mark { state, until, .. } = self.mark;
-        state == State::Closed || turn.now >= until || !turn.settings.is_on
+        match state {
+            _ if !turn.settings.is_on => true,
+            State::Closed => !self.is_spared(turn),
+            State::Open | State::HalfOpen => turn.now >= until,
+        }
     }
 
     /// Whether an attempt may be made; claims the probe where one is due (B2).
     pub fn ask(&mut self, turn: &Turn<'_>) -> Verdict {
         let Mark { state, until, .. } = self.mark;
         if state == State::Closed || !turn.settings.is_on {
+            if turn.settings.is_on && self.is_spared(turn) {
+                return Verdict::Reject { until: turn.now };
+            }
             return Verdict::Admit;
         }
         if turn.now < until {
@@ -239,6 +250,16 @@ impl Breaker {
         }
         self.mark = joined;
         is_new
+    }
+
+    /// Whether a target that came back is left out this time (B5).
+    fn is_spared(&self, turn: &Turn<'_>) -> bool {
+        let (ramp, past) = (turn.settings.ramp, turn.now.since(self.mark.until));
+        if self.mark.generation == 0 || past >= ramp {
+            return false;
+        }
+        let share = past.as_nanos() * 900 / ramp.as_nanos().max(1) + 100;
+        u128::from(mix(turn.random) % 1000) >= share
     }
 
     fn is_current(&self, permit: Permit) -> bool {

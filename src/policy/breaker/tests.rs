@@ -11,6 +11,7 @@ const SETTINGS: model::Breaker = model::Breaker {
     consecutive: 5,
     open: Duration::from_secs(5),
     open_max: Duration::from_secs(60),
+    ramp: Duration::ZERO,
 };
 
 /// `random` such that times open are neither longer nor shorter.
@@ -275,4 +276,39 @@ proptest! {
         }
         prop_assert!(all.shards.iter().all(|shard| shard.mark() == all.shards[0].mark()));
     }
+}
+
+/// Goal: B5: after it closed a target gets a tenth, half of it half way, all in the end; what
+/// may be asked and what is asked agree; whoever was never open is never spared.
+#[test]
+fn a_target_that_came_back_gets_more_and_more() {
+    let settings = model::Breaker {
+        ramp: Duration::from_secs(30),
+        ..SETTINGS
+    };
+    let mut breaker = tripped(0);
+    assert_eq!(breaker.ask(&at(5000)), Verdict::Probe);
+    let probe = breaker.permit(Verdict::Probe);
+    assert!(breaker.content(probe, &at(6000)));
+    let mut let_through = |millis| {
+        let asked = (0..1000).filter(|random| {
+            let turn = Turn {
+                settings: &settings,
+                random: *random,
+                ..at(millis)
+            };
+            let may = breaker.may_ask(&turn);
+            assert_eq!(may, breaker.ask(&turn) == Verdict::Admit);
+            may
+        });
+        asked.count()
+    };
+    assert!((60..140).contains(&let_through(6000)));
+    assert!((500..600).contains(&let_through(21_000)));
+    assert_eq!(let_through(36_000), 1000);
+    let fresh = Turn {
+        settings: &settings,
+        ..at(1)
+    };
+    assert_eq!(Breaker::default().ask(&fresh), Verdict::Admit);
 }
