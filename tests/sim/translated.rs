@@ -106,8 +106,9 @@ impl Scene {
         }
         let framing = rng.pick(&[Framing::Length, Framing::Chunked, Framing::Close]);
         let (wire, at) = framed(rng, tongue, framing, &played.body);
-        // cuts are as likely near the end of the answer as anywhere
-        let cut = match rng.range(0, 2) {
+        // as likely between two events, or near the end of the answer, as anywhere
+        let cut = match rng.range(0, 3) {
+            2 => at[start.min(played.body.len())],
             0 => at[played.finished_at.min(played.body.len()) - 1] + rng.index(8),
             1 => wire.len() - 1 - rng.index(8),
             _ => rng.index(wire.len()),
