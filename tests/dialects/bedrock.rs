@@ -550,7 +550,7 @@ pub(super) fn broken_recordings(seed: u64) {
                     0 => events.swap(a, b),
                     1 if events.len() > 1 => drop(events.remove(a)),
                     2 => events.insert(b, events[a].clone()),
-                    3 => events[a].0 = events[b].0.clone(),
+                    3 => events[a].0 = events[b].0.as_slice().to_vec(),
                     _ => events[a].1 = mutated(&events[a].1, &mut dice),
                 }
             }
