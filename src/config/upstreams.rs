@@ -13,7 +13,7 @@ use super::model::defaults::{
     WEIGHT, WEIGHT_MAX,
 };
 use super::model::{
-    BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
+    BaseUrl, Dialect, Fallback, Flavour, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
 use super::resilience;
 use super::tls;
@@ -26,6 +26,7 @@ use toml::de::DeValue;
 const PROVIDER: Known = Known {
     now: &[
         "dialect",
+        "flavour",
         "base_url",
         "api_key",
         "aws",
@@ -58,6 +59,11 @@ const DIALECTS: &[(&str, Dialect)] = &[
 ];
 const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
                              \"gemini\", \"cohere\" or \"bedrock\"";
+const FLAVOURS: &[(&str, Flavour)] = &[
+    ("vertex", Flavour::Vertex),
+    ("azure", Flavour::Azure),
+    ("bedrock", Flavour::Bedrock),
+];
 const STRATEGIES: &[(&str, Strategy)] = &[
     ("weighted", Strategy::Weighted),
     ("round_robin", Strategy::RoundRobin),
@@ -191,6 +197,9 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let dialect = section
         .need(found, "dialect", DIALECT_RIGHT)
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
+    let flavour = section
+        .item("flavour")
+        .and_then(|item| flavour(item, dialect, found));
     let base_url = section
         .need(
             found,
@@ -204,7 +213,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         check_scheme(*item, url, key_item.is_some(), found);
     }
     let aws_item = section.item("aws");
-    let aws = aws_item.map(|item| aws::signer(item, &section, dialect, found, secrets));
+    let aws = aws_item.map(|item| aws::signer(item, &section, (dialect, flavour), found, secrets));
     let api_version = match (section.item("api_version"), dialect) {
         (Some(item), Some(dialect)) if dialect != Dialect::Azure => {
             let text = "`api_version` is Azure's; remove it or write dialect = \"azure\"";
@@ -234,6 +243,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     Some(Provider {
         name: item.key.to_owned(),
         dialect: dialect?,
+        flavour,
         base_url: base_url?.1,
         api_key,
         aws,
@@ -241,6 +251,28 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         pool,
         tls: tls?,
     })
+}
+
+/// The flavour of a provider of `dialect`, which has to be one that there is.
+fn flavour(
+    item: Item<'_, '_>,
+    dialect: Option<Dialect>,
+    found: &mut Findings,
+) -> Option<Flavour> {
+    let flavour = item.read(found, |v| choice(v, FLAVOURS, &[]))?;
+    if let Some(dialect) = dialect
+        && !flavour.of().contains(&dialect)
+    {
+        let names = flavour.of().iter().map(|d| format!("{:?}", d.name()));
+        let text = format!(
+            "`flavour` is {:?}, which dialect {:?} does not have; remove it or write dialect = {}",
+            flavour.name(),
+            dialect.name(),
+            names.collect::<Vec<_>>().join(" or "),
+        );
+        found.fault(item.key_at, text);
+    }
+    Some(flavour)
 }
 
 fn check_scheme(item: Item<'_, '_>, url: &BaseUrl, has_key: bool, found: &mut Findings) {

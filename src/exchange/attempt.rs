@@ -259,9 +259,7 @@ async fn deliver<H: Host>(
     match refusal {
         Refusal::Key => Err(Kind::UpstreamRefusedKey),
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus),
-        Refusal::None
-            if course.is_stream && relay::is_stream(answer, step.provider.dialect.speaks()) =>
-        {
+        Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
             relay::relay(course, down, settle, step, answer).await
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {

@@ -1,6 +1,7 @@
 //! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
 //! the request in the form of that target.
 
+use super::count;
 use super::down::Down;
 use super::reply::Manner;
 use super::settle::Settle;
@@ -112,7 +113,7 @@ impl<'a, H: Host> Course<'a, H> {
         let body = wanted.body.bytes(rx.data());
         // What this gateway sealed no provider can open.
         let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
-        if spoken == self.route.dialect() && !is_sealed {
+        if spoken == self.route.dialect() && !is_sealed && !count::is_ours(self, step) {
             if let Some(rewrite) = &mut wanted.rewrite {
                 rewrite.body = Vec::new(); // W1
             }
@@ -131,13 +132,13 @@ impl<'a, H: Host> Course<'a, H> {
             model => model,
         };
         rewrite.read(self.route, body, model, self.is_stream)?;
-        if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
+        if count::is_ours(self, step) {
             return Ok(()); // counted here
         }
         let model_entry = self.snapshot.config.models.get(step.model_index);
         let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
         let overrides = target.and_then(|target| target.abilities.as_deref());
-        rewrite.write(spoken, model, overrides)
+        rewrite.write((spoken, step.provider.cloud()), model, overrides)
     }
 
     /// A fallback's turn begins, for the reason `why`.

@@ -63,7 +63,8 @@ pub async fn deliver<H: Host>(
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let spoken = step.provider.dialect.speaks();
-    let page = judge(course, down, settle, (answer, head.unsent()), spoken)?;
+    let is_cloud = step.provider.cloud().is_some();
+    let page = judge(course, down, settle, (answer, head.unsent()), (spoken, is_cloud))?;
     if down.has_begun() {
         head.clear();
         return in_band(course, down, settle, answer, page.is_some()).await;
@@ -167,7 +168,7 @@ fn judge<H: Host>(
     down: &Down<H::Stream>,
     settle: &mut Settle<H>,
     (answer, head): (&Answer<H>, &[u8]),
-    spoken: Dialect,
+    (spoken, is_cloud): (Dialect, bool),
 ) -> Result<Option<Page>, Kind> {
     let front = course.route.dialect();
     let coding = answer
@@ -183,7 +184,8 @@ fn judge<H: Host>(
         retry_after: None,
         error_type: None,
     };
-    if spoken != front {
+    // A cloud's errors are its own, whoever's dialect it carries.
+    if spoken != front || (is_cloud && status >= 400) {
         if is_coded {
             return Err(Kind::UpstreamGarbled); // coded although not asked for
         }

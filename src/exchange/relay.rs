@@ -33,6 +33,8 @@ use super::translator::{Naming, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::config::model::Provider;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::{Dialect, Told, Trouble};
 use crate::dialect::speak;
 use crate::host::Host;
@@ -59,9 +61,18 @@ const ROUND_MAX: usize = 32 << 10;
 /// used again.
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
-/// Whether an answer is an event stream of `dialect`.
-pub fn is_stream<H: Host>(answer: &Answer<H>, dialect: Dialect) -> bool {
-    let kind = match dialect {
+/// The dialect whose frames the events of `provider` are in; it is translated out of them where
+/// it is not the provider's own.
+fn frames(provider: &Provider) -> Dialect {
+    match provider.cloud() {
+        Some(Cloud::Bedrock) => Dialect::Bedrock,
+        _ => provider.dialect.speaks(),
+    }
+}
+
+/// Whether an answer of `provider` is an event stream.
+pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
+    let kind = match frames(provider) {
         Dialect::Bedrock => eventstream::MEDIA_TYPE.as_bytes(),
         _ => b"text/event-stream",
     };
@@ -165,7 +176,8 @@ fn begin<H: Host>(
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
-    let translator = (from != front).then(|| {
+    let frames = frames(step.provider);
+    let translator = (from != front || from != frames).then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
         Box::new(Translator::new(
             from,
@@ -188,7 +200,7 @@ fn begin<H: Host>(
         is_chunked,
         is_single: course.is_single,
     };
-    Seen::new(from, tx.len(), form, translator)
+    Seen::new((from, frames), tx.len(), form, translator)
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at

@@ -13,10 +13,11 @@
 
 use crate::base::fault::Kind;
 use crate::config::Overrides;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
-use crate::dialect::{abilities, speak, tokens};
+use crate::dialect::{abilities, anthropic, speak, tokens};
 use std::fmt::Write as _;
 
 /// What is known of a request beyond its bytes, once a target needed it.
@@ -62,13 +63,14 @@ impl Rewrite {
         }
     }
 
-    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`.
+    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`,
+    /// or at `cloud`, which speaks Anthropic's.
     ///
     /// # Errors
     /// [`Kind::Unfit`]; then [`Rewrite::told`] has the field.
     pub fn write(
         &mut self,
-        dialect: Dialect,
+        (dialect, cloud): (Dialect, Option<Cloud>),
         model: &str,
         overrides: Option<&Overrides>,
     ) -> Result<(), Kind> {
@@ -82,7 +84,11 @@ impl Rewrite {
         if let Some(overrides) = overrides {
             overrides.correct(&mut can);
         }
-        match speak::put_ask(dialect, request, &can, &mut notes) {
+        let written = match cloud {
+            Some(cloud) => anthropic::request::write_for(cloud, request, &can, &mut notes),
+            None => speak::put_ask(dialect, request, &can, &mut notes),
+        };
+        match written {
             Ok(body) => {
                 self.body = body;
                 for name in notes.dropped() {

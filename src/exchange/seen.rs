@@ -54,6 +54,8 @@ pub struct Seen {
     template: Template,
     /// What the provider speaks.
     from: Dialect,
+    /// Its events are in Bedrock's frames though it speaks something else.
+    is_wrapped: bool,
     /// For a client that speaks something else.
     pub translator: Option<Box<Translator>>,
 }
@@ -83,16 +85,16 @@ enum Fate {
 }
 
 impl Seen {
-    /// At the beginning of a stream of `from`, behind `head` bytes that are held.
+    /// At the beginning of a stream of `from`, in frames as `frames` has them, behind `head` bytes that are held.
     pub fn new(
-        from: Dialect,
+        (from, frames): (Dialect, Dialect),
         head: usize,
         form: Form,
         translator: Option<Box<Translator>>,
     ) -> Self {
         Self {
             head,
-            cutter: Cutter::new(from, EVENT_MAX),
+            cutter: Cutter::new(frames, EVENT_MAX),
             split: 0,
             has_content: false,
             has_finish: false,
@@ -104,6 +106,7 @@ impl Seen {
             form,
             template: Template::new(),
             from,
+            is_wrapped: from != frames,
             translator,
         }
     }
@@ -214,7 +217,7 @@ impl Seen {
             self.events += 1;
             return Fate::Pass;
         }
-        let event = match event(self.from, bytes, scratch) {
+        let event = match event((self.from, self.is_wrapped), bytes, scratch) {
             Ok(event) => event,
             Err(kind) => return self.broken(kind),
         };

@@ -15,7 +15,7 @@
 
 use crate::base::bytes::TxBuf;
 use crate::config::aws::Signer;
-use crate::config::model::{Dialect, Provider, Secret};
+use crate::config::model::{Dialect, Flavour, Provider, Secret};
 use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
@@ -65,6 +65,7 @@ pub struct Template {
     /// Azure: what follows the route.
     query: String,
     dialect: Dialect,
+    flavour: Option<Flavour>,
     /// `host`, credentials, user agent: whole field lines.
     fields: Vec<u8>,
     /// The value of `host`, which is signed.
@@ -93,7 +94,13 @@ impl Template {
         field("host", &host);
         if let Some(key) = &provider.api_key {
             let key = key.reveal();
+            let is_bearer = matches!(
+                provider.flavour,
+                Some(Flavour::Vertex | Flavour::Bedrock)
+            );
             match provider.dialect {
+                _ if is_bearer => field("authorization", &format!("Bearer {key}")),
+                _ if provider.flavour == Some(Flavour::Azure) => field("api-key", key),
                 Dialect::Azure => field("api-key", key),
                 Dialect::Anthropic => field("x-api-key", key),
                 Dialect::Gemini => field("x-goog-api-key", key),
@@ -115,6 +122,7 @@ impl Template {
                 .map(|v| format!("?api-version={v}"))
                 .unwrap_or_default(),
             dialect: provider.dialect,
+            flavour: provider.flavour,
             fields,
             host,
             signer: provider.aws.clone(),
@@ -145,7 +153,28 @@ impl Template {
                     _ => b"/chat/completions",
                 });
             }
-            Dialect::Responses => tx.put(b"/responses"),
+            Dialect::Responses => tx.put(match self.flavour {
+                Some(Flavour::Azure) => b"/openai/v1/responses".as_slice(),
+                _ => b"/responses",
+            }),
+            Dialect::Anthropic if self.flavour == Some(Flavour::Vertex) => {
+                tx.put(b"/models/");
+                put_segment(tx, out.model);
+                tx.put(if out.stream {
+                    b":streamRawPredict".as_slice()
+                } else {
+                    b":rawPredict"
+                });
+            }
+            Dialect::Anthropic if self.flavour == Some(Flavour::Bedrock) => {
+                tx.put(b"/model/");
+                put_segment(tx, out.model);
+                tx.put(if out.stream {
+                    b"/invoke-with-response-stream".as_slice()
+                } else {
+                    b"/invoke"
+                });
+            }
             Dialect::Anthropic => {
                 version(tx, b"/v1");
                 tx.put(b"/messages");
@@ -154,7 +183,9 @@ impl Template {
                 }
             }
             Dialect::Gemini => {
-                version(tx, b"/v1beta");
+                if self.flavour.is_none() {
+                    version(tx, b"/v1beta");
+                }
                 tx.put(b"/models/");
                 put_segment(tx, out.model);
                 tx.put(if out.stream {
@@ -258,7 +289,9 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         }
     }
     tx.put(&template.fields);
+    let is_cloud = template.dialect == Dialect::Anthropic && template.flavour.is_some();
     tx.put(match (out.stream, template.dialect) {
+        _ if template.flavour == Some(Flavour::Bedrock) => b"accept: application/json\r\n",
         (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
         (true, _) => b"accept: text/event-stream\r\n",
         (false, _) => b"accept: application/json\r\n",
@@ -275,12 +308,13 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     for (name, value) in out.head.fields(out.data) {
         let mut known = PASSES.iter().chain(same);
         let passes = known.any(|known| name.eq_ignore_ascii_case(known));
-        if passes && !out.head.connection_lists(out.data, name) {
+        let is_version = name.eq_ignore_ascii_case(b"anthropic-version");
+        if passes && !(is_version && is_cloud) && !out.head.connection_lists(out.data, name) {
             put_field(tx, name, value); // I1
-            has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
+            has_version |= is_version;
         }
     }
-    if template.dialect == Dialect::Anthropic && !has_version {
+    if template.dialect == Dialect::Anthropic && !has_version && !is_cloud {
         put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
