@@ -12,7 +12,7 @@
 //!   once, escapes or not, or the body is refused.
 //!   Where the path names the model, the body's own `model` means nothing.
 //! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
-//!   order mark is left out.
+//!   order mark is left out, and what [`Ask::pieces_for`] says.
 //! - I3 No allocation, for any body.
 //!
 //! Source: API references of `OpenAI` (Chat, Completions, Embeddings, Responses), Anthropic
@@ -388,7 +388,7 @@ impl Ask {
         let mut at = behind_brace(body);
         let mut pieces = Pieces::new();
         pieces.push(match cloud {
-            Cloud::Vertex => b"{\"anthropic_version\":\"vertex-2023-10-16\"",
+            Cloud::Vertex => b"{\"anthropic_version\":\"vertex-2023-10-16\"".as_slice(),
             Cloud::Bedrock => b"{\"anthropic_version\":\"bedrock-2023-05-31\"",
         });
         let goes = |cut: &&Cutout| {
@@ -440,5 +440,40 @@ impl<'a> Cut<'a> {
         self.pieces
             .push(self.body.get(self.at..).unwrap_or_default());
         self.pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the body for a cloud lacks what is in its URL, wherever that stands.
+    #[test]
+    fn a_cloud_gets_its_version_and_nothing_twice() {
+        const VERTEX: &str = r#""anthropic_version":"vertex-2023-10-16""#;
+        const BEDROCK: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
+        for (body, vertex, bedrock) in [
+            (r#"{"model":"m"}"#, "}", "}"),
+            (r#"{"model":"m","a":1}"#, r#","a":1}"#, r#","a":1}"#),
+            (r#"{ "a":1 , "model":"m" }"#, r#", "a":1 }"#, r#", "a":1 }"#),
+            (
+                r#"{"stream":true,"model":"m","a":1}"#,
+                r#","stream":true,"a":1}"#,
+                r#","a":1}"#,
+            ),
+            (
+                r#"{"a":1,"model":"m","anthropic_version":"x","b":2,"stream":true}"#,
+                r#","a":1,"b":2,"stream":true}"#,
+                r#","a":1,"b":2}"#,
+            ),
+        ] {
+            let asked = ask(Route::Messages, body.as_bytes()).unwrap();
+            let joined = |cloud| {
+                let pieces = asked.pieces_for(cloud, body.as_bytes());
+                String::from_utf8(pieces.iter().collect::<Vec<_>>().concat()).unwrap()
+            };
+            assert_eq!(joined(Cloud::Vertex), format!("{{{VERTEX}{vertex}"));
+            assert_eq!(joined(Cloud::Bedrock), format!("{{{BEDROCK}{bedrock}"));
+        }
     }
 }

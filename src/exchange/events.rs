@@ -128,7 +128,7 @@ fn unwrapped<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Event<'a>,
     }
     Ok(Event {
         name: None,
-        data: Some(scratch),
+        data: Some(scratch.as_slice()),
         is_plain: false,
     })
 }
@@ -151,7 +151,8 @@ fn put_decoded(text: &[u8], out: &mut Vec<u8>) -> bool {
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            out.push((held >> bits & 0xFF) as u8);
+            let [.., low] = (held >> bits).to_be_bytes();
+            out.push(low);
         }
     }
     text.len() % 4 == 0
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn an_event_is_taken_out_of_its_frame() {
         let pool = crate::base::bufpool::BufPool::new();
-        let said = |payload: &str, is_exception: bool| {
+        let said = |payload: &str, is_exception: bool| -> Result<Vec<u8>, Kind> {
             let mut tx = crate::base::bytes::TxBuf::new(&pool);
             let parts = [payload.as_bytes()];
             if is_exception {

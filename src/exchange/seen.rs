@@ -381,7 +381,8 @@ impl Seen {
     /// without its blank line.
     fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
         let mut scratch = Vec::new();
-        if self.from != Dialect::Bedrock && !answer.rx.is_empty() {
+        let is_framed = self.is_wrapped || self.from == Dialect::Bedrock;
+        if !is_framed && !answer.rx.is_empty() {
             let last = self.judge(answer.rx.data(), &mut scratch);
             if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
                 return Err(kind);

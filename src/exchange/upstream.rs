@@ -291,8 +291,10 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.put(&template.fields);
     let is_cloud = template.dialect == Dialect::Anthropic && template.flavour.is_some();
     tx.put(match (out.stream, template.dialect) {
-        _ if template.flavour == Some(Flavour::Bedrock) => b"accept: application/json\r\n",
-        (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
+        _ if template.flavour == Some(Flavour::Bedrock) => {
+            b"accept: application/json\r\n".as_slice()
+        }
+        (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n",
         (true, _) => b"accept: text/event-stream\r\n",
         (false, _) => b"accept: application/json\r\n",
     });
