@@ -39,6 +39,8 @@ pub struct Seen {
     /// Something for the reader was among them, or the end of the answer.
     pub has_content: bool,
     has_finish: bool,
+    /// The last event ended with a CR whose LF may come; whether it passed.
+    lf_due: Option<bool>,
     /// The stream is whole.
     pub has_done: bool,
     /// What broke it.
@@ -98,6 +100,7 @@ impl Seen {
             split: 0,
             has_content: false,
             has_finish: false,
+            lf_due: None,
             has_done: false,
             fault: None,
             told: None,
@@ -135,7 +138,7 @@ impl Seen {
                 at += len;
                 event = at;
                 if self.translator.is_some() {
-                    run = at;
+                    run = at; // its text was translated: the event itself does not pass
                 }
                 continue;
             }
@@ -148,6 +151,13 @@ impl Seen {
                 }
             };
             at += len;
+            if let Some(has_passed) = self.lf_due.take()
+                && data.get(event) == Some(&b'\n')
+            {
+                event += 1; // it goes where its event went
+                run = if has_passed { run } else { event };
+            }
+            let mut passes = false;
             if !is_over {
                 let bytes = data.get(event..at).unwrap_or_default();
                 let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
@@ -161,6 +171,10 @@ impl Seen {
                     run = at;
                 }
                 is_over = matches!(fate, Fate::Last | Fate::Over | Fate::Broken(_));
+                passes = matches!(fate, Fate::Pass | Fate::Last);
+            }
+            if at.checked_sub(1).and_then(|last| data.get(last)) == Some(&b'\r') {
+                self.lf_due = Some(passes);
             }
             event = at;
         }
@@ -296,17 +310,9 @@ impl Seen {
         Fate::Withhold
     }
 
-    /// Token counts: some dialects tell those of the prompt and those of the answer apart.
     fn note(&mut self, usage: Option<Usage>) {
         if let Some(now) = usage {
-            let before = self.usage.unwrap_or_default();
-            let later = |now: u64, before: u64| if now == 0 { before } else { now };
-            self.usage = Some(Usage {
-                input: later(now.input, before.input),
-                output: later(now.output, before.output),
-                cached: later(now.cached, before.cached),
-                reasoning: later(now.reasoning, before.reasoning),
-            });
+            self.usage = Some(now.after(self.usage));
         }
     }
 
@@ -358,6 +364,9 @@ impl Seen {
         let mut scratch = Vec::new();
         let tail = frame(bytes);
         let Some(data) = tail.data(&mut scratch) else {
+            if self.lf_due == Some(true) && bytes.starts_with(b"\n") {
+                self.put(tx, b"\n");
+            }
             return tail.is_empty() || tail.is_comment_only();
         };
         let facts = look(self.from, tail.event, data);

@@ -18,7 +18,7 @@ thread_local! {
 /// The receiver's doorbell, once it is bound.
 type Door = Arc<OnceLock<Weak<OwnedFd>>>;
 
-/// From now on messages to this thread's executor also ring `bell` (an eventfd), while it
+/// From now on messages to this thread's executor also ring `bell` (a byte written to it), while it
 /// exists: for a host that waits elsewhere than in glommio. Ends that are bound already do
 /// not know of it.
 pub fn set_doorbell(bell: &Arc<OwnedFd>) {
@@ -76,8 +76,8 @@ impl<T: Send + 'static> Outlet<T> {
 
     fn ring(&self) {
         if let Some(bell) = self.1.get().and_then(Weak::upgrade) {
-            // A counter that is full has been rung.
-            rustix::io::write(&*bell, &1_u64.to_ne_bytes()).ok();
+            // A pipe that is full has been rung.
+            rustix::io::write(&*bell, b"!").ok();
         }
     }
 }

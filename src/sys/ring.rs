@@ -38,6 +38,7 @@
 //! Source: `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup(2)`,
 //! `io_uring_prep_recv_multishot(3)`.
 
+mod door;
 mod land;
 mod probe;
 mod slot;
@@ -112,6 +113,8 @@ pub struct Ring {
     flying: usize,
     stock: Stock,
     bell: OwnedFd,
+    /// Where the ring hears its doorbell.
+    door: OwnedFd,
     doorbell: Arc<OwnedFd>,
     alarm: Box<Timespec>,
     is_alarm_set: bool,
@@ -143,7 +146,7 @@ impl Ring {
         probe::check(&uring)?;
         let flags = rustix::event::EventfdFlags::CLOEXEC;
         let bell = rustix::event::eventfd(0, flags)?;
-        let door = rustix::event::eventfd(0, flags | rustix::event::EventfdFlags::NONBLOCK)?;
+        let (door, doorbell) = door::make()?;
         uring.submitter().register_eventfd(bell.as_raw_fd())?;
         let mut ring = Self {
             uring,
@@ -152,7 +155,8 @@ impl Ring {
             flying: 0,
             stock: Stock::new(pool),
             bell,
-            doorbell: Arc::new(door),
+            door,
+            doorbell: Arc::new(doorbell),
             alarm: Box::new(Timespec::from(alarm)),
             is_alarm_set: false,
             is_multishot: true,
@@ -176,20 +180,6 @@ impl Ring {
     /// No descriptor left.
     pub fn bell(&self) -> io::Result<OwnedFd> {
         self.bell.try_clone()
-    }
-
-    /// What other threads write a number to (eventfd(2)) to be noticed by this ring.
-    pub fn doorbell(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.doorbell)
-    }
-
-    fn watch_door(&mut self) -> io::Result<()> {
-        let readable = i16::from_ne_bytes(rustix::event::PollFlags::IN.bits().to_ne_bytes());
-        let entry = opcode::PollAdd::new(
-            Fd(self.doorbell.as_raw_fd()),
-            readable.cast_unsigned().into(),
-        );
-        self.push(&entry.build().user_data(DOORBELL))
     }
 
     /// Sets the alarm if it is not set; its completion ends the wait of [`Ring::enter`].
@@ -478,13 +468,6 @@ impl Ring {
             self.cancel(key);
         }
         again
-    }
-
-    /// Takes what was rung and waits for the next one: in this order, so that none is lost.
-    fn answer_door(&mut self) {
-        // An empty counter is as good as a read one; a ring that takes nothing is dead anyway.
-        rustix::io::read(&*self.doorbell, &mut [0; 8]).ok();
-        if self.watch_door().is_err() {}
     }
 
     fn slot(&mut self, key: Key) -> Option<&mut Slot> {

@@ -390,7 +390,7 @@ fn facts_of_passing_events_are_those_of_the_reader() {
                 assert!(facts.is_json && !facts.error, "{}", recording.path);
                 content |= facts.content;
                 done += usize::from(facts.done);
-                usage = facts.usage.map(|now| look::later(usage, now)).or(usage);
+                usage = facts.usage.map(|now| now.after(usage)).or(usage);
             });
             let tokens = said.tokens.unwrap_or_default();
             let usage = usage.unwrap_or_default();

@@ -60,6 +60,12 @@ class AwsProvider:
             def do_POST(self):
                 outer._answer(self)
 
+            def handle(self):
+                try:
+                    super().handle()
+                except ConnectionError:
+                    pass  # the gateway ended with connections in its pool
+
             def log_message(self, *_):
                 pass
 

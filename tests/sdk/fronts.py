@@ -8,6 +8,7 @@ to read is an exception of that SDK.
 import base64
 import dataclasses
 import json
+import re
 
 import anthropic
 import boto3
@@ -633,17 +634,18 @@ class Cohere:
 
 
 class Bedrock:
-    """`boto3`, Converse of `bedrock-runtime`."""
+    """`boto3`, Converse of `bedrock-runtime`; the id of its access key is made of the secret."""
 
     name = "bedrock"
     errors = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
     bad_key = not_found = bad_request = rate_limit = server = botocore.exceptions.ClientError
 
-    def __init__(self, gateway, key, timeout=60, key_name="all"):
+    def __init__(self, gateway, key, timeout=60):
         settings = botocore.config.Config(
             retries={"total_max_attempts": 1}, read_timeout=timeout, max_pool_connections=16
         )
-        self.sdk = boto3.session.Session(key_name, key, region_name="us-east-1").client(
+        access_key = "AKID" + re.sub("[^0-9A-Z]", "", key.upper())
+        self.sdk = boto3.session.Session(access_key, key, region_name="us-east-1").client(
             "bedrock-runtime", endpoint_url=f"http://{gateway}", config=settings
         )
 

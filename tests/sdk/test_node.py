@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from fronts import FRONTS
-from processes import KEY, Gateway, Provider
-from test_dialects import KEYS, start  # noqa: F401: one way to start them
+from processes import KEY, Provider
+from test_dialects import KEYS, start
 from test_matrix import words
 
 NODE = pathlib.Path(__file__).parent / "node"
@@ -21,7 +21,7 @@ def address(tmp_path_factory):
     if not shutil.which("node") or not (NODE / "node_modules").exists():
         pytest.skip("no node, or no packages: npm ci --prefix tests/sdk/node (scripts/setup does it)")
     simulated = Provider()
-    gateway: Gateway = start(tmp_path_factory.mktemp("node"), simulated, KEYS)
+    gateway = start(tmp_path_factory.mktemp("node"), simulated, KEYS)
     yield gateway.address
     panics = gateway.total("panics_total")
     gateway.stop()

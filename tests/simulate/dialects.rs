@@ -49,8 +49,8 @@ fn send(sim: &Sim, path: &str, fields: &str, body: &Value) -> Got {
     }
     let (mut body, mut is_whole) = (Vec::new(), false);
     while let Some(end) = rest.iter().position(|&b| b == b'\n') {
-        let line = std::str::from_utf8(&rest[..end]).unwrap().trim();
-        let Ok(length) = usize::from_str_radix(line, 16) else {
+        let row = std::str::from_utf8(&rest[..end]).unwrap().trim();
+        let Ok(length) = usize::from_str_radix(row, 16) else {
             break;
         };
         let from = end + 1;
@@ -58,8 +58,8 @@ fn send(sim: &Sim, path: &str, fields: &str, body: &Value) -> Got {
             break;
         };
         body.extend_from_slice(data);
-        rest = &rest[from + size + 2..];
-        is_whole = size == 0;
+        rest = &rest[from + length + 2..];
+        is_whole = length == 0;
     }
     Got {
         status,

@@ -10,17 +10,17 @@
 //! Source: protocols.md 6.2 and 6.3.
 
 use super::usage::Counts;
-use crate::dialect::openai::Usage;
-use crate::dialect::openai::answer::{AnswerFacts, Shape};
+use crate::dialect::openai::answer::{AnswerFacts, look_at};
 use crate::dialect::openai::chunk::ChunkFacts;
 use crate::wire::json::cursor::{Cursor, NAME_MAX, Value, ValueKind};
-use crate::wire::json::scan::BOM;
 use crate::wire::json::{JsonError, JsonFault};
 
 /// Looks at one event, its name and its data.
 ///
 /// The prompt's tokens come with `message_start`, and older servers do not repeat them in
-/// `message_delta`: what is kept of a stream is [`later`] of both.
+/// `message_delta`: what is kept of a stream is [`after`] of both.
+///
+/// [`after`]: crate::dialect::openai::Usage::after
 pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
     let mut seen = Seen::default();
     let read = seen.top(data);
@@ -49,19 +49,6 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
             b"message_start" | b"message_delta" => seen.counts.usage(),
             _ => None,
         },
-    }
-}
-
-/// The counts after an event that says `now`, when they were `before`: a count that the event
-/// leaves out (0) stays.
-pub fn later(before: Option<Usage>, now: Usage) -> Usage {
-    let Some(before) = before else { return now };
-    let keep = |now: u64, before: u64| if now == 0 { before } else { now };
-    Usage {
-        input: keep(now.input, before.input),
-        output: keep(now.output, before.output),
-        cached: keep(now.cached, before.cached),
-        reasoning: keep(now.reasoning, before.reasoning),
     }
 }
 
@@ -128,43 +115,24 @@ fn inside<'a>(json: &'a [u8], value: &Value) -> &'a [u8] {
 
 /// Looks at the body of a plain answer.
 pub fn answer(body: &[u8]) -> AnswerFacts {
-    let mut facts = AnswerFacts::default();
-    facts.shape = match whole(body, &mut facts) {
-        Ok(shape) => shape,
-        Err(error) if error.what == JsonFault::TooDeep => Shape::TooDeep,
-        Err(_) => return AnswerFacts::default(),
-    };
-    facts
-}
-
-fn whole(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
-    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
-    let mut cursor = Cursor::new(json, start);
-    if cursor.peek()? != ValueKind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Ok(Shape::Other);
-    }
-    let mut room = [0; NAME_MAX];
-    cursor.object(|cursor, key| {
-        match key.name(&mut room) {
+    look_at(body, |facts, cursor, key| {
+        match key {
             b"error" => facts.has_error |= cursor.skip()?.kind != ValueKind::Null,
-            b"type" => facts.has_error |= inside(json, &cursor.skip()?) == b"error",
+            b"type" => facts.has_error |= inside(body, &cursor.skip()?) == b"error",
             b"content" | b"input_tokens" => {
                 facts.has_result |= cursor.skip()?.kind != ValueKind::Null;
             }
-            b"usage" => facts.usage = Counts::read(json, cursor)?.usage(),
+            b"usage" => facts.usage = Counts::read(body, cursor)?.usage(),
             _ => _ = cursor.skip()?,
         }
         Ok(())
-    })?;
-    cursor.end()?;
-    Ok(Shape::Object)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai::answer::Shape;
 
     /// Goal: each kind of event gives the facts that the relay asks for.
     #[test]
@@ -229,8 +197,8 @@ mod tests {
         let start = br#"{"type":"message_start","message":{"usage":{"input_tokens":17,
             "cache_read_input_tokens":3,"output_tokens":1}}}"#;
         let delta = br#"{"type":"message_delta","usage":{"output_tokens":227}}"#;
-        let first = later(None, look(None, start).usage.unwrap());
-        let last = later(Some(first), look(None, delta).usage.unwrap());
+        let first = look(None, start).usage.unwrap().after(None);
+        let last = look(None, delta).usage.unwrap().after(Some(first));
         assert_eq!((last.input, last.cached, last.output), (20, 3, 227));
     }
 

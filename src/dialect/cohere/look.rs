@@ -7,11 +7,10 @@
 
 use super::event::{self, What, inside};
 use super::usage;
-use crate::dialect::openai::answer::{AnswerFacts, Shape};
+use crate::dialect::openai::answer::{AnswerFacts, look_at};
 use crate::dialect::openai::chunk::ChunkFacts;
-use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
-use crate::wire::json::scan::BOM;
-use crate::wire::json::{JsonError, JsonFault};
+use crate::wire::json::JsonFault;
+use crate::wire::json::cursor::ValueKind;
 
 /// Whether a finish reason says that there is no whole answer.
 pub(super) fn is_failure(finish: &[u8]) -> bool {
@@ -55,26 +54,8 @@ pub fn look(event: Option<&[u8]>, data: &[u8]) -> ChunkFacts {
 
 /// Looks at a plain answer.
 pub fn answer(body: &[u8]) -> AnswerFacts {
-    let mut facts = AnswerFacts::default();
-    facts.shape = match top(body, &mut facts) {
-        Ok(shape) => shape,
-        Err(error) if error.what == JsonFault::TooDeep => Shape::TooDeep,
-        Err(_) => return AnswerFacts::default(),
-    };
-    facts
-}
-
-fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
-    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
-    let mut cursor = Cursor::new(json, start);
-    if cursor.peek()? != ValueKind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Ok(Shape::Other);
-    }
-    let mut room = [0; NAME_MAX];
-    cursor.object(|cursor, key| {
-        match key.name(&mut room) {
+    look_at(body, |facts, cursor, key| {
+        match key {
             b"error" => facts.has_error |= cursor.skip()?.kind != ValueKind::Null,
             // The body of an error has a sentence where an answer has an object.
             b"message" => match cursor.skip()?.kind {
@@ -86,21 +67,20 @@ fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
                 facts.has_result |= cursor.skip()?.kind != ValueKind::Null;
             }
             b"finish_reason" => {
-                let finish = inside(json, cursor.skip()?);
+                let finish = inside(body, cursor.skip()?);
                 facts.has_error |= finish.is_some_and(is_failure);
             }
-            b"usage" => facts.usage = usage::read(json, cursor)?,
+            b"usage" => facts.usage = usage::read(body, cursor)?,
             _ => _ = cursor.skip()?,
         }
         Ok(())
-    })?;
-    cursor.end()?;
-    Ok(Shape::Object)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai::answer::Shape;
 
     /// Goal: what a relay must know of an event is seen, and nothing else.
     #[test]

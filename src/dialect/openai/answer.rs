@@ -46,8 +46,25 @@ impl AnswerFacts {
 
 /// Looks at `body`.
 pub fn answer(body: &[u8]) -> AnswerFacts {
+    look_at(body, |facts, cursor, key| {
+        match key {
+            b"error" => facts.has_error = cursor.skip()?.kind != ValueKind::Null,
+            b"choices" | b"data" => facts.has_result |= cursor.skip()?.kind != ValueKind::Null,
+            b"usage" => facts.usage = usage::read(body, cursor)?,
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    })
+}
+
+/// Looks at `body`, in any dialect: `member` gets the name of each member of its object, with
+/// the cursor on the value, which it must step over.
+pub fn look_at<'a>(
+    body: &'a [u8],
+    mut member: impl FnMut(&mut AnswerFacts, &mut Cursor<'a>, &[u8]) -> Result<(), JsonError>,
+) -> AnswerFacts {
     let mut facts = AnswerFacts::default();
-    facts.shape = match top(body, &mut facts) {
+    facts.shape = match top(body, |cursor, key| member(&mut facts, cursor, key)) {
         Ok(shape) => shape,
         Err(error) if error.what == JsonFault::TooDeep => Shape::TooDeep,
         Err(_) => return AnswerFacts::default(),
@@ -55,7 +72,10 @@ pub fn answer(body: &[u8]) -> AnswerFacts {
     facts
 }
 
-fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
+fn top<'a>(
+    json: &'a [u8],
+    mut member: impl FnMut(&mut Cursor<'a>, &[u8]) -> Result<(), JsonError>,
+) -> Result<Shape, JsonError> {
     let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
     let mut cursor = Cursor::new(json, start);
     if cursor.peek()? != ValueKind::Object {
@@ -64,15 +84,7 @@ fn top(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
         return Ok(Shape::Other);
     }
     let mut room = [0; NAME_MAX];
-    cursor.object(|cursor, key| {
-        match key.name(&mut room) {
-            b"error" => facts.has_error = cursor.skip()?.kind != ValueKind::Null,
-            b"choices" | b"data" => facts.has_result |= cursor.skip()?.kind != ValueKind::Null,
-            b"usage" => facts.usage = usage::read(json, cursor)?,
-            _ => _ = cursor.skip()?,
-        }
-        Ok(())
-    })?;
+    cursor.object(|cursor, key| member(cursor, key.name(&mut room)))?;
     cursor.end()?;
     Ok(Shape::Object)
 }

@@ -113,42 +113,28 @@ impl Template {
     /// As [`Template::next`], with what stands in the place of the text.
     #[inline]
     pub fn next_text<'b>(&self, bytes: &'b [u8]) -> Option<(usize, &'b [u8])> {
-        if !self.is_plain {
-            return None;
-        }
-        let mut text: &[u8] = b"";
-        let len = self.front_with(bytes, |hole, found| {
-            if hole == self.text {
-                text = found;
-            }
-        })?;
-        Some((len, text))
+        let len = self.next(bytes)?;
+        let &[(first, behind), (second, _)] = &self.holes;
+        let start = if self.text == 0 {
+            first
+        } else {
+            plain_run(bytes, first) + second.checked_sub(behind)?
+        };
+        Some((len, bytes.get(start..plain_run(bytes, start))?))
     }
 
     /// How many bytes at the front of `bytes` are the learned event with other strings in its
     /// holes.
     #[inline]
     fn front(&self, bytes: &[u8]) -> Option<usize> {
-        self.front_with(bytes, |_, _| {})
-    }
-
-    /// The same; `each` gets the number of each hole and what stands in it.
-    #[inline]
-    fn front_with<'b>(
-        &self,
-        bytes: &'b [u8],
-        mut each: impl FnMut(usize, &'b [u8]),
-    ) -> Option<usize> {
         let (mut at, mut from) = (0, 0);
-        for (number, &(start, end)) in self.holes.get(..self.used)?.iter().enumerate() {
+        for &(start, end) in self.holes.get(..self.used)? {
             let literal = self.event.get(from..start)?;
             if bytes.get(at..at + literal.len())? != literal {
                 return None;
             }
             // At a quote; at anything else the next literal does not fit.
-            let begin = at + literal.len();
-            at = plain_run(bytes, begin);
-            each(number, bytes.get(begin..at)?);
+            at = plain_run(bytes, at + literal.len());
             from = end;
         }
         let literal = self.event.get(from..)?;

@@ -27,6 +27,22 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+impl Usage {
+    /// The counts after these, which came later than `before`: a count that is left out (0)
+    /// stays. Some dialects tell those of the prompt and those of the answer apart.
+    #[must_use]
+    pub fn after(self, before: Option<Self>) -> Self {
+        let before = before.unwrap_or_default();
+        let keep = |now: u64, before: u64| if now == 0 { before } else { now };
+        Self {
+            input: keep(self.input, before.input),
+            output: keep(self.output, before.output),
+            cached: keep(self.cached, before.cached),
+            reasoning: keep(self.reasoning, before.reasoning),
+        }
+    }
+}
+
 /// Reads the value of `"usage"`, on which the cursor stands. `None` unless it is an object
 /// with a readable count of prompt or answer.
 pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {

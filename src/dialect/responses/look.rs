@@ -7,10 +7,9 @@
 //! Source: OpenAI API reference, "Streaming events".
 
 use super::tokens;
-use crate::dialect::openai::answer::{AnswerFacts, Shape};
+use crate::dialect::openai::answer::{AnswerFacts, look_at};
 use crate::dialect::openai::chunk::ChunkFacts;
 use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
-use crate::wire::json::scan::BOM;
 use crate::wire::json::{JsonError, JsonFault};
 
 /// Looks at one event: its name and its data. `done` is set by the event that ends a whole
@@ -93,40 +92,21 @@ fn response(json: &[u8], cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Res
 
 /// Looks at a plain answer.
 pub fn answer(body: &[u8]) -> AnswerFacts {
-    let mut facts = AnswerFacts::default();
-    facts.shape = match plain(body, &mut facts) {
-        Ok(shape) => shape,
-        Err(error) if error.what == JsonFault::TooDeep => Shape::TooDeep,
-        Err(_) => return AnswerFacts::default(),
-    };
-    facts
-}
-
-fn plain(json: &[u8], facts: &mut AnswerFacts) -> Result<Shape, JsonError> {
-    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
-    let mut cursor = Cursor::new(json, start);
-    if cursor.peek()? != ValueKind::Object {
-        cursor.skip()?;
-        cursor.end()?;
-        return Ok(Shape::Other);
-    }
-    let mut room = [0; NAME_MAX];
-    cursor.object(|cursor, key| {
-        match key.name(&mut room) {
+    look_at(body, |facts, cursor, key| {
+        match key {
             b"error" => facts.has_error = cursor.skip()?.kind != ValueKind::Null,
             b"output" => facts.has_result |= cursor.skip()?.kind != ValueKind::Null,
-            b"usage" => facts.usage = tokens::read(json, cursor)?.as_ref().map(tokens::usage_of),
+            b"usage" => facts.usage = tokens::read(body, cursor)?.as_ref().map(tokens::usage_of),
             _ => _ = cursor.skip()?,
         }
         Ok(())
-    })?;
-    cursor.end()?;
-    Ok(Shape::Object)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::openai::answer::Shape;
 
     /// Goal: what decides about a stream is seen, with or without the event's name.
     #[test]

@@ -4,7 +4,8 @@ use super::slot::{Slot, State};
 use super::{Key, Ring};
 
 impl Ring {
-    /// Ends a stream: what it has brought is still given, then [`Landed::Paused`].
+    /// Ends a stream: what it has brought is still given, then
+    /// [`Paused`](super::Landed::Paused).
     pub fn stop(&mut self, key: Key) {
         if let Some(Slot {
             state:

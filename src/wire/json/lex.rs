@@ -71,7 +71,11 @@ pub fn plain_run(json: &[u8], from: usize) -> usize {
 }
 
 /// [`plain_run`]; what was looked at is added to `bits`, and perhaps some of what follows.
-#[inline]
+#[inline(always)]
+#[expect(
+    clippy::inline_always,
+    reason = "40 instructions of a relayed event's 300, counted"
+)]
 fn run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     let rest = json.get(from..).unwrap_or_default();
     match rest.first_chunk::<BLOCK>() {
