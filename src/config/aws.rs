@@ -8,8 +8,7 @@
 //! Invariants
 //! - A secret access key is held, since a signature is made and verified with the key itself,
 //!   no hash of it; it is a [`Secret`] and never shown.
-//! - A provider has `aws` or `api_key`, not both; only Bedrock's has `aws`, whatever
-//!   it speaks.
+//! - A provider has `aws` or `api_key`, not both; only Bedrock's has `aws`, whatever it speaks.
 //!
 //! Source: AWS Identity and Access Management User Guide, "AWS Signature Version 4".
 
@@ -84,8 +83,12 @@ pub(super) fn signer(
     if dialect.is_some_and(|dialect| dialect != Dialect::Bedrock)
         && flavour != Some(Flavour::Bedrock)
     {
-        let text = "`aws` is Bedrock's; remove it or write dialect = \"bedrock\"";
-        found.fault(item.key_at, text.to_owned());
+        let right = match dialect {
+            Some(Dialect::Anthropic) => "flavour",
+            _ => "dialect",
+        };
+        let text = format!("`aws` is Bedrock's; remove it or write {right} = \"bedrock\"");
+        found.fault(item.key_at, text);
     }
     if provider.item("api_key").is_some() {
         let text = "`aws` and `api_key` are two ways to authenticate; remove one of them";

@@ -17,9 +17,9 @@
 
 use super::abilities::Overrides;
 use super::aws::Signer;
+pub use super::flavour::Flavour;
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
-use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::Dialect as Spoken;
 use ahash::AHashMap;
 use std::fmt;
@@ -354,37 +354,6 @@ impl Dialect {
     }
 }
 
-/// What a provider does otherwise than the owner of its dialect: URL and authentication.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Flavour {
-    /// Vertex AI: the model in the path behind a publisher, a Bearer token.
-    Vertex,
-    /// Azure: its path and its `api-key` header.
-    Azure,
-    /// Bedrock's `InvokeModel`: the model in the path, events in Amazon's frames.
-    Bedrock,
-}
-
-impl Flavour {
-    /// As it is written in the file.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Vertex => "vertex",
-            Self::Azure => "azure",
-            Self::Bedrock => "bedrock",
-        }
-    }
-
-    /// The dialects that there are in this flavour.
-    pub const fn of(self) -> &'static [Dialect] {
-        match self {
-            Self::Vertex => &[Dialect::Gemini, Dialect::Anthropic],
-            Self::Azure => &[Dialect::Responses],
-            Self::Bedrock => &[Dialect::Anthropic],
-        }
-    }
-}
-
 /// How bytes travel to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
@@ -486,17 +455,6 @@ pub struct Pool {
     pub idle: Duration,
     /// How old a connection may be to be used again.
     pub age_max: Duration,
-}
-
-impl Provider {
-    /// Who carries Anthropic's dialect, when it is not Anthropic.
-    pub fn cloud(&self) -> Option<Cloud> {
-        match (self.dialect, self.flavour) {
-            (Dialect::Anthropic, Some(Flavour::Vertex)) => Some(Cloud::Vertex),
-            (Dialect::Anthropic, Some(Flavour::Bedrock)) => Some(Cloud::Bedrock),
-            _ => None,
-        }
-    }
 }
 
 /// How a model's targets are ordered.

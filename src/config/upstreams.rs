@@ -7,13 +7,14 @@ use super::abilities;
 use super::aws;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
+use super::flavour;
 use super::keys::provider_secret;
 use super::model::defaults::{
     AZURE_API_VERSION, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY, TARGETS_MAX,
     WEIGHT, WEIGHT_MAX,
 };
 use super::model::{
-    BaseUrl, Dialect, Fallback, Flavour, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
+    BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
 use super::resilience;
 use super::tls;
@@ -59,11 +60,6 @@ const DIALECTS: &[(&str, Dialect)] = &[
 ];
 const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
                              \"gemini\", \"cohere\" or \"bedrock\"";
-const FLAVOURS: &[(&str, Flavour)] = &[
-    ("vertex", Flavour::Vertex),
-    ("azure", Flavour::Azure),
-    ("bedrock", Flavour::Bedrock),
-];
 const STRATEGIES: &[(&str, Strategy)] = &[
     ("weighted", Strategy::Weighted),
     ("round_robin", Strategy::RoundRobin),
@@ -199,7 +195,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
     let flavour = section
         .item("flavour")
-        .and_then(|item| flavour(item, dialect, found));
+        .and_then(|item| flavour::flavour(item, dialect, found));
     let base_url = section
         .need(
             found,
@@ -211,6 +207,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let api_key = key_item.map(|item| provider_secret(item, found, secrets));
     if let Some((item, url)) = &base_url {
         check_scheme(*item, url, key_item.is_some(), found);
+        flavour::check_path(flavour, *item, url, found);
     }
     let aws_item = section.item("aws");
     let aws = aws_item.map(|item| aws::signer(item, &section, (dialect, flavour), found, secrets));
@@ -251,28 +248,6 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         pool,
         tls: tls?,
     })
-}
-
-/// The flavour of a provider of `dialect`, which has to be one that there is.
-fn flavour(
-    item: Item<'_, '_>,
-    dialect: Option<Dialect>,
-    found: &mut Findings,
-) -> Option<Flavour> {
-    let flavour = item.read(found, |v| choice(v, FLAVOURS, &[]))?;
-    if let Some(dialect) = dialect
-        && !flavour.of().contains(&dialect)
-    {
-        let names = flavour.of().iter().map(|d| format!("{:?}", d.name()));
-        let text = format!(
-            "`flavour` is {:?}, which dialect {:?} does not have; remove it or write dialect = {}",
-            flavour.name(),
-            dialect.name(),
-            names.collect::<Vec<_>>().join(" or "),
-        );
-        found.fault(item.key_at, text);
-    }
-    Some(flavour)
 }
 
 fn check_scheme(item: Item<'_, '_>, url: &BaseUrl, has_key: bool, found: &mut Findings) {

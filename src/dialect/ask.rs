@@ -12,14 +12,13 @@
 //!   once, escapes or not, or the body is refused.
 //!   Where the path names the model, the body's own `model` means nothing.
 //! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
-//!   order mark is left out, and what [`Ask::pieces_for`] says.
+//!   order mark is left out.
 //! - I3 No allocation, for any body.
 //!
 //! Source: API references of `OpenAI` (Chat, Completions, Embeddings, Responses), Anthropic
 //! (Messages) and Cohere (Chat), which agree on these keys; RFC 8259, section 4, on duplicate
 //! names.
 
-use super::anthropic::request::Cloud;
 use super::openai::usage::whole_number;
 use super::pieces::Pieces;
 use super::route::{Route, unescape};
@@ -46,16 +45,6 @@ pub struct Ask {
     pub n: Option<u64>,
     named: Named,
     usage_place: UsagePlace,
-    /// What a body for a cloud goes without: `model`, `stream`, `anthropic_version`, each from
-    /// the end of what is before it; in the order of the body, empty where there is none.
-    cuts: [Cutout; 3],
-}
-
-/// A member of the body, with what parts it from the one before.
-#[derive(Clone, Copy, Debug, Default)]
-struct Cutout {
-    span: Span,
-    is_stream: bool,
 }
 
 /// Where the model's name stands.
@@ -115,17 +104,6 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
         Some(member) => options(body, &member)?,
         None => (UsagePlace::BehindModel, false),
     };
-    let mut cuts = [Watched::Model, Watched::Stream, Watched::AnthropicVersion].map(|what| {
-        let span = seen.get(what).map_or(Span::default(), |member| {
-            let from = seen.before.get(what as usize).copied().unwrap_or_default();
-            Span::new(from as usize, member.value.end as usize)
-        });
-        Cutout {
-            span,
-            is_stream: matches!(what, Watched::Stream),
-        }
-    });
-    cuts.sort_unstable_by_key(|cut| cut.span.start);
     let number = |what| {
         let member = seen.get(what)?;
         whole_number(member.value.bytes(body))
@@ -139,7 +117,6 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
         n: number(Watched::N),
         named,
         usage_place,
-        cuts,
     })
 }
 
@@ -162,7 +139,6 @@ enum Watched {
     MaxTokens,
     MaxCompletionTokens,
     MaxOutputTokens,
-    AnthropicVersion,
     N,
 }
 
@@ -178,7 +154,6 @@ impl Watched {
             b"max_tokens" => Self::MaxTokens,
             b"max_completion_tokens" => Self::MaxCompletionTokens,
             b"max_output_tokens" => Self::MaxOutputTokens,
-            b"anthropic_version" => Self::AnthropicVersion,
             b"n" => Self::N,
             _ => return None,
         })
@@ -189,19 +164,11 @@ impl Watched {
 #[derive(Default)]
 struct Seen {
     members: [Option<Member>; Watched::N as usize + 1],
-    /// Where what is before each of them ends.
-    before: [u32; Watched::N as usize + 1],
-    end: u32,
     twice: bool,
 }
 
 impl Seen {
     fn look(&mut self, body: &[u8], member: &Member) {
-        let before = match self.end {
-            0 => behind_brace(body), // the first
-            end => end,
-        };
-        self.end = member.value.end;
         let key = Key {
             raw: member.key.bytes(body),
             span: member.key,
@@ -214,21 +181,12 @@ impl Seen {
         if let Some(slot) = self.members.get_mut(what as usize) {
             self.twice |= slot.is_some(); // I1
             *slot = Some(*member);
-            if let Some(slot) = self.before.get_mut(what as usize) {
-                *slot = before;
-            }
         }
     }
 
     fn get(&self, what: Watched) -> Option<Member> {
         self.members.get(what as usize).copied().flatten()
     }
-}
-
-/// Where the members of an object begin.
-fn behind_brace(body: &[u8]) -> u32 {
-    let brace = body.iter().position(|byte| *byte == b'{');
-    Span::new(0, brace.map_or(0, |at| at + 1)).end
 }
 
 /// A switch that may be missing or null.
@@ -381,31 +339,6 @@ impl Ask {
     }
 }
 
-impl Ask {
-    /// The body of Messages as `cloud` takes it: its version first, and without what is in the
-    /// URL.
-    pub fn pieces_for<'a>(&self, cloud: Cloud, body: &'a [u8]) -> Pieces<'a> {
-        let mut at = behind_brace(body);
-        let mut pieces = Pieces::new();
-        pieces.push(match cloud {
-            Cloud::Vertex => b"{\"anthropic_version\":\"vertex-2023-10-16\"".as_slice(),
-            Cloud::Bedrock => b"{\"anthropic_version\":\"bedrock-2023-05-31\"",
-        });
-        let goes = |cut: &&Cutout| {
-            !cut.span.is_empty() && !(cut.is_stream && cloud == Cloud::Vertex)
-        };
-        if self.cuts.iter().find(goes).map(|cut| cut.span.start) != Some(at) {
-            pieces.push(b","); // the first member stays
-        }
-        for cut in self.cuts.iter().filter(goes) {
-            pieces.push(Span::new(at as usize, cut.span.start as usize).bytes(body));
-            at = cut.span.end;
-        }
-        pieces.push(body.get(at as usize..).unwrap_or_default());
-        pieces
-    }
-}
-
 /// Walks through the body from the left, replacing spans.
 struct Cut<'a> {
     body: &'a [u8],
@@ -440,40 +373,5 @@ impl<'a> Cut<'a> {
         self.pieces
             .push(self.body.get(self.at..).unwrap_or_default());
         self.pieces
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: the body for a cloud lacks what is in its URL, wherever that stands.
-    #[test]
-    fn a_cloud_gets_its_version_and_nothing_twice() {
-        const VERTEX: &str = r#""anthropic_version":"vertex-2023-10-16""#;
-        const BEDROCK: &str = r#""anthropic_version":"bedrock-2023-05-31""#;
-        for (body, vertex, bedrock) in [
-            (r#"{"model":"m"}"#, "}", "}"),
-            (r#"{"model":"m","a":1}"#, r#","a":1}"#, r#","a":1}"#),
-            (r#"{ "a":1 , "model":"m" }"#, r#", "a":1 }"#, r#", "a":1 }"#),
-            (
-                r#"{"stream":true,"model":"m","a":1}"#,
-                r#","stream":true,"a":1}"#,
-                r#","a":1}"#,
-            ),
-            (
-                r#"{"a":1,"model":"m","anthropic_version":"x","b":2,"stream":true}"#,
-                r#","a":1,"b":2,"stream":true}"#,
-                r#","a":1,"b":2}"#,
-            ),
-        ] {
-            let asked = ask(Route::Messages, body.as_bytes()).unwrap();
-            let joined = |cloud| {
-                let pieces = asked.pieces_for(cloud, body.as_bytes());
-                String::from_utf8(pieces.iter().collect::<Vec<_>>().concat()).unwrap()
-            };
-            assert_eq!(joined(Cloud::Vertex), format!("{{{VERTEX}{vertex}"));
-            assert_eq!(joined(Cloud::Bedrock), format!("{{{BEDROCK}{bedrock}"));
-        }
     }
 }

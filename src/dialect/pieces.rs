@@ -1,7 +1,7 @@
 //! A body as a handful of slices: parts of the caller's own, and what is put between them.
 
 /// The most slices a body is cut into: three that pass, one for the model's name, two for
-/// `stream_options`; for a cloud, four that pass and two before them.
+/// `stream_options`.
 pub const PIECES_MAX: usize = 6;
 
 /// Slices whose concatenation is the upstream body.

@@ -107,15 +107,17 @@ impl<'a, H: Host> Course<'a, H> {
     /// [`Kind::Unfit`]: this target cannot honour it. [`Kind::BadAsk`]: nobody could.
     pub fn prepare(&self, down: &mut Down<H::Stream>, step: &Step<'_>) -> Result<(), Kind> {
         let Down { request, rx, .. } = down;
-        let wanted = request.as_mut().and_then(|request| request.wanted.as_mut());
-        let wanted = wanted.ok_or(Kind::Internal)?;
+        let request = request.as_deref_mut().ok_or(Kind::Internal)?;
+        let wanted = request.wanted.as_mut().ok_or(Kind::Internal)?;
         let spoken = step.provider.dialect.speaks();
         let body = wanted.body.bytes(rx.data());
         // What this gateway sealed no provider can open.
         let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
-        if spoken == self.route.dialect() && !is_sealed && !count::is_ours(self, step) {
+        let cloud = step.provider.cloud();
+        if spoken == self.route.dialect() && !is_sealed && cloud.is_none() {
             if let Some(rewrite) = &mut wanted.rewrite {
                 rewrite.body = Vec::new(); // W1
+                rewrite.dropped.clear();
             }
             return Ok(());
         }
@@ -131,6 +133,12 @@ impl<'a, H: Host> Course<'a, H> {
             AS_ASKED => &*wanted.forwarded,
             model => model,
         };
+        if let Some(cloud) = cloud.filter(|_| self.route == Route::Messages && !is_sealed) {
+            let fields = request.head.fields(rx.data());
+            let betas = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"anthropic-beta"));
+            let betas: Vec<_> = betas.map(|(_, value)| value).collect();
+            return rewrite.adapt(cloud, body, &betas.join(&b','));
+        }
         rewrite.read(self.route, body, model, self.is_stream)?;
         if count::is_ours(self, step) {
             return Ok(()); // counted here
@@ -138,7 +146,7 @@ impl<'a, H: Host> Course<'a, H> {
         let model_entry = self.snapshot.config.models.get(step.model_index);
         let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
         let overrides = target.and_then(|target| target.abilities.as_deref());
-        rewrite.write((spoken, step.provider.cloud()), model, overrides)
+        rewrite.write((spoken, cloud), model, overrides)
     }
 
     /// A fallback's turn begins, for the reason `why`.
@@ -190,6 +198,5 @@ pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Insta
 /// What the request of `down` weighs, when it was read.
 pub fn weight<L>(down: &Down<L>) -> Option<Box<Weight>> {
     let wanted = down.request.as_ref()?.wanted.as_ref()?;
-    let rewrite = wanted.rewrite.as_ref()?;
-    Some(Box::new(rewrite.weight))
+    wanted.rewrite.as_ref()?.weight().map(Box::new)
 }

@@ -20,8 +20,8 @@ use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::bedrock::error::error_type;
-use crate::dialect::model::{Dialect, Told, Trouble};
-use crate::dialect::speak;
+use crate::dialect::model::{Dialect, Refused, Told, Trouble};
+use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
@@ -62,9 +62,7 @@ pub async fn deliver<H: Host>(
         read_more(course, down, answer, body, idle).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
-    let spoken = step.provider.dialect.speaks();
-    let is_cloud = step.provider.cloud().is_some();
-    let page = judge(course, down, settle, (answer, head.unsent()), (spoken, is_cloud))?;
+    let page = judge(course, down, settle, (answer, head.unsent()), step)?;
     if down.has_begun() {
         head.clear();
         return in_band(course, down, settle, answer, page.is_some()).await;
@@ -168,9 +166,9 @@ fn judge<H: Host>(
     down: &Down<H::Stream>,
     settle: &mut Settle<H>,
     (answer, head): (&Answer<H>, &[u8]),
-    (spoken, is_cloud): (Dialect, bool),
+    step: &Step<'_>,
 ) -> Result<Option<Page>, Kind> {
-    let front = course.route.dialect();
+    let (front, spoken) = (course.route.dialect(), step.provider.dialect.speaks());
     let coding = answer
         .head
         .known(Known::ContentEncoding)
@@ -185,12 +183,12 @@ fn judge<H: Host>(
         error_type: None,
     };
     // A cloud's errors are its own, whoever's dialect it carries.
-    if spoken != front || (is_cloud && status >= 400) {
+    if spoken != front || status >= 400 && step.provider.cloud().is_some() {
         if is_coded {
             return Err(Kind::UpstreamGarbled); // coded although not asked for
         }
         if status >= 400 {
-            let refused = speak::refusal(spoken, status, body);
+            let refused = refusal(step, status, body);
             let told = Told::by(&refused);
             page.status = match (front, told.status) {
                 (Dialect::Anthropic, 503) => 529, // Anthropic's own status for it
@@ -234,6 +232,14 @@ fn judge<H: Host>(
     }
     settle.receipt.usage = facts.usage;
     Ok(None)
+}
+
+/// What the provider of `step` says with an error.
+fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
+    match step.provider.cloud() {
+        Some(cloud) => anthropic::cloud::refusal(cloud, status, body),
+        None => speak::refusal(step.provider.dialect.speaks(), status, body),
+    }
 }
 
 /// Writes head and body of a whole answer.

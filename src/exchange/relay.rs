@@ -25,6 +25,7 @@ use super::attempt::Answer;
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
+use super::events::Wire;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
 use super::seen::{Form, Seen};
@@ -61,20 +62,20 @@ const ROUND_MAX: usize = 32 << 10;
 /// used again.
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
-/// The dialect whose frames the events of `provider` are in; it is translated out of them where
-/// it is not the provider's own.
-fn frames(provider: &Provider) -> Dialect {
-    match provider.cloud() {
-        Some(Cloud::Bedrock) => Dialect::Bedrock,
-        _ => provider.dialect.speaks(),
+/// The frames that the events of `provider` are in.
+fn wire(provider: &Provider) -> Wire {
+    match (provider.dialect.speaks(), provider.cloud()) {
+        (_, Some(Cloud::Bedrock)) => Wire::Wrapped,
+        (Dialect::Bedrock, _) => Wire::Frames,
+        _ => Wire::Lines,
     }
 }
 
 /// Whether an answer of `provider` is an event stream.
 pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
-    let kind = match frames(provider) {
-        Dialect::Bedrock => eventstream::MEDIA_TYPE.as_bytes(),
-        _ => b"text/event-stream",
+    let kind = match wire(provider) {
+        Wire::Lines => b"text/event-stream".as_slice(),
+        _ => eventstream::MEDIA_TYPE.as_bytes(),
     };
     let media = answer
         .head
@@ -176,8 +177,8 @@ fn begin<H: Host>(
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
-    let frames = frames(step.provider);
-    let translator = (from != front || from != frames).then(|| {
+    let wire = wire(step.provider);
+    let translator = (from != front || wire == Wire::Wrapped).then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
         Box::new(Translator::new(
             from,
@@ -200,7 +201,7 @@ fn begin<H: Host>(
         is_chunked,
         is_single: course.is_single,
     };
-    Seen::new((from, frames), tx.len(), form, translator)
+    Seen::new((from, wire), tx.len(), form, translator)
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at

@@ -8,6 +8,7 @@
 //!
 //! Invariants
 //! - W1 A target of the client's own dialect gets the client's own bytes; nothing here is read.
+//!   A cloud gets them in its own form.
 //! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
 //!   and with none left the client is told the field.
 
@@ -107,6 +108,22 @@ impl Rewrite {
                 Err(Kind::Unfit)
             }
         }
+    }
+
+    /// The client's own body in the form of `cloud`, which speaks the client's dialect; `betas` is
+    /// what its head asks for.
+    ///
+    /// # Errors
+    /// [`Kind::BadJson`].
+    pub fn adapt(&mut self, cloud: Cloud, body: &[u8], betas: &[u8]) -> Result<(), Kind> {
+        self.dropped.clear();
+        self.body = anthropic::cloud::adapt(cloud, body, betas)?;
+        Ok(())
+    }
+
+    /// What the request weighs; `None` when it was not read.
+    pub fn weight(&self) -> Option<Weight> {
+        self.request.as_ref().map(|_| self.weight)
     }
 
     /// No target can honour `field`.

@@ -10,7 +10,7 @@
 
 use super::answer::Incoming;
 use super::attempt::Answer;
-use super::events::{Cutter, event};
+use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
@@ -56,8 +56,8 @@ pub struct Seen {
     template: Template,
     /// What the provider speaks.
     from: Dialect,
-    /// Its events are in Bedrock's frames though it speaks something else.
-    is_wrapped: bool,
+    /// In which frames.
+    wire: Wire,
     /// For a client that speaks something else.
     pub translator: Option<Box<Translator>>,
 }
@@ -87,16 +87,16 @@ enum Fate {
 }
 
 impl Seen {
-    /// At the beginning of a stream of `from`, in frames as `frames` has them, behind `head` bytes that are held.
+    /// At the beginning of a stream of `from`, behind `head` bytes that are held.
     pub fn new(
-        (from, frames): (Dialect, Dialect),
+        (from, wire): (Dialect, Wire),
         head: usize,
         form: Form,
         translator: Option<Box<Translator>>,
     ) -> Self {
         Self {
             head,
-            cutter: Cutter::new(frames, EVENT_MAX),
+            cutter: Cutter::new(wire, EVENT_MAX),
             split: 0,
             has_content: false,
             has_finish: false,
@@ -109,7 +109,7 @@ impl Seen {
             form,
             template: Template::new(),
             from,
-            is_wrapped: from != frames,
+            wire,
             translator,
         }
     }
@@ -231,9 +231,14 @@ impl Seen {
             self.events += 1;
             return Fate::Pass;
         }
-        let event = match event((self.from, self.is_wrapped), bytes, scratch) {
+        let event = match event(self.wire, bytes, scratch) {
             Ok(event) => event,
-            Err(kind) => return self.broken(kind),
+            Err(kind) => {
+                if let (Wire::Wrapped, Some(translator)) = (self.wire, &mut self.translator) {
+                    translator.hear_exception(bytes);
+                }
+                return self.broken(kind);
+            }
         };
         let Some(data) = event.data else {
             return if self.translator.is_some() {
@@ -390,8 +395,7 @@ impl Seen {
     /// without its blank line.
     fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
         let mut scratch = Vec::new();
-        let is_framed = self.is_wrapped || self.from == Dialect::Bedrock;
-        if !is_framed && !answer.rx.is_empty() {
+        if self.wire == Wire::Lines && !answer.rx.is_empty() {
             let last = self.judge(answer.rx.data(), &mut scratch);
             if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
                 return Err(kind);

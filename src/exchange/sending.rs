@@ -89,9 +89,8 @@ fn fill<H: Host>(
     let data = down.rx.data();
     let ask = &wanted.ask;
     let asks_usage = ask.stream && !ask.wants_usage;
-    let body = match (&wanted.rewrite, step.provider.cloud()) {
-        (Some(rewrite), _) if !rewrite.body.is_empty() => Pieces::whole(&rewrite.body),
-        (_, Some(cloud)) => ask.pieces_for(cloud, wanted.body.bytes(data)),
+    let body = match &wanted.rewrite {
+        Some(rewrite) if !rewrite.body.is_empty() => Pieces::whole(&rewrite.body),
         _ => ask.pieces(wanted.body.bytes(data), Some(model), asks_usage),
     };
     let all = body.len();

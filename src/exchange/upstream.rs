@@ -16,6 +16,7 @@
 use crate::base::bytes::TxBuf;
 use crate::config::aws::Signer;
 use crate::config::model::{Dialect, Flavour, Provider, Secret};
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
@@ -34,8 +35,13 @@ const PASSES: [&[u8]; 4] = [
 ];
 
 /// Fields that only a provider of the client's own dialect understands.
-fn passes_same(dialect: Spoken) -> &'static [&'static [u8]] {
-    match dialect {
+fn passes_same(provider: &Provider) -> &'static [&'static [u8]] {
+    match provider.cloud() {
+        Some(Cloud::Vertex) => return &[b"anthropic-beta"],
+        Some(Cloud::Bedrock) => return &[], // what the client wants of them is in the body
+        None => {}
+    }
+    match provider.dialect.speaks() {
         Spoken::Chat | Spoken::Responses => &[
             b"idempotency-key",
             b"openai-beta",
@@ -66,6 +72,8 @@ pub struct Template {
     query: String,
     dialect: Dialect,
     flavour: Option<Flavour>,
+    /// Fields of a client of the same dialect that go up.
+    same: &'static [&'static [u8]],
     /// `host`, credentials, user agent: whole field lines.
     fields: Vec<u8>,
     /// The value of `host`, which is signed.
@@ -94,19 +102,11 @@ impl Template {
         field("host", &host);
         if let Some(key) = &provider.api_key {
             let key = key.reveal();
-            let is_bearer = matches!(
-                provider.flavour,
-                Some(Flavour::Vertex | Flavour::Bedrock)
-            );
-            match provider.dialect {
-                _ if is_bearer => field("authorization", &format!("Bearer {key}")),
-                _ if provider.flavour == Some(Flavour::Azure) => field("api-key", key),
-                Dialect::Azure => field("api-key", key),
-                Dialect::Anthropic => field("x-api-key", key),
-                Dialect::Gemini => field("x-goog-api-key", key),
-                Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => {
-                    field("authorization", &format!("Bearer {key}"));
-                }
+            match (provider.dialect, provider.flavour) {
+                (Dialect::Azure, _) | (_, Some(Flavour::Azure)) => field("api-key", key),
+                (Dialect::Anthropic, None) => field("x-api-key", key),
+                (Dialect::Gemini, None) => field("x-goog-api-key", key),
+                _ => field("authorization", &format!("Bearer {key}")),
             }
         }
         field(
@@ -123,6 +123,7 @@ impl Template {
                 .unwrap_or_default(),
             dialect: provider.dialect,
             flavour: provider.flavour,
+            same: passes_same(provider),
             fields,
             host,
             signer: provider.aws.clone(),
@@ -153,27 +154,19 @@ impl Template {
                     _ => b"/chat/completions",
                 });
             }
-            Dialect::Responses => tx.put(match self.flavour {
-                Some(Flavour::Azure) => b"/openai/v1/responses".as_slice(),
-                _ => b"/responses",
-            }),
-            Dialect::Anthropic if self.flavour == Some(Flavour::Vertex) => {
-                tx.put(b"/models/");
-                put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b":streamRawPredict".as_slice()
-                } else {
-                    b":rawPredict"
-                });
+            Dialect::Responses => {
+                if self.flavour.is_some() {
+                    version(tx, b"/openai/v1");
+                }
+                tx.put(b"/responses");
             }
-            Dialect::Anthropic if self.flavour == Some(Flavour::Bedrock) => {
-                tx.put(b"/model/");
-                put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b"/invoke-with-response-stream".as_slice()
-                } else {
-                    b"/invoke"
-                });
+            Dialect::Anthropic if self.flavour == Some(Flavour::Vertex) => {
+                let ways = [":rawPredict", ":streamRawPredict"];
+                put_model(tx, "/models/", out, ways);
+            }
+            Dialect::Anthropic if self.flavour.is_some() => {
+                let ways = ["/invoke", "/invoke-with-response-stream"];
+                put_model(tx, "/model/", out, ways);
             }
             Dialect::Anthropic => {
                 version(tx, b"/v1");
@@ -186,27 +179,14 @@ impl Template {
                 if self.flavour.is_none() {
                     version(tx, b"/v1beta");
                 }
-                tx.put(b"/models/");
-                put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b":streamGenerateContent?alt=sse".as_slice()
-                } else {
-                    b":generateContent"
-                });
+                let ways = [":generateContent", ":streamGenerateContent?alt=sse"];
+                put_model(tx, "/models/", out, ways);
             }
             Dialect::Cohere => {
                 version(tx, b"/v2");
                 tx.put(b"/chat");
             }
-            Dialect::Bedrock => {
-                tx.put(b"/model/");
-                put_segment(tx, out.model);
-                tx.put(if out.stream {
-                    b"/converse-stream".as_slice()
-                } else {
-                    b"/converse"
-                });
-            }
+            Dialect::Bedrock => put_model(tx, "/model/", out, ["/converse", "/converse-stream"]),
         }
         tx.put(self.query.as_bytes());
         tx.put(b" HTTP/1.1\r\n");
@@ -289,14 +269,11 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         }
     }
     tx.put(&template.fields);
-    let is_cloud = template.dialect == Dialect::Anthropic && template.flavour.is_some();
     tx.put(match (out.stream, template.dialect) {
-        _ if template.flavour == Some(Flavour::Bedrock) => {
-            b"accept: application/json\r\n".as_slice()
-        }
-        (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n",
-        (true, _) => b"accept: text/event-stream\r\n",
-        (false, _) => b"accept: application/json\r\n",
+        (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
+        // It means what is in the frames.
+        (true, _) if template.flavour != Some(Flavour::Bedrock) => b"accept: text/event-stream\r\n",
+        _ => b"accept: application/json\r\n",
     });
     tx.put(b"x-request-id: ");
     tx.put(out.id.bytes());
@@ -304,23 +281,30 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     let same: &[&[u8]] = if out.is_translated {
         &[]
     } else {
-        passes_same(template.dialect.speaks())
+        template.same
     };
     let mut has_version = false;
     for (name, value) in out.head.fields(out.data) {
         let mut known = PASSES.iter().chain(same);
         let passes = known.any(|known| name.eq_ignore_ascii_case(known));
-        let is_version = name.eq_ignore_ascii_case(b"anthropic-version");
-        if passes && !(is_version && is_cloud) && !out.head.connection_lists(out.data, name) {
+        if passes && !out.head.connection_lists(out.data, name) {
             put_field(tx, name, value); // I1
-            has_version |= is_version;
+            has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
         }
     }
-    if template.dialect == Dialect::Anthropic && !has_version && !is_cloud {
+    if template.dialect == Dialect::Anthropic && !has_version && template.flavour.is_none() {
         put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);
+}
+
+/// Writes a path with the model in it: behind `front`, before what the plain way and the way of
+/// streams end with.
+fn put_model(tx: &mut TxBuf, front: &str, out: &Outgoing<'_>, [plain, stream]: [&str; 2]) {
+    tx.put(front.as_bytes());
+    put_segment(tx, out.model);
+    tx.put(if out.stream { stream } else { plain }.as_bytes());
 }
 
 /// Writes `text` as one path segment (RFC 3986, 3.3).

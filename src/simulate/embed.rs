@@ -63,7 +63,8 @@ pub fn body(vector: &[u8], inputs: u32, model: &[u8], tokens: u32) -> Option<Vec
     Some(out)
 }
 
-fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends `bytes` in base64 (RFC 4648, 4).
+pub fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for group in bytes.chunks(3) {
         let bits = (0..3).fold(0_usize, |bits, at| {

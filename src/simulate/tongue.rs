@@ -9,11 +9,14 @@
 //! Source: the providers' API references; protocols.md, 3, 7, 8, 10; AWS Signature Version 4.
 
 use super::answer::{GARBAGE, Words};
+use super::ask::Place;
+use super::embed::put_base64;
 use super::provider::Head;
 use super::refusal::Refusal;
 use super::speech::Speech;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::bedrock;
 use crate::dialect::model::{Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
@@ -27,14 +30,15 @@ use std::time::Duration;
 /// Whether the request has the credentials `key`, where its dialect has them. At Bedrock that
 /// is a bearer token, or the id of the access key that the request is signed with; the
 /// signature is believed.
-pub fn has_key(dialect: Dialect, head: &RequestHead, bytes: &[u8], key: &str) -> bool {
+pub fn has_key(place: Place<'_>, head: &RequestHead, bytes: &[u8], key: &str) -> bool {
     let key = key.as_bytes();
     let field = |name| head.known(name).map(|at| at.bytes(bytes));
     let authorization = field(Known::Authorization).unwrap_or_default();
     let is_bearer = authorization
         .split_at_checked(b"Bearer ".len())
         .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"Bearer ") && given == key);
-    match dialect {
+    match place.manners() {
+        _ if place.cloud == Some(Cloud::Vertex) => is_bearer,
         Dialect::Chat | Dialect::Responses => is_bearer || field(Known::ApiKey) == Some(key),
         Dialect::Anthropic => is_bearer || field(Known::XApiKey) == Some(key),
         Dialect::Gemini => {
@@ -52,9 +56,14 @@ pub fn has_key(dialect: Dialect, head: &RequestHead, bytes: &[u8], key: &str) ->
     }
 }
 
-/// How the dialect's provider refuses credentials that are no good.
-pub const fn bad_key(dialect: Dialect) -> Refusal {
-    match dialect {
+/// How the provider refuses credentials that are no good.
+pub const fn bad_key(place: Place<'_>) -> Refusal {
+    match place.manners() {
+        _ if matches!(place.cloud, Some(Cloud::Vertex)) => Refusal::saying(
+            401,
+            "access_token_type_unsupported",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token.",
+        ),
         Dialect::Chat | Dialect::Responses => Refusal::of(401),
         Dialect::Anthropic => Refusal::saying(401, "invalid_api_key", "invalid x-api-key"),
         Dialect::Gemini => Refusal::saying(
@@ -72,9 +81,9 @@ pub const fn bad_key(dialect: Dialect) -> Refusal {
 }
 
 /// What the dialect's provider says when a field is missing without which it answers nobody.
-pub fn missing(dialect: Dialect, head: &RequestHead, bytes: &[u8]) -> Option<Refusal> {
+pub fn missing(place: Place<'_>, head: &RequestHead, bytes: &[u8]) -> Option<Refusal> {
     let is_version = |(name, _): (&[u8], &[u8])| name.eq_ignore_ascii_case(b"anthropic-version");
-    let is_told = dialect != Dialect::Anthropic || head.fields(bytes).any(is_version);
+    let is_told = place.manners() != Dialect::Anthropic || head.fields(bytes).any(is_version);
     (!is_told).then(|| Refusal::bad("invalid_value", "anthropic-version: header is required"))
 }
 
@@ -195,6 +204,8 @@ pub struct Saying {
     pub is_chunked: bool,
     /// Events are items of a list.
     pub is_list: bool,
+    /// Events are in Bedrock's frames.
+    pub is_wrapped: bool,
 }
 
 impl Saying {
@@ -212,6 +223,7 @@ impl Saying {
     pub fn mime(&self) -> &'static str {
         match self.route.dialect() {
             Dialect::Bedrock => eventstream::MEDIA_TYPE,
+            _ if self.is_wrapped => eventstream::MEDIA_TYPE,
             _ if self.is_list => "application/json; charset=UTF-8",
             _ => "text/event-stream; charset=utf-8",
         }
@@ -270,6 +282,11 @@ impl<'s> Mouth<'s> {
 
     /// Appends what ends a stream that cannot be completed.
     pub fn fail(&mut self, told: &Told<'_>, tx: &mut TxBuf) {
+        if self.saying.is_wrapped {
+            let mut exception = TxBuf::new(tx.pool());
+            speak::put_error_event(Dialect::Bedrock, told, &mut exception);
+            return put(self.saying.is_chunked, &[exception.unsent()], tx);
+        }
         speak::put_error_event(self.saying.route.dialect(), told, &mut self.fresh);
         self.flush(tx);
     }
@@ -284,7 +301,17 @@ impl<'s> Mouth<'s> {
 
     fn flush(&mut self, tx: &mut TxBuf) {
         let is_chunked = self.saying.is_chunked;
-        if self.saying.is_list {
+        if self.saying.is_wrapped {
+            let lines = self.fresh.unsent().split(|&b| b == b'\n');
+            for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
+                let mut payload = b"{\"bytes\":\"".to_vec();
+                put_base64(&mut payload, event);
+                payload.extend_from_slice(b"\",\"p\":\"abcdef\"}");
+                let mut frame = TxBuf::new(tx.pool());
+                eventstream::put_event(&mut frame, "chunk", &[&payload]);
+                put(is_chunked, &[frame.unsent()], tx);
+            }
+        } else if self.saying.is_list {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
                 let mark: &[u8] = if self.has_begun { b",\r\n" } else { b"[" };
