@@ -65,7 +65,7 @@ pub async fn deliver<H: Host>(
     let page = judge(course, down, settle, (answer, head.unsent()), step)?;
     if down.has_begun() {
         head.clear();
-        return in_band(course, down, settle, answer, page.is_some()).await;
+        return in_band(course, down, settle, step, (answer, page.is_some())).await;
     }
     let status = page.as_ref().map_or(answer.head.status, |page| page.status);
     put_whole(course, down, settle, step, (answer, head.unsent()), page);
@@ -85,17 +85,22 @@ async fn in_band<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    answer: &mut Answer<H>,
-    is_replaced: bool,
+    step: &Step<'_>,
+    (answer, is_replaced): (&mut Answer<H>, bool),
 ) -> Result<Next, Kind> {
     if answer.head.status < 400 {
         return Err(Kind::UpstreamGarbled);
     }
     let manner = course.manner.closing(course.manner.is_http10);
+    let (front, spoken) = (course.route.dialect(), step.provider.dialect.speaks());
     put_last_event(&mut down.tx, manner, |tx| {
-        let front = course.route.dialect();
-        if is_replaced || front != Dialect::Chat {
+        let is_page = is_replaced && front == spoken && step.provider.cloud().is_none();
+        if is_page {
             return speak::put_error_event(front, &Told::of(Kind::UpstreamError), tx);
+        }
+        if is_replaced || front != Dialect::Chat {
+            let refused = refusal(step, answer.head.status, answer.rx.data());
+            return speak::put_error_event(front, &Told::by(&refused), tx);
         }
         // An event's data is made of lines.
         for line in answer.rx.data().split(|byte| matches!(byte, b'\n' | b'\r')) {
