@@ -36,7 +36,7 @@ use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::config::model::Provider;
 use crate::dialect::anthropic::request::Cloud;
-use crate::dialect::model::{Dialect, Told, Trouble};
+use crate::dialect::model::{About, Dialect, Told, Trouble};
 use crate::dialect::speak;
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
@@ -296,7 +296,11 @@ async fn cut<H: Host>(
         if let Some(refused) = words.filter(|refused| refused.trouble != Trouble::Auth) {
             (told.trouble, told.message) = (refused.trouble, &refused.message);
         }
-        speak::put_error_event(course.route.dialect(), &told, &mut event);
+        let about = About {
+            id: settle.receipt.id.bytes(),
+            wait: words.and_then(|refused| refused.retry_after),
+        };
+        speak::put_error_event_about(course.route.dialect(), &told, about, &mut event);
         seen.put(&mut down.tx, event.unsent());
     }
     if seen.form.is_chunked {

@@ -18,13 +18,12 @@ use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::bedrock;
-use crate::dialect::model::{Dialect, Names, Step, Told};
+use crate::dialect::model::{About, Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
 use crate::dialect::speak::{self, Writer};
 use crate::wire::eventstream;
 use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_field};
 use memchr::memmem::find;
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Whether the request has the credentials `key`, where its dialect has them. At Bedrock that
@@ -95,19 +94,7 @@ pub fn wants_list(route: Route, query: &[u8]) -> bool {
 
 /// Appends the body of an error answer. Gemini says in it when to come back.
 pub fn put_error(tx: &mut TxBuf, dialect: Dialect, told: &Told<'_>, wait: Option<Duration>) {
-    let Some(wait) = wait.filter(|_| dialect == Dialect::Gemini) else {
-        return speak::put_error(dialect, told, tx);
-    };
-    let mut plain = TxBuf::new(tx.pool());
-    speak::put_error(dialect, told, &mut plain);
-    let mut body: Value = serde_json::from_slice(plain.unsent()).unwrap_or_default();
-    let delay = format!("{}s", wait.as_secs_f64());
-    let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
-    let details = body.pointer_mut("/error/details");
-    if let Some(details) = details.and_then(Value::as_array_mut) {
-        details.push(info);
-    }
-    tx.put(body.to_string().as_bytes());
+    speak::put_error_about(dialect, told, About { id: b"", wait }, tx);
 }
 
 /// Appends an event in the shape of the dialect that cannot be read.

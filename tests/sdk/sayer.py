@@ -30,12 +30,9 @@ class Sayer:
                     time.sleep(0.6)
                 status, headers, said = says[model]
                 said = said if isinstance(said, bytes) else json.dumps(said).encode()
-                self.send_response(status)
                 fields = {"content-type": "application/json", "content-length": str(len(said)), **headers}
-                for name, value in fields.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(said)
+                head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+                self.wfile.write(f"HTTP/1.1 {status} Said\r\n{head}\r\n".encode() + said)  # in one piece
 
             def handle(self):
                 try:

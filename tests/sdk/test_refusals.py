@@ -36,6 +36,25 @@ SAYS = {
     "late-busy": ("openai", (429, {}, chat("rate_limit_exceeded", "Too fast, \"says\" the provider."))),
     "late-claude": ("anthropic", (529, {}, claude("overloaded_error", "Too fast, \"says\" the provider."))),
     "late-page": ("openai", (502, {"content-type": "text/html"}, b"<html>secret page</html>")),
+    # Errors in a 200.
+    "in-200-chat": ("openai", (200, {}, chat("rate_limit_exceeded", "Said in a 200."))),
+    "in-200-responses": ("responses", (200, {}, chat("rate_limit_exceeded", "Said in a 200."))),
+    "in-200-claude": ("anthropic", (200, {}, claude("rate_limit_error", "Said in a 200."))),
+    "in-200-gemini": ("gemini", (200, {}, google(429, "RESOURCE_EXHAUSTED", "Said in a 200.", WAIT))),
+    "in-200-bad": ("openai", (200, {}, chat("invalid_value", "Said in a 200."))),
+    "in-200-long": ("anthropic", (200, {}, claude("invalid_request_error", "prompt is too long: 9 > 8"))),
+    "in-200-key": ("openai", (200, {}, chat("invalid_api_key", "Incorrect API key provided: sk-secret."))),
+    # The status says one thing, the words another.
+    "400-busy": ("anthropic", (400, {}, claude("overloaded_error", "Overloaded"))),
+    "400-rate": ("openai", (400, {}, chat("rate_limit_exceeded", "Too fast."))),
+    "400-spent": ("anthropic", (400, {}, claude("invalid_request_error", "Your credit balance is too low."))),
+    "400-key": ("gemini", (400, {}, google(400, "INVALID_ARGUMENT", "API key not valid. It is sk-secret."))),
+    "429-spent": ("openai", (429, {}, chat("insufficient_quota", "You exceeded your current quota.", "insufficient_quota"))),
+    "400-long": ("openai", (400, {}, chat("context_length_exceeded", "This model's maximum context length is 9."))),
+    "429-long": ("openai", (429, {}, chat("context_length_exceeded", "This model's maximum context length is 9."))),
+    "500-long": ("bedrock", (500, {}, {"__type": "ValidationException", "message": "Input is too long for requested model."})),
+    "400-bad": ("gemini", (400, {}, google(400, "INVALID_ARGUMENT", "No."))),
+    "404": ("openai", (404, {}, chat("model_not_found", "No such model."))),
     "waits": ("gemini", (429, {}, google(429, "RESOURCE_EXHAUSTED", "Slowly.", WAIT))),
 }
 CONFIG = """
@@ -136,3 +155,62 @@ def test_an_error_behind_an_early_head_is_told_in_the_clients_dialect(setting, n
         "cohere": lambda: said[0].get("type") == "message-end" or "message" in str(said[0]),
     }
     assert kinds[name]()
+
+
+@pytest.mark.parametrize("model", ["in-200-chat", "in-200-responses", "in-200-claude", "in-200-gemini"])
+def test_an_error_in_a_200_is_what_it_says(setting, sdk, model):
+    """Goal: status and words of the error, in the front's dialect, not those of a broken provider."""
+    error = refused(sdk, sdk.plain, model)
+    assert isinstance(error, sdk.rate_limit) and "Said in a 200." in str(error) + str(vars(error))
+    if model == "in-200-gemini":
+        assert header(error, "retry-after") == "21"
+    assert isinstance(refused(sdk, sdk.plain, "in-200-bad"), sdk.bad_request)
+    assert isinstance(refused(sdk, sdk.plain, "in-200-long"), sdk.bad_request)
+    error = refused(sdk, sdk.plain, "in-200-key")
+    assert isinstance(error, sdk.server) and "sk-secret" not in str(error) + str(vars(error))
+
+
+def test_geminis_clients_read_in_the_body_when_to_come_back(setting):
+    """Goal: RetryInfo, from the words of any provider: a header, a body of another dialect, a sentence."""
+    for model, want in (("busy", "17s"), ("waits", "21.5s")):
+        body = {"contents": [{"role": "user", "parts": [{"text": "?"}]}]}
+        status, text = raw(setting[0], f"/v1beta/models/{model}:generateContent", body)
+        infos = [one for one in json.loads(text)["error"]["details"] if one["@type"].endswith("RetryInfo")]
+        assert (status, [info["retryDelay"] for info in infos]) == (429, [want]), text
+    status, text = raw(setting[0], "/v1beta/models/bad:generateContent", body)
+    assert status == 400 and "RetryInfo" not in text
+
+
+def test_anthropics_errors_name_the_request(setting):
+    """Goal: `request_id` is that of the header, in bodies and in events: of the gateway's own errors and of
+    those that come from other dialects. What passes between equal dialects keeps the provider's."""
+    sdk = front("anthropic", setting[0].address, "any")
+    for model in ("nobody", "bad", "in-200-claude", "in-200-chat"):
+        error = refused(sdk, sdk.plain, model)
+        assert error.body["request_id"] == error.request_id == error.response.headers["x-request-id"], model
+    path, body = STREAMS["anthropic"]
+    _, text = raw(setting[0], path, {**body, "model": "late-busy"})
+    assert len(json.loads(text.split("data: ")[1])["request_id"]) == 32
+
+
+NEXT = ["busy", "400-busy", "400-rate", "400-spent", "400-key", "429-spent", "in-200-chat", "in-200-gemini", "in-200-key"]
+NOT_NEXT = ["bad", "400-bad", "404", "400-long", "429-long", "500-long", "in-200-bad", "in-200-long"]
+
+
+@pytest.mark.parametrize("model", NEXT)
+def test_what_another_target_may_do_better_is_asked_of_it(setting, ask, model):
+    """Goal: the words decide, whatever the status."""
+    sayer = setting[1]
+    before = len(sayer.asked)
+    answer = ask(Question(model=f"{model}-then"))
+    assert answer.text.strip() == words(4).strip()
+    assert sayer.asked[before:] == [model]
+
+
+@pytest.mark.parametrize("model", NOT_NEXT)
+def test_what_every_target_would_refuse_is_told_at_once(setting, sdk, ask, model):
+    """Goal: the caller's mistakes, and a prompt that is too long for the model, are not tried again."""
+    error = refused(sdk, ask, f"{model}-then")
+    if "500" not in model and "429" not in model:
+        assert isinstance(error, sdk.not_found if model == "404" else sdk.bad_request)
+    assert header(error, "x-shardgate-attempts") == "1"
