@@ -82,7 +82,7 @@ fn garbage_is_framed() {
             data.strip_prefix("data: ").unwrap().as_bytes().to_vec()
         };
         assert!(
-            serde_json::from_slice::<Value>(&json).is_err(),
+            serde_json::from_slice::<serde_json::Value>(&json).is_err(),
             "{dialect:?}"
         );
     }

@@ -399,6 +399,11 @@ mod tests {
                 Trouble::Invalid,
             ),
             (
+                200,
+                json!({"error": {"message": "no", "type": "invalid_request_error"}}),
+                Trouble::Invalid,
+            ),
+            (
                 400,
                 json!({"error": {"code": "content_filter", "message": "filtered",
                     "innererror": {"code": "ResponsibleAIPolicyViolation"}}}),
