@@ -452,6 +452,11 @@ mod tests {
             find(Method::Get, "/__sim/stats", ""),
             Ok((Route::Stats, none))
         );
+    }
+
+    /// Goal: a cloud's paths are told from its owner's.
+    #[test]
+    fn clouds_have_paths_of_their_own() {
         for (path, cloud, is_stream) in [
             (
                 "/x/publishers/anthropic/models/a@1:rawPredict",

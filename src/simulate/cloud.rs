@@ -63,3 +63,59 @@ pub(super) fn owners_body<'b>(
     members.insert("stream".to_owned(), place.is_stream.into());
     Ok(Cow::Owned(Value::Object(members).to_string().into_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::route;
+    use super::*;
+    use crate::wire::http1::Method;
+
+    /// Goal: a cloud takes its own form only, and its owner's bodies pass.
+    #[test]
+    fn a_cloud_takes_its_own_form_only() {
+        const VERTEX: &str = "/v1/publishers/anthropic/models/m:rawPredict";
+        const STREAMED: &str = "/v1/publishers/anthropic/models/m:streamRawPredict";
+        const BEDROCK: &str = "/model/m/invoke-with-response-stream";
+        for (path, body, want) in [
+            ("/v1/messages", r#"{"a":1}"#, Some(r#"{"a":1}"#)),
+            (VERTEX, r#"{"a":1}"#, None),
+            (
+                VERTEX,
+                r#"{"anthropic_version":"vertex-2023-10-16","a":1}"#,
+                Some(r#"{"a":1,"model":"m","stream":false}"#),
+            ),
+            (
+                VERTEX,
+                r#"{"anthropic_version":"bedrock-2023-05-31"}"#,
+                None,
+            ),
+            (
+                VERTEX,
+                r#"{"anthropic_version":"vertex-2023-10-16","model":"m"}"#,
+                None,
+            ),
+            (
+                STREAMED,
+                r#"{"anthropic_version":"vertex-2023-10-16"}"#,
+                None,
+            ),
+            (
+                BEDROCK,
+                r#"{"anthropic_version":"bedrock-2023-05-31","anthropic_beta":["b"]}"#,
+                Some(r#"{"model":"m","stream":true}"#),
+            ),
+            (
+                BEDROCK,
+                r#"{"anthropic_version":"bedrock-2023-05-31","stream":true}"#,
+                None,
+            ),
+        ] {
+            let place = route(Method::Post, path.as_bytes(), b"").unwrap();
+            let got = owners_body(place, body.as_bytes(), "m");
+            let got = got
+                .ok()
+                .map(|body| String::from_utf8(body.into_owned()).unwrap());
+            assert_eq!(got.as_deref(), want, "{path} {body}");
+        }
+    }
+}

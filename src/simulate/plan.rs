@@ -14,10 +14,9 @@ use super::behave::{Behaviour, Close, Fate};
 use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
 use super::speech::Speech;
-use super::tongue::{self, Saying};
+use super::tongue::{self, Form, Saying};
 use super::{cloud, embed, hearing};
 use crate::base::bytes::TxBuf;
-use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::{Dialect, Request as Asked};
 use crate::dialect::route::Route as Spoken;
 use crate::dialect::{anthropic, speak};
@@ -259,8 +258,9 @@ impl Plan {
             let asked = asked(route, &body, &name, ask.stream)?;
             self.how = behaviour(provider, request, asked.user.as_deref(), &name)?;
             self.throw(provider);
-            let is_wrapped = place.cloud == Some(Cloud::Bedrock);
-            return self.speak(provider, request, (route, &asked, is_wrapped), &name);
+            let query = request.head.query.bytes(request.bytes);
+            let form = tongue::form_of(place.cloud, route, query);
+            return self.speak(provider, request, (route, &asked, form), &name);
         }
         let user = ask.user.and_then(|user| user.says(request.body));
         self.how = behaviour(provider, request, user.as_deref(), &name)?;
@@ -274,7 +274,7 @@ impl Plan {
         let is_rich = ask.is_rich || ask.limit.is_some_and(|limit| limit < self.how.events);
         if place.route == Route::Chat && (is_rich || self.how.is_rich()) {
             let asked = asked(Spoken::Chat, request.body, &name, ask.stream)?;
-            let chat = (Spoken::Chat, &asked, false);
+            let chat = (Spoken::Chat, &asked, Form::Own);
             return self.speak(provider, request, chat, &name);
         }
         self.script(provider, request, &ask, place.route, &raw)
@@ -318,7 +318,7 @@ impl Plan {
         &mut self,
         provider: &Provider,
         request: Request<'_>,
-        (route, asked, is_wrapped): (Spoken, &Asked, bool),
+        (route, asked, form): (Spoken, &Asked, Form),
         model: &str,
     ) -> Result<(), Refused> {
         if self.fail()? {
@@ -346,8 +346,7 @@ impl Plan {
             created: request.seconds,
             wants_usage: asked.wants_usage,
             is_chunked: !self.is_http10,
-            is_list: tongue::wants_list(route, request.head.query.bytes(request.bytes)),
-            is_wrapped,
+            form,
         };
         if route.streams().unwrap_or(asked.stream) {
             self.reply = Reply::Speech(Box::new(saying));

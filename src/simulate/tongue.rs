@@ -86,10 +86,17 @@ pub fn missing(place: Place<'_>, head: &RequestHead, bytes: &[u8]) -> Option<Ref
     (!is_told).then(|| Refusal::bad("invalid_value", "anthropic-version: header is required"))
 }
 
-/// Whether a stream comes as one list: Gemini's does unless events are asked for.
-pub fn wants_list(route: Route, query: &[u8]) -> bool {
+/// The form of the events of `route`, at `cloud` or at home. Gemini's are a list unless events are
+/// asked for.
+pub fn form_of(cloud: Option<Cloud>, route: Route, query: &[u8]) -> Form {
     let mut pairs = query.split(|&b| b == b'&');
-    route == Route::StreamGenerate && !pairs.any(|pair| pair == b"alt=sse")
+    if cloud == Some(Cloud::Bedrock) {
+        Form::Wrapped
+    } else if route == Route::StreamGenerate && !pairs.any(|pair| pair == b"alt=sse") {
+        Form::List
+    } else {
+        Form::Own
+    }
 }
 
 /// Appends the body of an error answer. Gemini says in it when to come back.
@@ -172,6 +179,17 @@ pub fn put_fields(tx: &mut TxBuf, head: &Head) {
     }
 }
 
+/// In which form events are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the dialect has them.
+    Own,
+    /// Gemini: items of a list.
+    List,
+    /// In Bedrock's frames, though the dialect is another.
+    Wrapped,
+}
+
 /// An answer, with the names that stand in it and how it is framed.
 #[derive(Debug)]
 pub struct Saying {
@@ -189,10 +207,8 @@ pub struct Saying {
     pub wants_usage: bool,
     /// The body is chunked.
     pub is_chunked: bool,
-    /// Events are items of a list.
-    pub is_list: bool,
-    /// Events are in Bedrock's frames.
-    pub is_wrapped: bool,
+    /// In which form its events are.
+    pub form: Form,
 }
 
 impl Saying {
@@ -210,8 +226,8 @@ impl Saying {
     pub fn mime(&self) -> &'static str {
         match self.route.dialect() {
             Dialect::Bedrock => eventstream::MEDIA_TYPE,
-            _ if self.is_wrapped => eventstream::MEDIA_TYPE,
-            _ if self.is_list => "application/json; charset=UTF-8",
+            _ if self.form == Form::Wrapped => eventstream::MEDIA_TYPE,
+            _ if self.form == Form::List => "application/json; charset=UTF-8",
             _ => "text/event-stream; charset=utf-8",
         }
     }
@@ -269,7 +285,7 @@ impl<'s> Mouth<'s> {
 
     /// Appends what ends a stream that cannot be completed.
     pub fn fail(&mut self, told: &Told<'_>, tx: &mut TxBuf) {
-        if self.saying.is_wrapped {
+        if self.saying.form == Form::Wrapped {
             let mut exception = TxBuf::new(tx.pool());
             speak::put_error_event(Dialect::Bedrock, told, &mut exception);
             return put(self.saying.is_chunked, &[exception.unsent()], tx);
@@ -280,7 +296,7 @@ impl<'s> Mouth<'s> {
 
     /// Appends the end of the body's own form; framing is not its business.
     pub fn close(&mut self, tx: &mut TxBuf) {
-        if self.saying.is_list {
+        if self.saying.form == Form::List {
             let end: &[u8] = if self.has_begun { b"]" } else { b"[]" };
             put(self.saying.is_chunked, &[end], tx);
         }
@@ -288,7 +304,7 @@ impl<'s> Mouth<'s> {
 
     fn flush(&mut self, tx: &mut TxBuf) {
         let is_chunked = self.saying.is_chunked;
-        if self.saying.is_wrapped {
+        if self.saying.form == Form::Wrapped {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
                 let mut payload = b"{\"bytes\":\"".to_vec();
@@ -298,7 +314,7 @@ impl<'s> Mouth<'s> {
                 eventstream::put_event(&mut frame, "chunk", &[&payload]);
                 put(is_chunked, &[frame.unsent()], tx);
             }
-        } else if self.saying.is_list {
+        } else if self.saying.form == Form::List {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
                 let mark: &[u8] = if self.has_begun { b",\r\n" } else { b"[" };
