@@ -107,6 +107,25 @@ impl Held {
         self.end += bytes.len();
     }
 
+    /// Appends copies of `parts`, one after another: room is made once.
+    #[inline]
+    fn append_all<const N: usize>(&mut self, parts: [&[u8]; N], first: usize) {
+        let len = parts.iter().map(|part| part.len()).sum();
+        if len == 0 {
+            return;
+        }
+        self.make_room(len, first);
+        let mut room = self.room_mut();
+        for part in parts {
+            let Some((to, rest)) = room.split_at_mut_checked(part.len()) else {
+                return debug_assert!(false, "room was made"); // I2
+            };
+            to.copy_from_slice(part);
+            room = rest;
+        }
+        self.end += len;
+    }
+
     /// `n` bytes of the room hold data now.
     fn fill(&mut self, n: usize) {
         let size = self.block.as_ref().map_or(0, Block::size);
@@ -253,6 +272,12 @@ impl TxBuf {
     /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
         self.0.append(bytes, SMALL);
+    }
+
+    /// Appends copies of `parts`, one after another.
+    #[inline]
+    pub fn put_all<const N: usize>(&mut self, parts: [&[u8]; N]) {
+        self.0.append_all(parts, SMALL);
     }
 
     /// Appends `number` in decimal digits.

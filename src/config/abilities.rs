@@ -21,6 +21,7 @@ const KEYS: Known = Known {
         "schema",
         "sampling",
         "prefill",
+        "completions",
     ],
     later: &[],
 };
@@ -28,7 +29,7 @@ const KEYS: Known = Known {
 /// The switches, and where each stands.
 type Switch = (&'static str, fn(&mut Abilities) -> &mut bool);
 
-const SWITCHES: [Switch; 8] = [
+const SWITCHES: [Switch; 9] = [
     ("images", |can| &mut can.images),
     ("documents", |can| &mut can.documents),
     ("audio", |can| &mut can.audio),
@@ -37,6 +38,7 @@ const SWITCHES: [Switch; 8] = [
     ("schema", |can| &mut can.schema),
     ("sampling", |can| &mut can.sampling),
     ("prefill", |can| &mut can.prefill),
+    ("completions", |can| &mut can.completions),
 ];
 
 const THINKING: &[(&str, Thinking)] = &[

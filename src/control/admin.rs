@@ -20,7 +20,8 @@ use crate::shard::snapshot::Edition;
 use crate::stats::reloads::Reloads;
 use crate::stats::text::Form;
 use crate::wire::http1::{
-    END_OF_HEAD, HeadLimits, Method, RequestReader, put_decimal_field, put_field, put_status_line,
+    END_OF_HEAD, HeadLimits, Method, RequestReader, put_decimal_field, put_own_field,
+    put_status_line,
 };
 use futures_lite::FutureExt;
 use rustls::ServerConfig;
@@ -233,7 +234,7 @@ async fn serve(admin: &Rc<Admin>, mut link: Tcp) {
         Asked::Nonsense(status) => Page::error(status, "the request is not well-formed HTTP/1.1"),
     };
     put_status_line(&mut tx, page.status);
-    put_field(&mut tx, b"content-type", page.media.as_bytes());
+    put_own_field(&mut tx, "content-type", page.media.as_bytes());
     put_decimal_field(&mut tx, "content-length", page.body.len() as u64);
     if page.status == 405 {
         tx.put(page.allow.as_bytes());

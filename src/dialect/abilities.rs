@@ -226,6 +226,8 @@ impl Row {
             schema: can("schema"),
             sampling: can("sampling"),
             prefill: can("prefill"),
+            // Others of the table may run somewhere else, too, on engines that can.
+            completions: self.mode.is_some() || !matches!(self.by, "openai" | "azure"),
             logprobs: can("logprobs"),
             thinking: match self.thinking {
                 "never" => Thinking::Never,
@@ -372,6 +374,12 @@ mod tests {
         assert!(of("gpt-5.2").sampling && of("gpt-5.2").efforts.has(Effort::None));
         assert!(!of("gpt-3.5-turbo").images && of("gpt-4o").images);
         assert_eq!(of("gpt-4o").thinking, Thinking::Never);
+        for name in ["gpt-4o", "gpt-5", "azure/gpt-4o", "gpt-3.5-turbo"] {
+            assert!(!of(name).completions, "{name} only chats");
+        }
+        for name in ["gpt-3.5-turbo-instruct", "davinci-002", "command-nightly"] {
+            assert!(of(name).completions, "{name}");
+        }
     }
 
     /// Goal: I1.

@@ -32,16 +32,24 @@ pub enum Route {
     Generate,
     /// `/v1beta/models/{model}:streamGenerateContent`
     StreamGenerate,
+    /// `/v1beta/models/{model}:embedContent`
+    EmbedContent,
+    /// `/v1beta/models/{model}:batchEmbedContents`
+    BatchEmbedContents,
     /// `/v2/chat`
     CohereChat,
+    /// `/v2/embed`
+    CohereEmbed,
     /// `/model/{id}/converse`
     Converse,
     /// `/model/{id}/converse-stream`
     ConverseStream,
+    /// `/model/{id}/invoke`: a body of the model's own, of which embeddings are understood.
+    Invoke,
 }
 
 /// Routes whose whole path is known.
-const WHOLE: [(&[u8], Route); 7] = [
+const WHOLE: [(&[u8], Route); 8] = [
     (b"/v1/chat/completions", Route::Chat),
     (b"/v1/messages", Route::Messages),
     (b"/v1/responses", Route::Responses),
@@ -49,10 +57,11 @@ const WHOLE: [(&[u8], Route); 7] = [
     (b"/v1/embeddings", Route::Embeddings),
     (b"/v1/messages/count_tokens", Route::CountTokens),
     (b"/v2/chat", Route::CohereChat),
+    (b"/v2/embed", Route::CohereEmbed),
 ];
 
 /// Routes with a model's name between two parts.
-const NAMING: [(&[u8], &[u8], Route); 6] = [
+const NAMING: [(&[u8], &[u8], Route); 11] = [
     (b"/v1beta/models/", b":generateContent", Route::Generate),
     (
         b"/v1beta/models/",
@@ -65,6 +74,19 @@ const NAMING: [(&[u8], &[u8], Route); 6] = [
         b":streamGenerateContent",
         Route::StreamGenerate,
     ),
+    (b"/v1beta/models/", b":embedContent", Route::EmbedContent),
+    (
+        b"/v1beta/models/",
+        b":batchEmbedContents",
+        Route::BatchEmbedContents,
+    ),
+    (b"/v1/models/", b":embedContent", Route::EmbedContent),
+    (
+        b"/v1/models/",
+        b":batchEmbedContents",
+        Route::BatchEmbedContents,
+    ),
+    (b"/model/", b"/invoke", Route::Invoke),
     (b"/model/", b"/converse", Route::Converse),
     (b"/model/", b"/converse-stream", Route::ConverseStream),
 ];
@@ -88,19 +110,35 @@ impl Route {
             Self::Chat | Self::Completions | Self::Embeddings => Dialect::Chat,
             Self::Responses => Dialect::Responses,
             Self::Messages | Self::CountTokens => Dialect::Anthropic,
-            Self::Generate | Self::StreamGenerate => Dialect::Gemini,
-            Self::CohereChat => Dialect::Cohere,
-            Self::Converse | Self::ConverseStream => Dialect::Bedrock,
+            Self::Generate
+            | Self::StreamGenerate
+            | Self::EmbedContent
+            | Self::BatchEmbedContents => Dialect::Gemini,
+            Self::CohereChat | Self::CohereEmbed => Dialect::Cohere,
+            Self::Converse | Self::ConverseStream | Self::Invoke => Dialect::Bedrock,
         }
     }
 
     /// Whether the path says that a stream is wanted; `None` where the body does.
     pub const fn streams(self) -> Option<bool> {
         match self {
-            Self::Generate | Self::Converse | Self::Embeddings | Self::CountTokens => Some(false),
+            Self::Generate | Self::Converse | Self::CountTokens => Some(false),
             Self::StreamGenerate | Self::ConverseStream => Some(true),
+            _ if self.embeds() => Some(false),
             _ => None,
         }
+    }
+
+    /// Whether it asks for embeddings.
+    pub const fn embeds(self) -> bool {
+        matches!(
+            self,
+            Self::Embeddings
+                | Self::EmbedContent
+                | Self::BatchEmbedContents
+                | Self::CohereEmbed
+                | Self::Invoke
+        )
     }
 
     /// Whether the model's name stands in the path.
@@ -110,7 +148,7 @@ impl Route {
 
     /// Whether it asks for an answer in a conversation, which any dialect can give.
     pub const fn is_chat(self) -> bool {
-        !matches!(self, Self::Embeddings | Self::CountTokens)
+        !self.embeds() && !matches!(self, Self::CountTokens)
     }
 
     /// The word for it in logs.
@@ -119,6 +157,9 @@ impl Route {
             Self::Chat => "chat",
             Self::Completions => "completions",
             Self::Embeddings => "embeddings",
+            Self::EmbedContent | Self::BatchEmbedContents => "embed_content",
+            Self::CohereEmbed => "cohere_embed",
+            Self::Invoke => "invoke",
             Self::Responses => "responses",
             Self::Messages => "messages",
             Self::CountTokens => "count_tokens",
@@ -155,7 +196,17 @@ mod tests {
     /// Goal: each route has one path, and the model's name is cut out of it.
     #[test]
     fn paths_name_routes_and_models() {
-        let cases: [(&str, Option<(Route, &str)>); 12] = [
+        let cases: [(&str, Option<(Route, &str)>); 16] = [
+            ("/v2/embed", Some((Route::CohereEmbed, ""))),
+            (
+                "/v1/models/m:embedContent",
+                Some((Route::EmbedContent, "m")),
+            ),
+            (
+                "/v1beta/models/m:batchEmbedContents",
+                Some((Route::BatchEmbedContents, "m")),
+            ),
+            ("/model/a%3A0/invoke", Some((Route::Invoke, "a%3A0"))),
             ("/v1/messages", Some((Route::Messages, ""))),
             ("/v1/messages/", None),
             ("/v1/messages/count_tokens", Some((Route::CountTokens, ""))),
@@ -178,7 +229,7 @@ mod tests {
                 "/model/x/converse-stream",
                 Some((Route::ConverseStream, "x")),
             ),
-            ("/model/x/invoke", None),
+            ("/model/x/invoke-with-response-stream", None),
             ("/v2/chat", Some((Route::CohereChat, ""))),
         ];
         for (path, want) in cases {

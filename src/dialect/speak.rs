@@ -3,8 +3,10 @@
 //! ```text
 //!   Reader / Writer   a stream's, chosen once for an attempt, one match a step
 //!   ask, …            the same for what is read or written whole
+//!   embed, …          the same for embeddings
 //! ```
 
+use super::model::embed::{Embed, Vectors};
 use super::model::{
     Abilities, About, Answer, BadAsk, Dialect, Names, Notes, Refused, Request, Step, Told, Unfit,
 };
@@ -76,6 +78,76 @@ pub fn put_answer(route: Route, answer: &Answer, names: &Names<'_>, tx: &mut TxB
         return chat::completions::write(answer, names, tx);
     }
     each!(route.dialect(), answer::write(answer, names, tx));
+}
+
+/// Whether there are embeddings in `dialect`.
+pub const fn embeds(dialect: Dialect) -> bool {
+    !matches!(dialect, Dialect::Responses | Dialect::Anthropic)
+}
+
+/// Reads a request for embeddings that came by `route` and asks for `model`.
+///
+/// # Errors
+/// The field that breaks the dialect.
+pub fn embed(route: Route, body: &[u8], model: &str) -> Result<Embed, BadAsk> {
+    match route {
+        Route::EmbedContent => gemini::embed::read(body, model),
+        Route::BatchEmbedContents => gemini::embed::read_batch(body, model),
+        Route::CohereEmbed => cohere::embed::read(body),
+        Route::Invoke => bedrock::embed::read(body, model),
+        _ => chat::embed::read(body),
+    }
+}
+
+/// Writes a request for embeddings for a target that speaks `dialect`.
+///
+/// # Errors
+/// The field that this target cannot honour.
+pub fn put_embed(dialect: Dialect, embed: &Embed, notes: &mut Notes) -> Result<Vec<u8>, Unfit> {
+    match dialect {
+        Dialect::Gemini => gemini::embed::write(embed, notes),
+        Dialect::Cohere => cohere::embed::write(embed, notes),
+        Dialect::Bedrock => bedrock::embed::write(embed, notes),
+        Dialect::Chat | Dialect::Responses | Dialect::Anthropic => chat::embed::write(embed, notes),
+    }
+}
+
+/// Reads the vectors that answer `embed`: as many as it has inputs.
+///
+/// # Errors
+/// [`Kind::UpstreamGarbled`]: they are none. [`Kind::UpstreamError`]: it is an error in a 200.
+/// [`Kind::Unfit`]: they have another length than was asked for.
+pub fn vectors<'a>(dialect: Dialect, body: &'a [u8], embed: &Embed) -> Result<Vectors<'a>, Kind> {
+    let found = match dialect {
+        Dialect::Gemini => gemini::embed::read_answer(body),
+        Dialect::Cohere => cohere::embed::read_answer(body),
+        Dialect::Bedrock => bedrock::embed::read_answer(body),
+        Dialect::Chat | Dialect::Responses | Dialect::Anthropic => chat::embed::read_answer(body),
+    }?;
+    if found.values.len() != embed.inputs.len() {
+        Err(Kind::UpstreamGarbled)
+    } else if found.fit(embed) {
+        Ok(found)
+    } else {
+        Err(Kind::Unfit)
+    }
+}
+
+/// Writes the answer to `embed`, which came by `route`.
+pub fn put_vectors(
+    route: Route,
+    vectors: &Vectors<'_>,
+    embed: &Embed,
+    names: &Names<'_>,
+    tx: &mut TxBuf,
+) {
+    match route {
+        Route::EmbedContent => gemini::embed::write_answer(vectors, false, tx),
+        Route::BatchEmbedContents => gemini::embed::write_answer(vectors, true, tx),
+        Route::CohereEmbed => cohere::embed::write_answer(vectors, embed, names, tx),
+        Route::Invoke => bedrock::embed::write_answer(vectors, tx),
+        _ => chat::embed::write_answer(vectors, embed, names, tx),
+    }
 }
 
 /// Reads the body of a provider's error, whatever it is.

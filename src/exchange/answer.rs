@@ -25,7 +25,8 @@ use crate::dialect::model::Dialect;
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::wire::http1::{
-    Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_status_line,
+    Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_own_field,
+    put_status_line,
 };
 use std::future::poll_fn;
 use std::task::Poll;
@@ -233,26 +234,26 @@ pub fn put_answer_head<H: Host>(
     let head = &answer.head;
     put_status_line(tx, status);
     reply::put_common(tx, shard, settle.receipt.id, manner);
-    let name: &[u8] = match course.route.dialect() {
-        Dialect::Anthropic => b"request-id",
-        Dialect::Bedrock => b"x-amzn-requestid",
-        _ => b"",
+    let name = match course.route.dialect() {
+        Dialect::Anthropic => "request-id",
+        Dialect::Bedrock => "x-amzn-requestid",
+        _ => "",
     };
     if !name.is_empty() {
-        put_field(tx, name, settle.receipt.id.bytes());
+        put_own_field(tx, name, settle.receipt.id.bytes());
     }
-    put_field(tx, b"x-shardgate-model", step.model.name.as_bytes());
-    put_field(tx, b"x-shardgate-target", step.provider.name.as_bytes());
+    put_own_field(tx, "x-shardgate-model", step.model.name.as_bytes());
+    put_own_field(tx, "x-shardgate-target", step.provider.name.as_bytes());
     put_decimal_field(
         tx,
         "x-shardgate-attempts",
         u64::from(settle.receipt.attempts),
     );
     if let Some(fallback) = step.fallback {
-        put_field(tx, b"x-shardgate-fallbacks", fallback.as_bytes());
+        put_own_field(tx, "x-shardgate-fallbacks", fallback.as_bytes());
     }
     if !dropped.is_empty() {
-        put_field(tx, b"x-shardgate-dropped", dropped.as_bytes());
+        put_own_field(tx, "x-shardgate-dropped", dropped.as_bytes());
     }
     put_times(tx, course, settle);
     // Limits and versions of another API would mean something else to this client.
@@ -264,7 +265,7 @@ pub fn put_answer_head<H: Host>(
     }
     let id = head.known(Known::XRequestId);
     if let Some(id) = id.or_else(|| head.known(Known::RequestId)) {
-        put_field(tx, b"x-upstream-request-id", id.bytes(data));
+        put_own_field(tx, "x-upstream-request-id", id.bytes(data));
     }
     let wait = head.known(Known::RetryAfter).map(|span| span.bytes(data));
     let wall_seconds = shard.host.wall_nanos() / 1_000_000_000;
@@ -282,25 +283,30 @@ fn put_times<H: Host>(tx: &mut TxBuf, course: &Course<'_, H>, settle: &Settle<H>
     let upstream = settle.receipt.upstream;
     let own = u64::try_from(took.saturating_sub(upstream).as_micros()).unwrap_or(u64::MAX);
     put_decimal_field(tx, "x-shardgate-overhead-us", own);
-    tx.put(b"server-timing: gateway;dur=");
-    put_millis(tx, own);
-    tx.put(b", upstream;dur=");
-    put_millis(tx, u64::try_from(upstream.as_micros()).unwrap_or(u64::MAX));
-    tx.put(b"\r\n");
+    let upstream = u64::try_from(upstream.as_micros()).unwrap_or(u64::MAX);
+    let mut digits = [itoa::Buffer::new(); 4];
+    let [a, b, c, d] = &mut digits;
+    tx.put_all([
+        b"server-timing: gateway;dur=",
+        a.format(own / 1000).as_bytes(),
+        point(own),
+        b.format(own % 1000).as_bytes(),
+        b", upstream;dur=",
+        c.format(upstream / 1000).as_bytes(),
+        point(upstream),
+        d.format(upstream % 1000).as_bytes(),
+        b"\r\n",
+    ]);
 }
 
-/// Milliseconds with three decimals.
-fn put_millis(tx: &mut TxBuf, micros: u64) {
-    tx.put_decimal(micros / 1000);
-    let rest = micros % 1000;
-    tx.put(if rest >= 100 {
-        b"."
-    } else if rest >= 10 {
-        b".0"
-    } else {
-        b".00"
-    });
-    tx.put_decimal(rest);
+/// What stands between the milliseconds and the rest of the microseconds, which has three
+/// digits behind a point.
+fn point(micros: u64) -> &'static [u8] {
+    match micros % 1000 {
+        0..10 => b".00",
+        10..100 => b".0",
+        _ => b".",
+    }
 }
 
 #[cfg(test)]

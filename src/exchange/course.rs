@@ -7,11 +7,13 @@ use super::reply::Manner;
 use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::config::Overrides;
 use crate::config::model::Found;
 use crate::dialect::anthropic::request::holds_sealed_thinking;
 use crate::dialect::model::Dialect;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
+use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::Verdict;
 use crate::policy::plan::Step;
@@ -113,26 +115,39 @@ impl<'a, H: Host> Course<'a, H> {
         let body = wanted.body.bytes(rx.data());
         // What this gateway sealed no provider can open.
         let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
+        let model = match step.upstream_model {
+            AS_ASKED => &*wanted.forwarded,
+            model => model,
+        };
+        let only_chats = self.only_chats(step, model);
         let cloud = step.provider.cloud();
-        if spoken == self.route.dialect() && !is_sealed && cloud.is_none() {
+        // A flavour has no embeddings under these URLs.
+        let is_plain = match step.provider.flavour {
+            None => true,
+            Some(_) => cloud.is_none() && !self.route.embeds(),
+        };
+        if spoken == self.route.dialect() && !is_sealed && !only_chats && is_plain {
             if let Some(rewrite) = &mut wanted.rewrite {
-                rewrite.body = Vec::new(); // W1
-                rewrite.dropped.clear();
+                rewrite.pass();
+            }
+            // Gemini wants the model of the path in the body again.
+            if self.route.embeds()
+                && spoken == Dialect::Gemini
+                && let Some(renamed) = gemini::embed::rename(body, model)
+            {
+                wanted.rewrite.get_or_insert_default().body = renamed;
             }
             return Ok(());
         }
         let rewrite = wanted.rewrite.get_or_insert_default();
-        if self.route == Route::Embeddings {
+        rewrite.only_chats = only_chats;
+        if self.route.embeds() && (!speak::embeds(spoken) || !is_plain) {
             rewrite.refuse(
                 "model",
                 "has no target that makes embeddings through this API",
             );
             return Err(Kind::Unfit);
         }
-        let model = match step.upstream_model {
-            AS_ASKED => &*wanted.forwarded,
-            model => model,
-        };
         if let Some(cloud) = cloud.filter(|_| self.route == Route::Messages && !is_sealed) {
             let fields = request.head.fields(rx.data());
             let betas = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"anthropic-beta"));
@@ -143,10 +158,32 @@ impl<'a, H: Host> Course<'a, H> {
         if count::is_ours(self, step) {
             return Ok(()); // counted here
         }
-        let model_entry = self.snapshot.config.models.get(step.model_index);
-        let target = model_entry.and_then(|entry| entry.targets.get(step.target_index));
-        let overrides = target.and_then(|target| target.abilities.as_deref());
-        rewrite.write((spoken, cloud), model, overrides)
+        rewrite.write((spoken, cloud), model, self.overrides(step))
+    }
+
+    /// What the configuration says of the model of `step`.
+    fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
+        let model = self.snapshot.config.models.get(step.model_index)?;
+        model.targets.get(step.target_index)?.abilities.as_deref()
+    }
+
+    /// Whether `/v1/completions` is asked of a model of `OpenAI`'s that only chats.
+    fn only_chats(&self, step: &Step<'_>, model: &str) -> bool {
+        self.route == Route::Completions && step.provider.dialect.speaks() == Dialect::Chat && {
+            let mut can = abilities::of(model);
+            if let Some(overrides) = self.overrides(step) {
+                overrides.correct(&mut can);
+            }
+            !can.completions
+        }
+    }
+
+    /// Whether what the target of `step` answers is put into another form for the client.
+    pub fn is_translated<L>(&self, down: &Down<L>, step: &Step<'_>) -> bool {
+        let request = down.request.as_ref();
+        let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
+        step.provider.dialect.speaks() != self.route.dialect()
+            || rewrite.is_some_and(|rewrite| rewrite.only_chats)
     }
 
     /// A fallback's turn begins, for the reason `why`.
@@ -198,5 +235,6 @@ pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Insta
 /// What the request of `down` weighs, when it was read.
 pub fn weight<L>(down: &Down<L>) -> Option<Box<Weight>> {
     let wanted = down.request.as_ref()?.wanted.as_ref()?;
-    wanted.rewrite.as_ref()?.weight().map(Box::new)
+    let rewrite = wanted.rewrite.as_ref()?;
+    (rewrite.weight != Weight::default()).then(|| Box::new(rewrite.weight))
 }

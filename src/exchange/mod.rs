@@ -41,5 +41,6 @@ pub mod seen;
 pub mod sending;
 pub mod settle;
 pub mod signature;
+pub mod tail;
 pub mod translator;
 pub mod upstream;

@@ -14,22 +14,30 @@ use super::course::Course;
 use super::down::Down;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
+use super::rewrite::Rewrite;
 use super::seen::EVENT_MAX;
 use super::settle::Settle;
+use super::tail::Tail;
 use super::translator::{Naming, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::bedrock::error::error_type;
+use crate::dialect::bedrock::{error::error_type, invoked};
+use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{About, Dialect, Refused, Told, Trouble};
+use crate::dialect::openai::Usage;
+use crate::dialect::route::Route;
 use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    Chunked, END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_field,
+    Chunked, END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
 use std::time::Duration;
+
+/// The longest translated answer with embeddings: some 2000 vectors of 3072 numbers.
+const VECTORS_MAX: usize = 128 << 20;
 
 /// Delivers `answer`, which has any status that a client may see.
 ///
@@ -44,7 +52,7 @@ pub async fn deliver<'a, H: Host>(
     answer: &mut Answer<H>,
 ) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
-    let is_translated = step.provider.dialect.speaks() != course.route.dialect();
+    let is_translated = course.is_translated(down, step);
     // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
     // it is kept aside while the body takes the buffer over.
     let mut parts = (TxBuf::new(&shard.buffers), Incoming::new(&answer.head));
@@ -54,7 +62,7 @@ pub async fn deliver<'a, H: Host>(
     body.absorb(&mut answer.rx)?;
     while !body.is_done {
         let is_long = body.decoded > HOLD_MAX;
-        if is_long && (down.has_begun() || is_translated && body.decoded > EVENT_MAX) {
+        if is_long && (down.has_begun() || is_translated && body.decoded > longest(course.route)) {
             return Err(Kind::UpstreamGarbled.into()); // no stream, and no error that could be shown
         }
         if is_long && !is_translated {
@@ -65,7 +73,14 @@ pub async fn deliver<'a, H: Host>(
         read_more(course, down, answer, body, idle).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
-    let found = judge(course, down, settle, (answer, head.unsent()), step)?;
+    let found = judge(
+        course,
+        down,
+        settle,
+        (answer, head.unsent()),
+        (step, is_translated),
+    )
+    .inspect_err(|kind| refuse_length(down, *kind))?;
     if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
         let (status, trouble) = (answer.head.status, refused.trouble);
         let is_upstreams = trouble.is_upstreams()
@@ -101,6 +116,15 @@ pub async fn deliver<'a, H: Host>(
     }
     answer.discard();
     Ok(finish(course, down, settle, status).await?)
+}
+
+/// The longest body by `route` that is translated.
+const fn longest(route: Route) -> usize {
+    if route.embeds() {
+        VECTORS_MAX
+    } else {
+        EVENT_MAX
+    }
 }
 
 /// Writes a refusal for a stream whose head went out as its last event, in the provider's words;
@@ -223,7 +247,7 @@ fn judge<H: Host>(
     down: &Down<H::Stream>,
     settle: &mut Settle<H>,
     (answer, head): (&Answer<H>, &[u8]),
-    step: &Step<'_>,
+    (step, is_translated): (&Step<'_>, bool),
 ) -> Result<Found, Kind> {
     let (front, spoken) = (course.route.dialect(), step.provider.dialect.speaks());
     let coding = answer
@@ -241,21 +265,20 @@ fn judge<H: Host>(
         refused
     };
     // A cloud's errors are its own, whoever's dialect it carries.
-    if spoken != front || status >= 400 && step.provider.cloud().is_some() {
+    if is_translated || status >= 400 && step.provider.cloud().is_some() {
         if is_coded {
             return Err(Kind::UpstreamGarbled); // coded although not asked for
         }
         if status >= 400 {
             return Ok(Found::Refused(refused()));
         }
-        let found = match speak::answer(spoken, body) {
-            Err(Kind::UpstreamError) => return Ok(Found::Refused(refused())),
-            found => found?,
-        };
-        settle.receipt.usage = found.usage.as_ref().map(usage);
-        let naming = Naming::new(course, settle.receipt.id, &asked(down));
+        let told = in_head(course, spoken, (answer, head));
+        let from = (spoken, body, told);
         let mut page = Page::new(course, status);
-        speak::put_answer(course.route, &found, &naming.names(), &mut page.body);
+        settle.receipt.usage = match translate(course, down, settle, from, &mut page.body) {
+            Err(Kind::UpstreamError) => return Ok(Found::Refused(refused())),
+            usage => usage?,
+        };
         return Ok(Found::Page(page));
     }
     if is_coded {
@@ -288,7 +311,8 @@ fn judge<H: Host>(
     if !facts.has_result && (facts.has_error || step.provider.cloud().is_some()) {
         return Ok(Found::Refused(refused()));
     }
-    settle.receipt.usage = facts.usage;
+    let in_head = || in_head(course, spoken, (answer, head));
+    settle.receipt.usage = facts.usage.or_else(in_head);
     Ok(Found::Answer)
 }
 
@@ -359,6 +383,54 @@ pub fn is_too_long<H: Host>(answer: &Answer<H>, step: &Step<'_>) -> bool {
     !body.is_empty() && refusal(step, answer.head.status, body).trouble == Trouble::ContextLength
 }
 
+/// The token counts in the head of an answer, where it may have some.
+fn in_head<H: Host>(
+    course: &Course<'_, H>,
+    spoken: Dialect,
+    (answer, head): (&Answer<H>, &[u8]),
+) -> Option<Usage> {
+    let is_invoked = spoken == Dialect::Bedrock && course.route.embeds();
+    is_invoked.then(|| invoked::usage(answer.head.fields(head)))?
+}
+
+/// Writes the answer in `body`, which is in the dialect `spoken`, in the client's; gives its
+/// token counts. Its head has told `told`.
+fn translate<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    settle: &Settle<H>,
+    (spoken, body, told): (Dialect, &[u8], Option<Usage>),
+    tx: &mut TxBuf,
+) -> Result<Option<Usage>, Kind> {
+    let naming = Naming::new(course, settle.receipt.id, &asked(down));
+    let request = down.request.as_ref();
+    let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
+    if let Some(embed) = rewrite.and_then(|rewrite| rewrite.embed.as_ref()) {
+        let mut found = speak::vectors(spoken, body, embed)?;
+        found.tokens = found.tokens.or(told.map(|usage| usage.input));
+        speak::put_vectors(course.route, &found, embed, &naming.names(), tx);
+        return Ok(found.tokens.map(|input| Usage {
+            input,
+            ..Usage::default()
+        }));
+    }
+    let found = speak::answer(spoken, body)?;
+    speak::put_answer(course.route, &found, &naming.names(), tx);
+    Ok(found.usage.as_ref().map(usage))
+}
+
+/// When vectors came in another length than was asked for, the client is told its field.
+fn refuse_length<L>(down: &mut Down<L>, kind: Kind) {
+    let request = down.request.as_mut().filter(|_| kind == Kind::Unfit);
+    let rewrite = request.and_then(|request| request.wanted.as_mut()?.rewrite.as_mut());
+    let name = |rewrite: &Rewrite| rewrite.embed.as_ref().map(Embed::dimensions_name);
+    if let Some(rewrite) = rewrite
+        && let Some(field) = name(rewrite)
+    {
+        rewrite.refuse(field, "is not heeded by any target of this model");
+    }
+}
+
 /// Writes head and body of a whole answer.
 fn put_whole<H: Host>(
     course: &Course<'_, H>,
@@ -388,7 +460,7 @@ fn put_whole<H: Host>(
         put_decimal_field(tx, "retry-after", seconds);
     }
     if let Some(name) = page.error_type {
-        put_field(tx, b"x-amzn-errortype", name.as_bytes());
+        put_own_field(tx, "x-amzn-errortype", name.as_bytes());
     }
     tx.put(b"content-type: application/json\r\n");
     put_decimal_field(tx, "content-length", length as u64);
@@ -401,10 +473,33 @@ fn put_type<H: Host>(tx: &mut TxBuf, answer: &Answer<H>, head: &[u8]) {
         .head
         .known(Known::ContentType)
         .map(|span| span.bytes(head));
-    put_field(tx, b"content-type", media.unwrap_or(b"application/json"));
+    put_own_field(tx, "content-type", media.unwrap_or(b"application/json"));
     if let Some(coding) = answer.head.known(Known::ContentEncoding) {
-        put_field(tx, b"content-encoding", coding.bytes(head));
+        put_own_field(tx, "content-encoding", coding.bytes(head));
     }
+}
+
+/// Ends the head of an answer that passes as it comes; gives whether it is in chunks.
+fn put_framing(tx: &mut TxBuf, framing: &Framing, is_http10: bool) -> bool {
+    let is_chunked = match framing {
+        Framing::Length(length) => {
+            put_decimal_field(tx, "content-length", *length);
+            false
+        }
+        _ if is_http10 => false,
+        _ => {
+            tx.put(b"transfer-encoding: chunked\r\n");
+            true
+        }
+    };
+    tx.put(END_OF_HEAD);
+    is_chunked
+}
+
+/// Where the end of embeddings that pass is kept: not in the task, which is small.
+fn tail(request: &mut Option<Box<Request>>) -> Option<&mut Tail> {
+    let wanted = request.as_mut()?.wanted.as_mut()?;
+    Some(&mut wanted.rewrite.get_or_insert_default().tail)
 }
 
 /// Passes a large answer on as it comes.
@@ -424,21 +519,20 @@ async fn pass_through<H: Host>(
     let manner = (answer.head.status, "", manner);
     put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
     put_type(&mut down.tx, answer, head.unsent());
+    settle.receipt.usage = in_head(
+        course,
+        step.provider.dialect.speaks(),
+        (&*answer, head.unsent()),
+    );
     head.clear();
-    let is_chunked = match answer.head.framing {
-        Framing::Length(length) => {
-            put_decimal_field(&mut down.tx, "content-length", length);
-            false
-        }
-        _ if is_http10 => false,
-        _ => {
-            down.tx.put(b"transfer-encoding: chunked\r\n");
-            true
-        }
-    };
-    down.tx.put(END_OF_HEAD);
+    let is_chunked = put_framing(&mut down.tx, &answer.head.framing, is_http10);
     loop {
         let data = answer.rx.data();
+        if course.route.embeds()
+            && let Some(tail) = tail(&mut down.request)
+        {
+            tail.keep(data);
+        }
         if is_chunked {
             put_chunk(&mut down.tx, &[data]);
         } else {
@@ -475,6 +569,11 @@ async fn pass_through<H: Host>(
     // Without length and chunks only the close tells the end.
     let is_delimited =
         is_chunked || !is_http10 || matches!(answer.head.framing, Framing::Length(_));
+    if course.route.embeds() {
+        let tail = tail(&mut down.request);
+        let usage = tail.and_then(|tail| tail.usage(course.route.dialect()));
+        settle.receipt.usage = usage.or(settle.receipt.usage);
+    }
     let next = finish(course, down, settle, status).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

@@ -23,7 +23,7 @@ use crate::dialect::model::Dialect;
 use crate::host::{Host, Link};
 use crate::shard::snapshot::Served;
 use crate::stats::receipt::RequestId;
-use crate::wire::http1::{END_OF_HEAD, put_chunk, put_field, put_status_line};
+use crate::wire::http1::{END_OF_HEAD, put_chunk, put_own_field, put_status_line};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl Pulse {
         let mut head = TxBuf::new(&shard.buffers);
         put_status_line(&mut head, 200);
         reply::put_common(&mut head, shard, id, manner.closing(!is_chunked));
-        put_field(&mut head, b"x-shardgate-model", model.as_bytes());
+        put_own_field(&mut head, "x-shardgate-model", model.as_bytes());
         put_stream_fields(&mut head, front, is_chunked);
         Self {
             every,

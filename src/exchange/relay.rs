@@ -178,14 +178,12 @@ fn begin<H: Host>(
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
     let wire = wire(step.provider);
-    let translator = (from != front || wire == Wire::Wrapped).then(|| {
+    let is_wrapped = wire == Wire::Wrapped;
+    let translator = (course.is_translated(down, step) || is_wrapped).then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
-        Box::new(Translator::new(
-            from,
-            course.route,
-            naming,
-            &course.shard.buffers,
-        ))
+        let mut translator = Translator::new(from, course.route, naming, &course.shard.buffers);
+        translator.same = Some(from).filter(|from| is_wrapped && *from == front);
+        Box::new(translator)
     });
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);

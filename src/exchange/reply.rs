@@ -16,7 +16,8 @@ use crate::host::Host;
 use crate::shard::Shard;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{
-    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_status_line,
+    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_own_field,
+    put_status_line,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,8 +58,8 @@ impl Manner {
 
 /// Writes the fields that every reply has, after its status line.
 pub fn put_common<H: Host>(tx: &mut TxBuf, shard: &Shard<H>, id: RequestId, manner: Manner) {
-    shard.with_date(|date| put_field(tx, b"date", date));
-    put_field(tx, b"x-request-id", id.bytes());
+    shard.with_date(|date| put_own_field(tx, "date", date));
+    put_own_field(tx, "x-request-id", id.bytes());
     if manner.closes || shard.is_draining() {
         tx.put(b"connection: close\r\n");
     } else if manner.is_http10 {

@@ -12,9 +12,11 @@
 //! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
 //!   and with none left the client is told the field.
 
+use super::tail::Tail;
 use crate::base::fault::Kind;
 use crate::config::Overrides;
 use crate::dialect::anthropic::request::Cloud;
+use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
@@ -25,17 +27,30 @@ use std::fmt::Write as _;
 #[derive(Debug, Default)]
 pub struct Rewrite {
     request: Option<Request>,
+    /// The request, when it is one for embeddings.
+    pub embed: Option<Embed>,
+    /// The target whose turn it is speaks the client's dialect, and yet only chats.
+    pub only_chats: bool,
     /// The body for the target whose turn it is.
     pub body: Vec<u8>,
     /// What it weighs, once it was read.
     pub weight: Weight,
     /// What was left out for it: names with commas between them.
     pub dropped: String,
+    /// The last bytes of the answer, of embeddings that are too long to be held.
+    pub tail: Tail,
     /// Why there is no body: the field, and the sentence about it.
     refused: Option<(String, String)>,
 }
 
 impl Rewrite {
+    /// The target whose turn it is gets the client's own bytes (W1).
+    pub fn pass(&mut self) {
+        self.only_chats = false;
+        self.body = Vec::new();
+        self.dropped.clear();
+    }
+
     /// Reads `body`, which came by `route` and asks for `model`.
     ///
     /// # Errors
@@ -47,15 +62,22 @@ impl Rewrite {
         model: &str,
         stream: bool,
     ) -> Result<(), Kind> {
-        if self.request.is_some() {
+        if self.request.is_some() || self.embed.is_some() {
             return Ok(());
         }
-        match speak::ask(route, body, model, stream) {
-            Ok(request) => {
+        let read = if route.embeds() {
+            speak::embed(route, body, model).map(|embed| {
+                self.weight.bytes = embed.inputs.iter().map(|text| text.len() as u64).sum();
+                self.embed = Some(embed);
+            })
+        } else {
+            speak::ask(route, body, model, stream).map(|request| {
                 self.weight = tokens::weigh(&request);
                 self.request = Some(request);
-                Ok(())
-            }
+            })
+        };
+        match read {
+            Ok(()) => Ok(()),
             Err(bad) => {
                 let text = format!("'{}' {}.", bad.field, bad.wanted);
                 self.refused = Some((bad.field, text));
@@ -77,17 +99,22 @@ impl Rewrite {
     ) -> Result<(), Kind> {
         self.body.clear();
         self.dropped.clear();
-        let request = self.request.as_mut().ok_or(Kind::Internal)?;
-        model.clone_into(&mut request.model);
-        request.wants_usage = true; // the gateway counts; the client gets it if it asked
         let mut notes = Notes::default();
-        let mut can = abilities::of(model);
-        if let Some(overrides) = overrides {
-            overrides.correct(&mut can);
-        }
-        let written = match cloud {
-            Some(cloud) => anthropic::request::write_for(cloud, request, &can, &mut notes),
-            None => speak::put_ask(dialect, request, &can, &mut notes),
+        let written = if let Some(embed) = &mut self.embed {
+            model.clone_into(&mut embed.model);
+            speak::put_embed(dialect, embed, &mut notes)
+        } else {
+            let request = self.request.as_mut().ok_or(Kind::Internal)?;
+            model.clone_into(&mut request.model);
+            request.wants_usage = true; // the gateway counts; the client gets it if it asked
+            let mut can = abilities::of(model);
+            if let Some(overrides) = overrides {
+                overrides.correct(&mut can);
+            }
+            match cloud {
+                Some(cloud) => anthropic::request::write_for(cloud, request, &can, &mut notes),
+                None => speak::put_ask(dialect, request, &can, &mut notes),
+            }
         };
         match written {
             Ok(body) => {
@@ -119,11 +146,6 @@ impl Rewrite {
         self.dropped.clear();
         self.body = anthropic::cloud::adapt(cloud, body, betas)?;
         Ok(())
-    }
-
-    /// What the request weighs; `None` when it was not read.
-    pub fn weight(&self) -> Option<Weight> {
-        self.request.as_ref().map(|_| self.weight)
     }
 
     /// No target can honour `field`.

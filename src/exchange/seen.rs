@@ -128,19 +128,17 @@ impl Seen {
         let (mut run, mut event, mut at) = (0, 0, self.split);
         let mut is_over = self.has_done;
         while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
-            // An event like the one before need not be split off first.
-            if at == event
-                && !is_over
-                && self.cutter.is_blank()
-                && let Some(len) = self.skip(fresh)
-            {
-                self.events += 1;
-                at += len;
-                event = at;
-                if self.translator.is_some() {
-                    run = at; // its text was translated: the event itself does not pass
+            // Events like the one before need not be split off first.
+            if at == event && !is_over && self.cutter.is_blank() {
+                let len = self.skip(fresh);
+                if len > 0 {
+                    at += len;
+                    event = at;
+                    if self.translator.is_some() {
+                        run = at; // their text was translated: they do not pass themselves
+                    }
+                    continue;
                 }
-                continue;
             }
             let len = match self.cutter.next_end(fresh) {
                 Ok(Some(len)) => len,
@@ -199,16 +197,24 @@ impl Seen {
         }
     }
 
-    /// Steps over an event that is like the one before but for its text, if such a one begins
-    /// with `fresh`; its text is translated where it does not pass.
-    #[inline]
-    fn skip(&mut self, fresh: &[u8]) -> Option<usize> {
+    /// How long the events are together that `fresh` begins with and that are like the one
+    /// before but for their text; that is translated where they do not pass.
+    fn skip(&mut self, fresh: &[u8]) -> usize {
         let Some(translator) = &mut self.translator else {
-            return self.template.next(fresh);
+            let (len, events) = self.template.next_run(fresh);
+            self.events += events;
+            return len;
         };
-        let (len, text) = self.template.next_text(fresh)?;
-        translator.text(text);
-        Some(len)
+        let mut at = 0;
+        while let Some((len, text)) = fresh
+            .get(at..)
+            .and_then(|rest| self.template.next_text(rest))
+        {
+            translator.text(text);
+            self.events += 1;
+            at += len;
+        }
+        at
     }
 
     /// Writes what the translator has written.

@@ -101,7 +101,7 @@ fn fill<H: Host>(
             head: &request.head,
             data,
             route: wanted.route,
-            is_translated: step.provider.dialect.speaks() != wanted.route.dialect(),
+            is_translated: course.is_translated(down, step),
             model,
             body: &body,
             stream: ask.stream,

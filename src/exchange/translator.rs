@@ -90,8 +90,8 @@ pub struct Translator {
     pub tx: TxBuf,
     /// What the provider said when it gave up.
     pub refused: Option<Refused>,
-    /// Both sides speak this dialect.
-    same: Option<Dialect>,
+    /// Both sides speak this dialect, in frames that differ: the data passes (R3).
+    pub same: Option<Dialect>,
 }
 
 impl Translator {
@@ -103,7 +103,7 @@ impl Translator {
             naming,
             tx: TxBuf::new(pool),
             refused: None,
-            same: Some(from).filter(|&from| from == route.dialect()),
+            same: None,
         }
     }
 

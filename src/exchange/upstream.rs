@@ -21,7 +21,7 @@ use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
 use crate::stats::receipt::RequestId;
-use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field};
+use crate::wire::http1::{END_OF_HEAD, RequestHead, put_decimal_field, put_field, put_own_field};
 use crate::wire::sigv4::{self, Keys, Payload, Place};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -150,7 +150,7 @@ impl Template {
                 }
                 tx.put(match out.route {
                     Route::Completions if !out.is_translated => b"/completions".as_slice(),
-                    Route::Embeddings => b"/embeddings",
+                    route if route.embeds() => b"/embeddings",
                     _ => b"/chat/completions",
                 });
             }
@@ -179,14 +179,28 @@ impl Template {
                 if self.flavour.is_none() {
                     version(tx, b"/v1beta");
                 }
-                let ways = [":generateContent", ":streamGenerateContent?alt=sse"];
+                let ways = match out.route {
+                    Route::EmbedContent if !out.is_translated => [":embedContent"; 2],
+                    route if route.embeds() => [":batchEmbedContents"; 2],
+                    _ => [":generateContent", ":streamGenerateContent?alt=sse"],
+                };
                 put_model(tx, "/models/", out, ways);
             }
             Dialect::Cohere => {
                 version(tx, b"/v2");
-                tx.put(b"/chat");
+                tx.put(if out.route.embeds() {
+                    b"/embed".as_slice()
+                } else {
+                    b"/chat"
+                });
             }
-            Dialect::Bedrock => put_model(tx, "/model/", out, ["/converse", "/converse-stream"]),
+            Dialect::Bedrock => {
+                let ways = match out.route {
+                    route if route.embeds() => ["/invoke"; 2],
+                    _ => ["/converse", "/converse-stream"],
+                };
+                put_model(tx, "/model/", out, ways);
+            }
         }
         tx.put(self.query.as_bytes());
         tx.put(b" HTTP/1.1\r\n");
@@ -224,12 +238,12 @@ impl Template {
             service: SERVICE,
         };
         let made = sigv4::sign(&ask, &keys, place, out.now);
-        put_field(tx, b"x-amz-date", made.date.as_bytes());
-        put_field(tx, b"x-amz-content-sha256", hash.as_bytes());
+        put_own_field(tx, "x-amz-date", made.date.as_bytes());
+        put_own_field(tx, "x-amz-content-sha256", hash.as_bytes());
         if let Some(token) = token {
-            put_field(tx, b"x-amz-security-token", token.as_bytes());
+            put_own_field(tx, "x-amz-security-token", token.as_bytes());
         }
-        put_field(tx, b"authorization", made.authorization.as_bytes());
+        put_own_field(tx, "authorization", made.authorization.as_bytes());
     }
 }
 
@@ -293,7 +307,7 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         }
     }
     if template.dialect == Dialect::Anthropic && !has_version && template.flavour.is_none() {
-        put_field(tx, b"anthropic-version", ANTHROPIC_VERSION);
+        put_own_field(tx, "anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);

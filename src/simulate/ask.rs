@@ -83,6 +83,16 @@ impl<'p> Place<'p> {
         }
     }
 
+    /// The same, now that the body is known: at Bedrock the path alone does not tell a question
+    /// to Anthropic's models from one to a model of embeddings.
+    pub fn by_body(self, body: &[u8]) -> Self {
+        let is_invoked = self.cloud == Some(Cloud::Bedrock) && !self.is_stream;
+        if is_invoked && memchr::memmem::find(body, b"\"anthropic_version\"").is_none() {
+            return Self::of(Route::Spoken(Spoken::Invoke), self.name);
+        }
+        self
+    }
+
     /// Whether the path names the model, and the body does not.
     pub const fn names_model(self) -> bool {
         matches!(self.route, Route::Spoken(route) if route.names_model() || self.cloud.is_some())
@@ -153,19 +163,27 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
 
 /// The route of another dialect than Chat.
 fn spoken(path: &[u8]) -> Option<Place<'_>> {
-    const WHOLE: [(&[u8], Spoken); 4] = [
+    const WHOLE: [(&[u8], Spoken); 5] = [
         (b"/messages", Spoken::Messages),
         (b"/messages/count_tokens", Spoken::CountTokens),
         (b"/responses", Spoken::Responses),
         (b"/v2/chat", Spoken::CohereChat),
+        (b"/v2/embed", Spoken::CohereEmbed),
     ];
-    const NAMING: [(&[u8], &[u8], Spoken); 4] = [
+    const NAMING: [(&[u8], &[u8], Spoken); 7] = [
         (b"/models/", b":generateContent", Spoken::Generate),
         (
             b"/models/",
             b":streamGenerateContent",
             Spoken::StreamGenerate,
         ),
+        (b"/models/", b":embedContent", Spoken::EmbedContent),
+        (
+            b"/models/",
+            b":batchEmbedContents",
+            Spoken::BatchEmbedContents,
+        ),
+        (b"/model/", b"/invoke", Spoken::Invoke),
         (b"/model/", b"/converse", Spoken::Converse),
         (b"/model/", b"/converse-stream", Spoken::ConverseStream),
     ];

@@ -3,6 +3,7 @@
 //! Source: OpenAI API reference, "Embeddings"; base64 holds little-endian `f32`s (RFC 4648, 4).
 
 use super::ask::Coding;
+use crate::wire::base64;
 
 /// Most texts that are answered in one request, OpenAI's own limit.
 pub const INPUTS_MAX: u32 = 2048;
@@ -21,10 +22,7 @@ pub fn vector(dims: u32, coding: Coding) -> Vec<u8> {
     };
     if coding == Coding::Base64 {
         let bytes: Vec<u8> = (0..dims).flat_map(|k| number(k).to_le_bytes()).collect();
-        let mut out = vec![b'"'];
-        put_base64(&mut out, &bytes);
-        out.push(b'"');
-        return out;
+        return format!("\"{}\"", base64::encode(&bytes)).into_bytes();
     }
     let mut out = vec![b'['];
     for k in 0..dims {
@@ -63,42 +61,9 @@ pub fn body(vector: &[u8], inputs: u32, model: &[u8], tokens: u32) -> Option<Vec
     Some(out)
 }
 
-/// Appends `bytes` in base64 (RFC 4648, 4).
-pub fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let bits = (0..3).fold(0_usize, |bits, at| {
-            bits << 8 | usize::from(group.get(at).copied().unwrap_or(0))
-        });
-        for at in 0..4 {
-            let letter = LETTERS.get(bits >> (18 - 6 * at) & 63);
-            let is_there = at <= group.len();
-            out.push(letter.copied().filter(|_| is_there).unwrap_or(b'='));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Goal: RFC 4648, section 10, test vectors.
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, want) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            let mut out = Vec::new();
-            put_base64(&mut out, plain.as_bytes());
-            assert_eq!(String::from_utf8(out).unwrap(), want);
-        }
-    }
 
     /// Goal: bodies are JSON with a vector for each text; the vectors have length one.
     #[test]

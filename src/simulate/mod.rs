@@ -13,7 +13,8 @@
 //! `api-version` and `api-key`; `POST …/responses`; Anthropic's `…/messages` and
 //! `…/messages/count_tokens`; Gemini's `…/models/{model}:generateContent` and
 //! `:streamGenerateContent`; Cohere's `…/v2/chat`; Bedrock's `…/model/{model}/converse` and
-//! `converse-stream`. `GET /__sim/stats` gives the counters of [`stats`] as JSON,
+//! `converse-stream`; their embeddings: `:embedContent`, `:batchEmbedContents`, `…/v2/embed`,
+//! `…/invoke`. `GET /__sim/stats` gives the counters of [`stats`] as JSON,
 //! `POST /__sim/reset` sets them to zero.
 //!
 //! OpenAI's Chat is written by code of its own ([`answer`]), so that a gateway's codecs are not

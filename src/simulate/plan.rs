@@ -9,7 +9,7 @@
 //! other dialects, and Chat when there is more to heed, by [`super::speech`].
 
 use super::answer::{Names, Plain, Script};
-use super::ask::{Ask, Lost, Place, Route, Text, ask, route, unquoted};
+use super::ask::{Ask, Coding, Lost, Place, Route, Text, ask, route, unquoted};
 use super::behave::{Behaviour, Close, Fate};
 use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
@@ -17,7 +17,8 @@ use super::speech::Speech;
 use super::tongue::{self, Form, Saying};
 use super::{cloud, embed, hearing};
 use crate::base::bytes::TxBuf;
-use crate::dialect::model::{Dialect, Request as Asked};
+use crate::dialect::model::embed::Vectors;
+use crate::dialect::model::{Dialect, Names as Naming, Request as Asked};
 use crate::dialect::route::Route as Spoken;
 use crate::dialect::{anthropic, speak};
 use crate::wire::http1::{RequestHead, Version, reason};
@@ -108,6 +109,7 @@ impl Plan {
         let query = request.head.query.bytes(request.bytes);
         match route(request.head.method, path, query) {
             Ok(place) => {
+                let place = place.by_body(request.body);
                 plan.dialect = Some(place.route.dialect());
                 plan.manners = Some(place.manners());
                 if let Err((refusal, detail)) = plan.decide(provider, request, place) {
@@ -254,6 +256,9 @@ impl Plan {
             return refused(Refusal::of(404), &format!("Model: '{name}'"));
         }
         if let Route::Spoken(route) = place.route {
+            if route.embeds() {
+                return self.embed(provider, request, route, &name);
+            }
             let body = cloud::owners_body(place, request.body, &name)?;
             let asked = asked(route, &body, &name, ask.stream)?;
             self.how = behaviour(provider, request, asked.user.as_deref(), &name)?;
@@ -355,6 +360,64 @@ impl Plan {
         let mut body = match self.how.fate {
             Fate::ErrorEvent(_) => self.error(provider, Refusal::of(500), ""),
             _ => Plain::of(saying.whole(&provider.pool, words, how.bytes)),
+        };
+        if let Fate::Malformed(_) = self.how.fate {
+            body.break_off();
+        }
+        self.reply = Reply::Plain {
+            status: 200,
+            mime: JSON,
+            body,
+        };
+        Ok(())
+    }
+
+    /// Makes what the fate says, or the vectors that are asked for by `route`.
+    fn embed(
+        &mut self,
+        provider: &Provider,
+        request: Request<'_>,
+        route: Spoken,
+        model: &str,
+    ) -> Result<(), Refused> {
+        let refusal = Refusal::bad("invalid_value", "The request is not valid:");
+        let asked = speak::embed(route, request.body, model)
+            .map_err(|bad| (refusal, format!("'{}' {}.", bad.field, bad.wanted)))?;
+        self.how = behaviour(provider, request, asked.user.as_deref(), model)?;
+        self.throw(provider);
+        if self.fail()? {
+            return Ok(());
+        }
+        let how = &self.how;
+        let dims = asked
+            .dimensions
+            .map_or(Some(how.dims), |dims| u32::try_from(dims).ok());
+        let inputs = asked.inputs.len();
+        let vector = dims
+            .filter(|dims| (1..=super::keys::DIMS_MAX).contains(dims))
+            .map(|dims| provider.vector(dims, Coding::Float))
+            .filter(|vector| inputs.saturating_mul(vector.len()) <= embed::BODY_MAX);
+        let Some(vector) = vector else {
+            let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
+            return refused(refusal, "");
+        };
+        let prompt = u32::try_from(request.body.len() / 4).unwrap_or(u32::MAX);
+        let vectors = Vectors {
+            values: vec![Cow::Borrowed(&*vector); inputs],
+            tokens: Some(how.tokens.prompt.unwrap_or(prompt).into()),
+        };
+        let id = format!("sim{:016x}", self.id);
+        let names = Naming {
+            id: &id,
+            model,
+            created: request.seconds,
+            wants_usage: true,
+        };
+        let mut tx = TxBuf::new(&provider.pool);
+        speak::put_vectors(route, &vectors, &asked, &names, &mut tx);
+        let mut body = match self.how.fate {
+            Fate::ErrorEvent(_) => self.error(provider, Refusal::of(500), ""),
+            _ => Plain::of(tx.unsent()),
         };
         if let Fate::Malformed(_) = self.how.fate {
             body.break_off();

@@ -12,7 +12,7 @@ use super::tongue;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::Dialect;
-use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_field, put_status_line};
+use crate::wire::http1::{END_OF_HEAD, put_decimal_field, put_own_field, put_status_line};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Provider {
         tx.put(b"\r\n");
         tongue::put_fields(tx, head);
         if let Some(allow) = head.allow {
-            put_field(tx, b"allow", allow.as_bytes());
+            put_own_field(tx, "allow", allow.as_bytes());
         }
         match head.framing {
             Frame::Length(bytes) => put_decimal_field(tx, "content-length", bytes as u64),

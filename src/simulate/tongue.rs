@@ -10,7 +10,6 @@
 
 use super::answer::{GARBAGE, Words};
 use super::ask::Place;
-use super::embed::put_base64;
 use super::provider::Head;
 use super::refusal::Refusal;
 use super::speech::Speech;
@@ -21,8 +20,8 @@ use crate::dialect::bedrock;
 use crate::dialect::model::{About, Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
 use crate::dialect::speak::{self, Writer};
-use crate::wire::eventstream;
-use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_field};
+use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_own_field};
+use crate::wire::{base64, eventstream};
 use memchr::memmem::find;
 use std::time::Duration;
 
@@ -167,7 +166,7 @@ pub fn put_fields(tx: &mut TxBuf, head: &Head) {
         let told = Refusal::of(head.status).told("");
         let name = bedrock::error::error_type(&told);
         let value = format!("{name}:http://internal.amazon.com/coral/com.amazon.bedrock/");
-        put_field(tx, b"x-amzn-errortype", value.as_bytes());
+        put_own_field(tx, "x-amzn-errortype", value.as_bytes());
     }
     // Gemini says it in the body.
     if let Some(wait) = head.retry_after.filter(|_| head.dialect != Dialect::Gemini) {
@@ -307,11 +306,10 @@ impl<'s> Mouth<'s> {
         if self.saying.form == Form::Wrapped {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
-                let mut payload = b"{\"bytes\":\"".to_vec();
-                put_base64(&mut payload, event);
-                payload.extend_from_slice(b"\",\"p\":\"abcdef\"}");
+                let text = base64::encode(event);
+                let payload = format!("{{\"bytes\":\"{text}\",\"p\":\"abcdef\"}}");
                 let mut frame = TxBuf::new(tx.pool());
-                eventstream::put_event(&mut frame, "chunk", &[&payload]);
+                eventstream::put_event(&mut frame, "chunk", &[payload.as_bytes()]);
                 put(is_chunked, &[frame.unsent()], tx);
             }
         } else if self.saying.form == Form::List {

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod base64;
 pub mod eventstream;
 pub mod http1;
 pub mod json;
+pub mod lanes;
 pub mod sigv4;
 pub mod sse;
 pub mod tls;

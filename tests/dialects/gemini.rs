@@ -2,7 +2,6 @@
 //!
 //! Where a recording and its oracle are not what they seem, it is named here with the reason.
 
-mod embeddings;
 mod errors;
 mod requests;
 

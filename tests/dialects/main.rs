@@ -11,6 +11,7 @@ mod anthropic;
 mod bedrock;
 mod chat;
 mod cohere;
+mod embeddings;
 mod gemini;
 mod recorded;
 mod responses;

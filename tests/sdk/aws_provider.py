@@ -56,6 +56,16 @@ def authorization_of(credentials, region, path, headers, body) -> str:
     return request.headers["Authorization"]
 
 
+INVOKED = {"X-Amzn-Bedrock-Input-Token-Count": "6", "content-type": "application/json"}
+
+
+def vectors(asked: dict) -> dict:
+    """What Titan or Cohere's model answers at Bedrock; the latter tells tokens in the head only."""
+    if "texts" in asked:
+        return {"id": "x", "embeddings": {"float": [[0.5, -1e-3]] * len(asked["texts"])}}
+    return {"embedding": [0.5, -1e-3], "inputTextTokenCount": 2}
+
+
 class AwsProvider:
     """Keeps what came as `seen`: path, headers, body, and whether the signature was the right one."""
 
@@ -103,6 +113,8 @@ class AwsProvider:
             self._send(handler, 403, answer, {"x-amzn-errortype": "InvalidSignatureException"})
         elif handler.path.endswith("/converse-stream"):
             self._send(handler, 200, b"".join(stream()), {"content-type": "application/vnd.amazon.eventstream"})
+        elif handler.path.endswith("/invoke"):
+            self._send(handler, 200, json.dumps(vectors(json.loads(body))).encode(), INVOKED)
         else:
             self._send(handler, 200, json.dumps(ANSWER).encode(), {"content-type": "application/json"})
 

@@ -326,6 +326,24 @@ def test_what_the_gateway_signs_is_what_botocore_signs(gate, chat, request, prov
         assert SECRET not in str(one) and ID not in str(one) and UP_SECRET not in str(one)
 
 
+def test_what_is_invoked_is_signed_and_counted(gate, chat, aws):
+    """Goal: embeddings, as `boto3` wrote them and translated; tokens of the body, or of the head."""
+    client, before = sdk(gate), len(aws.seen)
+    bodies = {"amazon.titan-embed-text-v2:0": {"inputText": "é"}, "cohere.embed-v4:0": {"texts": ["a", "é"]}}
+    for (name, body), tokens in zip(bodies.items(), (2, 6), strict=True):
+        same = client.invoke_model(modelId=f"aws/{name}", body=json.dumps(body))
+        assert json.loads(same["body"].read())
+        assert gate.receipt(same["ResponseMetadata"]["RequestId"])["tokens_in"] == tokens
+        texts = body.get("texts", ["é"])
+        raw = chat.embeddings.with_raw_response.create(model=f"aws/{name}", input=texts, encoding_format="float")
+        got = raw.parse()
+        assert [one.embedding for one in got.data] == [[0.5, -0.001]] * len(texts)
+        assert got.usage.prompt_tokens == tokens
+        assert gate.receipt(raw.headers["x-request-id"])["tokens_in"] == tokens
+    seen = aws.seen[before:]
+    assert len(seen) == 4 and all(one["is_good"] for one in seen), seen
+
+
 def test_a_large_body_is_signed_as_it_is_sent(chat, aws):
     """Goal: the hash is of the pieces as they go out."""
     before = len(aws.seen)

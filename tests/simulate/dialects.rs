@@ -6,6 +6,7 @@ use super::wishes::{Wish, asking, wish};
 use super::{PATIENCE, Sim, connect, field, now, sim, start, strict};
 use serde_json::{Value, json};
 use shardgate::base::fault::Kind;
+use shardgate::dialect::model::embed::Embed;
 use shardgate::dialect::model::{Dialect, Stop, Trouble};
 use shardgate::dialect::speak;
 use shardgate::simulate::Config;
@@ -434,6 +435,72 @@ fn every_dialect_has_its_own_credentials() {
         without.status == 400 && said.contains("anthropic-version"),
         "{said}"
     );
+}
+
+/// Goal: embeddings in all four shapes, in the number and length that is asked for, with their
+/// tokens; a broken request and a fault are told in their shape.
+#[test]
+fn embeddings_come_in_every_shape() {
+    let text = json!({"content": {"parts": [{"text": "a"}]}, "outputDimensionality": 4});
+    for (dialect, path, body, at, count) in [
+        (
+            Dialect::Chat,
+            "/v1/embeddings",
+            json!({"model": "sim/prompt-tokens-7", "input": ["a", "b"], "dimensions": 4}),
+            "input",
+            2,
+        ),
+        (
+            Dialect::Gemini,
+            "/v1beta/models/sim/prompt-tokens-7:batchEmbedContents",
+            json!({"requests": [text, text, text]}),
+            "requests",
+            3,
+        ),
+        (
+            Dialect::Gemini,
+            "/v1beta/models/sim/prompt-tokens-7:embedContent",
+            text.clone(),
+            "content",
+            1,
+        ),
+        (
+            Dialect::Cohere,
+            "/v2/embed",
+            json!({"model": "sim/prompt-tokens-7", "texts": ["a", "b"], "output_dimension": 4,
+                "input_type": "clustering"}),
+            "texts",
+            2,
+        ),
+        (
+            Dialect::Bedrock,
+            "/model/sim%2Fprompt-tokens-7/invoke",
+            json!({"inputText": "a", "dimensions": 4}),
+            "inputText",
+            1,
+        ),
+    ] {
+        let embed = Embed {
+            inputs: vec![String::new(); count],
+            dimensions: Some(4),
+            ..Embed::default()
+        };
+        let got = send(sim(), path, "", &body);
+        assert_eq!((got.status, got.is_whole), (200, true), "{path}");
+        let vectors = speak::vectors(dialect, &got.body, &embed).unwrap();
+        assert_eq!(vectors.tokens, Some(7), "{path}");
+        assert_eq!(vectors.values[count - 1], b"[0.5,-0.5,0.5,0.5]".as_slice());
+        if dialect != Dialect::Chat {
+            let mut broken = body.clone();
+            broken[at] = json!(7);
+            let refused = send(sim(), path, "", &broken);
+            assert_eq!(refused.status, 400, "{path}");
+        }
+        let fault = send(sim(), path, "x-sim-status: 429\r\n", &body);
+        assert_eq!(fault.status, 429, "{path}");
+        let refused = speak::refusal(dialect, 429, &fault.body);
+        assert_eq!(refused.trouble, Trouble::RateLimit, "{path}");
+    }
 }
 
 /// Goal: tokens are counted, a list is one document, a broken request is refused with its

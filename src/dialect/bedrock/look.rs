@@ -7,9 +7,10 @@
 
 use super::stream::is_failure;
 use super::usage;
-use crate::dialect::openai::Usage;
 use crate::dialect::openai::answer::{AnswerFacts, Shape};
 use crate::dialect::openai::chunk::ChunkFacts;
+use crate::dialect::openai::usage::whole_number;
+use crate::dialect::openai::{TOKENS_MAX, Usage};
 use crate::wire::json::cursor::{Cursor, NAME_MAX, Value, ValueKind};
 use crate::wire::json::{JsonError, JsonFault};
 
@@ -131,6 +132,17 @@ fn top(
                 told |= cursor.skip()?.kind != ValueKind::Null;
             }
             b"usage" => *usage = usage::read(json, cursor)?.as_ref().map(usage::facts),
+            b"embedding" | b"embeddings" | b"embeddingsByType" => {
+                facts.has_result |= cursor.skip()?.kind != ValueKind::Null;
+            }
+            b"inputTextTokenCount" => {
+                let digits = cursor.skip()?.span.bytes(json);
+                let tokens = whole_number(digits).filter(|&n| n <= TOKENS_MAX);
+                *usage = tokens.map(|input| Usage {
+                    input,
+                    ..Usage::default()
+                });
+            }
             _ => _ = cursor.skip()?,
         }
         Ok(())

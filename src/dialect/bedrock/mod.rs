@@ -4,6 +4,7 @@
 //!   read, write   requests        block         the parts of turns and answers, both ways
 //!   answer        answers         stream        events, in frames of wire/eventstream
 //!   error         errors          look          facts of what passes
+//!   embed         embeddings, by `invoke`; invoked: token counts in its answer's head
 //!   history       calls and results side by side, as the provider demands
 //! ```
 //!
@@ -14,8 +15,10 @@
 
 pub mod answer;
 mod block;
+pub mod embed;
 pub mod error;
 mod history;
+pub mod invoked;
 pub mod look;
 mod media;
 mod read;

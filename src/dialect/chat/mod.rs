@@ -6,6 +6,7 @@
 //!   stream       an answer that is being made, event by event
 //!   error        what went wrong, in anybody's words
 //!   completions  the older `/v1/completions`, as a front of the same model
+//!   embed        embeddings
 //!   kept         what other dialects' providers want to see again
 //!   stop, usage  finish reasons and token counts of all the engines that speak Chat
 //! ```
@@ -15,6 +16,7 @@
 
 pub mod answer;
 pub mod completions;
+pub mod embed;
 pub mod error;
 mod kept;
 pub mod request;

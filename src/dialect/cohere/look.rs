@@ -71,6 +71,8 @@ pub fn answer(body: &[u8]) -> AnswerFacts {
                 facts.has_error |= finish.is_some_and(is_failure);
             }
             b"usage" => facts.usage = usage::read(body, cursor)?,
+            // Embeddings.
+            b"meta" => facts.usage = usage::read(body, cursor)?.or(facts.usage),
             _ => _ = cursor.skip()?,
         }
         Ok(())

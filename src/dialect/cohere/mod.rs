@@ -4,6 +4,7 @@
 //!   request  POST /v2/chat         ⇄ Request
 //!   answer   a whole answer        ⇄ Answer
 //!   stream   its events            ⇄ Step …
+//!   embed    POST /v2/embed        ⇄ Embed, Vectors
 //!   error    any body              → Refused;  Told → body, last event
 //!   look     bytes that pass       → facts: content? finished? error? usage
 //! ```
@@ -18,6 +19,7 @@
 //! recordings.
 
 pub mod answer;
+pub mod embed;
 pub mod error;
 mod event;
 pub mod look;

@@ -7,56 +7,45 @@
 //!                        {"embeddings":[{"values":[…]}, …]}
 //! ```
 //!
+//! Invariants
+//! - I1 A provider is asked with `batchEmbedContents`, however many inputs there are.
+//! - I2 The model stands in the path, and in a batch in each request again: [`rename`] makes
+//!   them one where the rest of the body passes.
+//!
 //! Source: Gemini API reference, `models.embedContent`, `models.batchEmbedContents`; Vertex AI,
 //! the same for `embedContent`.
 
 use super::keys::{camel, items};
+use super::usage;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::{BadAsk, Notes};
+use crate::base::span::Span;
+use crate::dialect::model::embed::{
+    Embed, Purpose, Vector, Vectors, cursor, put_all, put_numbers, vector,
+};
+use crate::dialect::model::{BadAsk, Dialect, Notes, Unfit, Weight};
 use crate::dialect::tree::Path;
+use crate::wire::json::JsonError;
+use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
 use serde_json::{Map, Value, json};
 
-/// What is to be embedded.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Embed {
-    /// The texts, in order; each gets a vector.
-    pub inputs: Vec<String>,
-    /// How long the vectors are to be; `None` leaves that to the model.
-    pub dimensions: Option<u64>,
-    /// The name of the model, without `models/`.
-    pub model: String,
-}
-
-/// The vectors.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Vectors {
-    /// One for each input, in order.
-    pub values: Vec<Vec<f64>>,
-    /// Tokens of all inputs; `None` when the provider does not say.
-    pub tokens: Option<u64>,
-}
-
-/// Reads the body of `embedContent` for `model`. The task and the title tune the vector; they
-/// are noted, since no other dialect has both.
+/// Reads the body of `embedContent` for `model`.
 ///
 /// # Errors
 /// The body breaks the dialect; the fault names the field.
-pub fn read(body: &[u8], model: &str, notes: &mut Notes) -> Result<Embed, BadAsk> {
+pub fn read(body: &[u8], model: &str) -> Result<Embed, BadAsk> {
     let body = parse(body)?;
-    let mut embed = Embed {
-        model: model.to_owned(),
-        ..Embed::default()
-    };
-    read_one(&body, Path::TOP, &mut embed, notes)?;
+    let mut embed = Embed::new(Dialect::Gemini, model);
+    read_one(&body, Path::TOP, &mut embed)?;
     Ok(embed)
 }
 
-/// Reads the body of `batchEmbedContents` for `model`.
+/// Reads the body of `batchEmbedContents` for `model`. Requests that differ in more than their
+/// text are for Gemini alone.
 ///
 /// # Errors
-/// The body breaks the dialect, or its requests differ in their dimensions.
-pub fn read_batch(body: &[u8], model: &str, notes: &mut Notes) -> Result<Embed, BadAsk> {
+/// The body breaks the dialect; the fault names the field.
+pub fn read_batch(body: &[u8], model: &str) -> Result<Embed, BadAsk> {
     let body = parse(body)?;
     let top = Path::TOP;
     let at = top.key("requests");
@@ -64,18 +53,20 @@ pub fn read_batch(body: &[u8], model: &str, notes: &mut Notes) -> Result<Embed, 
     if requests.is_empty() {
         return Err(at.bad("must be an array of at least one request"));
     }
-    let mut embed = Embed {
-        model: model.to_owned(),
-        ..Embed::default()
-    };
-    let mut dimensions = None;
+    let mut embed = Embed::new(Dialect::Gemini, model);
+    let mut first = None;
     for (index, request) in requests.iter().enumerate() {
         let at = at.index(index);
-        embed.dimensions = None;
-        read_one(request, at, &mut embed, notes)?;
-        if *dimensions.get_or_insert(embed.dimensions) != embed.dimensions {
-            let at = at.key("outputDimensionality");
-            return Err(at.bad("must be the same in all requests of a batch"));
+        (embed.dimensions, embed.purpose) = (None, None);
+        read_one(request, at, &mut embed)?;
+        let (dimensions, purpose) = *first.get_or_insert((embed.dimensions, embed.purpose));
+        if dimensions != embed.dimensions {
+            let field = at.key("outputDimensionality").text();
+            embed.extra(field, &Value::Null, Weight::Meaning);
+        }
+        if purpose != embed.purpose {
+            let field = at.key("taskType").text();
+            embed.extra(field, &Value::Null, Weight::Meaning);
         }
     }
     Ok(embed)
@@ -88,34 +79,19 @@ fn parse(body: &[u8]) -> Result<Value, BadAsk> {
     })
 }
 
-fn read_one(
-    value: &Value,
-    at: Path<'_>,
-    embed: &mut Embed,
-    notes: &mut Notes,
-) -> Result<(), BadAsk> {
+fn read_one(value: &Value, at: Path<'_>, embed: &mut Embed) -> Result<(), BadAsk> {
     let mut input = None;
-    for (key, value) in at
-        .object(value)?
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-    {
+    for (key, value) in at.object(value)? {
         let at = at.key(key);
         match camel(key).as_ref() {
-            "content" => {
-                let parts_at = at.key("parts");
-                let parts = at.object(value)?.get("parts").unwrap_or(&Value::Null);
-                let mut text = String::new();
-                for (index, part) in items(parts).iter().enumerate() {
-                    let at = parts_at.index(index);
-                    let said = part.get("text").unwrap_or(&Value::Null);
-                    text.push_str(at.key("text").string(said)?);
+            "content" => input = Some(text(value, at, embed)?),
+            "model" => {} // It stands in the path (I2).
+            "embedContentConfig" if !value.is_null() => {
+                for (key, value) in at.object(value)? {
+                    setting(key, value, at.key(key), embed)?;
                 }
-                input = Some(text);
             }
-            "outputDimensionality" => embed.dimensions = Some(at.whole(value)?),
-            "model" => {} // It stands in the path.
-            field => notes.drop(field.to_owned()),
+            _ => setting(key, value, at, embed)?,
         }
     }
     let input = input.ok_or_else(|| at.key("content").bad("must be an object"))?;
@@ -123,87 +99,240 @@ fn read_one(
     Ok(())
 }
 
-/// Writes the body of `embedContent` for one input; the model goes to the path. `None` when
-/// there is not exactly one: that takes [`write_batch`].
-pub fn write(embed: &Embed) -> Option<Vec<u8>> {
-    let [input] = embed.inputs.as_slice() else {
-        return None;
-    };
-    Some(Value::Object(one(input, embed)).to_string().into_bytes())
-}
-
-/// Writes the body of `batchEmbedContents`; the model goes to the path, too.
-pub fn write_batch(embed: &Embed) -> Vec<u8> {
-    let model = format!("models/{}", embed.model);
-    let requests: Vec<Value> = embed
-        .inputs
-        .iter()
-        .map(|input| {
-            let mut request = Map::new();
-            request.insert("model".into(), model.as_str().into());
-            request.append(&mut one(input, embed));
-            Value::Object(request)
-        })
-        .collect();
-    json!({"requests": requests}).to_string().into_bytes()
-}
-
-fn one(input: &str, embed: &Embed) -> Map<String, Value> {
-    let mut request = Map::new();
-    request.insert("content".into(), json!({"parts": [{"text": input}]}));
-    if let Some(dimensions) = embed.dimensions {
-        request.insert("outputDimensionality".into(), dimensions.into());
+fn setting(key: &str, value: &Value, at: Path<'_>, embed: &mut Embed) -> Result<(), BadAsk> {
+    if value.is_null() {
+        return Ok(());
     }
-    request
+    match camel(key).as_ref() {
+        "outputDimensionality" => embed.dimensions = Some(at.whole(value)?),
+        "taskType" => match at.string(value)? {
+            "TASK_TYPE_UNSPECIFIED" => {}
+            name => match purpose(name) {
+                Some(purpose) => embed.purpose = Some(purpose),
+                None => embed.extra("taskType".to_owned(), value, Weight::Tuning),
+            },
+        },
+        field => embed.extra(field.to_owned(), value, Weight::Tuning),
+    }
+    Ok(())
+}
+
+/// The text of `content`; a part that is something else is for Gemini alone.
+fn text(content: &Value, at: Path<'_>, embed: &mut Embed) -> Result<String, BadAsk> {
+    const MEDIA: [&str; 4] = ["inlineData", "inline_data", "fileData", "file_data"];
+    let parts_at = at.key("parts");
+    let parts = at.object(content)?.get("parts").unwrap_or(&Value::Null);
+    let mut text = String::new();
+    for (index, part) in items(parts).iter().enumerate() {
+        let at = parts_at.index(index);
+        if MEDIA.iter().any(|kind| part.get(kind).is_some()) {
+            embed.extra(at.text(), &Value::Null, Weight::Meaning);
+            continue;
+        }
+        let said = part.get("text").unwrap_or(&Value::Null);
+        text.push_str(at.key("text").string(said)?);
+    }
+    Ok(text)
+}
+
+/// The names of purposes.
+static PURPOSES: [(&str, Purpose); 8] = [
+    ("RETRIEVAL_QUERY", Purpose::Query),
+    ("RETRIEVAL_DOCUMENT", Purpose::Document),
+    ("SEMANTIC_SIMILARITY", Purpose::Similarity),
+    ("CLASSIFICATION", Purpose::Classification),
+    ("CLUSTERING", Purpose::Clustering),
+    ("QUESTION_ANSWERING", Purpose::Question),
+    ("FACT_VERIFICATION", Purpose::Fact),
+    ("CODE_RETRIEVAL_QUERY", Purpose::CodeQuery),
+];
+
+fn purpose(name: &str) -> Option<Purpose> {
+    let found = PURPOSES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, purpose)| *purpose)
+}
+
+/// Writes the body of `batchEmbedContents` (I1); the model goes to the path, too.
+///
+/// # Errors
+/// The field that cannot be said.
+pub fn write(embed: &Embed, notes: &mut Notes) -> Result<Vec<u8>, Unfit> {
+    embed.leave_out(notes)?;
+    if embed.user.is_some() {
+        notes.drop("user");
+    }
+    let model = format!("models/{}", embed.model);
+    let named = |purpose| PURPOSES.iter().find(|(_, known)| *known == purpose);
+    let task = embed.purpose.and_then(named);
+    let one = |input: &String| {
+        let mut request = Map::new();
+        request.insert("model".into(), model.as_str().into());
+        request.insert("content".into(), json!({"parts": [{"text": input}]}));
+        if let Some((name, _)) = task {
+            request.insert("taskType".into(), (*name).into());
+        }
+        if let Some(dimensions) = embed.dimensions {
+            request.insert("outputDimensionality".into(), dimensions.into());
+        }
+        Value::Object(request)
+    };
+    let requests: Vec<Value> = embed.inputs.iter().map(one).collect();
+    Ok(json!({"requests": requests}).to_string().into_bytes())
+}
+
+/// The body with `model` wherever it names one (I2), every other byte as it was; `None` when it
+/// names none, or this one.
+pub fn rename(body: &[u8], model: &str) -> Option<Vec<u8>> {
+    let name = Value::from(format!("models/{model}")).to_string();
+    let mut places = Vec::new();
+    named(body, &mut places).ok()?;
+    places.retain(|place| place.bytes(body) != name.as_bytes());
+    if places.is_empty() {
+        return None;
+    }
+    let mut renamed = Vec::with_capacity(body.len() + places.len() * name.len());
+    let mut done = 0;
+    for place in &places {
+        renamed.extend_from_slice(body.get(done..place.start as usize)?);
+        renamed.extend_from_slice(name.as_bytes());
+        done = place.end as usize;
+    }
+    renamed.extend_from_slice(body.get(done..)?);
+    Some(renamed)
+}
+
+/// Where a body names its model: at its top, and in each request.
+fn named(json: &[u8], places: &mut Vec<Span>) -> Result<(), JsonError> {
+    let mut room = [0; NAME_MAX];
+    cursor(json).object(|cursor, key| {
+        match key.name(&mut room) {
+            b"model" => places.push(cursor.skip()?.span),
+            b"requests" if cursor.peek()? == ValueKind::Array => cursor.array(|cursor| {
+                if cursor.peek()? != ValueKind::Object {
+                    return cursor.skip().map(|_| ());
+                }
+                let mut room = [0; NAME_MAX];
+                cursor.object(|cursor, key| {
+                    let value = cursor.skip()?;
+                    if key.name(&mut room) == b"model" {
+                        places.push(value.span);
+                    }
+                    Ok(())
+                })
+            })?,
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    })
 }
 
 /// Reads the answer of either call.
 ///
 /// # Errors
 /// [`Kind::UpstreamError`] when it is an error; [`Kind::UpstreamGarbled`] when it is no answer.
-pub fn read_answer(body: &[u8]) -> Result<Vectors, Kind> {
-    let body: Value = serde_json::from_slice(body).map_err(|_| Kind::UpstreamGarbled)?;
-    if body.get("error").is_some_and(|error| !error.is_null()) {
+pub fn read_answer(body: &[u8]) -> Result<Vectors<'_>, Kind> {
+    let mut found = Found::default();
+    top(body, &mut found).map_err(|_| Kind::UpstreamGarbled)?;
+    if found.has_error {
         return Err(Kind::UpstreamError);
     }
-    let embeddings = match (body.get("embeddings"), body.get("embedding")) {
-        (Some(Value::Array(all)), _) => all.as_slice(),
-        (None, Some(one)) => std::slice::from_ref(one),
-        _ => return Err(Kind::UpstreamGarbled),
-    };
-    let values = embeddings.iter().map(vector).collect::<Option<Vec<_>>>();
-    let usage = body.get("usageMetadata");
+    if !found.is_answer || found.is_broken {
+        return Err(Kind::UpstreamGarbled);
+    }
     Ok(Vectors {
-        values: values.ok_or(Kind::UpstreamGarbled)?,
-        tokens: usage.and_then(|usage| usage.get("promptTokenCount")?.as_u64()),
+        values: found.values,
+        tokens: found.tokens,
     })
 }
 
-fn vector(embedding: &Value) -> Option<Vec<f64>> {
-    let values = embedding.get("values")?.as_array()?;
-    values.iter().map(Value::as_f64).collect()
+#[derive(Default)]
+struct Found<'a> {
+    values: Vec<Vector<'a>>,
+    tokens: Option<u64>,
+    has_error: bool,
+    is_answer: bool,
+    is_broken: bool,
+}
+
+fn top<'a>(json: &'a [u8], found: &mut Found<'a>) -> Result<(), JsonError> {
+    let mut cursor = cursor(json);
+    let mut room = [0; NAME_MAX];
+    cursor.object(|cursor, key| {
+        match key.name(&mut room) {
+            b"error" => found.has_error = cursor.skip()?.kind != ValueKind::Null,
+            b"usageMetadata" => {
+                found.tokens = usage::read(json, cursor)?.map(|tokens| tokens.prompt());
+            }
+            b"embedding" => {
+                found.is_answer = true;
+                one(json, cursor, found)?;
+            }
+            b"embeddings" if cursor.peek()? == ValueKind::Array => {
+                found.is_answer = true;
+                cursor.array(|cursor| one(json, cursor, found))?;
+            }
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    cursor.end()
+}
+
+/// Reads `{"values":[…]}`.
+fn one<'a>(
+    json: &'a [u8],
+    cursor: &mut Cursor<'a>,
+    found: &mut Found<'a>,
+) -> Result<(), JsonError> {
+    let mut values = None;
+    if cursor.peek()? == ValueKind::Object {
+        let mut room = [0; NAME_MAX];
+        cursor.object(|cursor, key| {
+            match key.name(&mut room) {
+                b"values" => values = vector(json, cursor)?,
+                _ => _ = cursor.skip()?,
+            }
+            Ok(())
+        })?;
+    } else {
+        cursor.skip()?;
+    }
+    match values {
+        Some(values) => found.values.push(values),
+        None => found.is_broken = true,
+    }
+    Ok(())
 }
 
 /// Writes the answer of `embedContent` (`is_batch` false: the first vector) or of
 /// `batchEmbedContents`.
-pub fn write_answer(vectors: &Vectors, is_batch: bool, tx: &mut TxBuf) {
-    let of = |values: &Vec<f64>| json!({"values": values});
-    let mut body = Map::new();
+pub fn write_answer(vectors: &Vectors<'_>, is_batch: bool, tx: &mut TxBuf) {
+    let put = |tx: &mut TxBuf, vector: &[u8]| {
+        tx.put(b"{\"values\":");
+        put_numbers(tx, vector);
+        tx.put(b"}");
+    };
     if is_batch {
-        let all: Vec<Value> = vectors.values.iter().map(of).collect();
-        body.insert("embeddings".into(), all.into());
+        tx.put(b"{\"embeddings\":");
+        put_all(tx, &vectors.values, put);
     } else {
-        let first = vectors.values.first().map(of);
-        body.insert(
-            "embedding".into(),
-            first.unwrap_or_else(|| json!({"values": []})),
+        tx.put(b"{\"embedding\":");
+        put(
+            tx,
+            vectors
+                .values
+                .first()
+                .map_or(&b"[]"[..], |first| first.as_ref()),
         );
     }
     if let Some(tokens) = vectors.tokens {
-        let usage = json!({"promptTokenCount": tokens, "totalTokenCount": tokens});
-        body.insert("usageMetadata".into(), usage);
+        tx.put(b",\"usageMetadata\":{\"promptTokenCount\":");
+        tx.put_decimal(tokens);
+        tx.put(b",\"totalTokenCount\":");
+        tx.put_decimal(tokens);
+        tx.put(b"}");
     }
-    tx.put(Value::Object(body).to_string().as_bytes());
+    tx.put(b"}");
 }
 
 #[cfg(test)]
@@ -215,25 +344,31 @@ mod tests {
     #[test]
     fn requests_round_trip() {
         let mut notes = Notes::default();
-        let body = br#"{"content":{"parts":[{"text":"a"},{"text":"b"}]},"task_type":"X",
-            "output_dimensionality":3}"#;
-        let one = read(body, "m", &mut notes).unwrap();
+        let body = br#"{"content":{"parts":[{"text":"a"},{"text":"b"}]},"title":"X",
+            "task_type":"RETRIEVAL_QUERY","output_dimensionality":3}"#;
+        let one = read(body, "m").unwrap();
         assert_eq!(one.inputs, ["ab"]);
         assert_eq!((one.dimensions, one.model.as_str()), (Some(3), "m"));
-        assert_eq!(notes.dropped(), ["taskType"]);
-        assert_eq!(read(&write(&one).unwrap(), "m", &mut notes).unwrap(), one);
+        assert_eq!(one.purpose, Some(Purpose::Query));
         let many = Embed {
             inputs: vec!["a".into(), "b".into()],
             ..one
         };
-        assert_eq!(write(&many), None);
-        let batch = write_batch(&many);
-        assert_eq!(read_batch(&batch, "m", &mut notes).unwrap(), many);
+        let batch = write(&many, &mut notes).unwrap();
+        assert_eq!(notes.dropped(), ["title"]);
+        let back = read_batch(&batch, "m").unwrap();
+        assert_eq!(
+            back,
+            Embed {
+                extras: Vec::new(),
+                ..many
+            }
+        );
         let value: Value = serde_json::from_slice(&batch).unwrap();
         assert_eq!(value["requests"][1]["model"], "models/m");
     }
 
-    /// Goal: a broken request names the field.
+    /// Goal: a broken request names the field; what only Gemini can is told, too.
     #[test]
     fn a_broken_request_names_the_field() {
         for (body, want) in [
@@ -244,22 +379,53 @@ mod tests {
                 r#"{"requests":[{"content":{"parts":[{}]}}]}"#,
                 "requests[0].content.parts[0].text",
             ),
+        ] {
+            let fault = read_batch(body.as_bytes(), "m").unwrap_err();
+            assert_eq!(fault.field, want, "{body}");
+        }
+        for (second, want) in [
             (
-                r#"{"requests":[{"content":{"parts":[{"text":""}]}},
-                    {"content":{"parts":[{"text":""}]},"outputDimensionality":1}]}"#,
+                r#""content":{"parts":[{"text":""}]},"outputDimensionality":1"#,
                 "requests[1].outputDimensionality",
             ),
+            (
+                r#""content":{"parts":[{"text":""}]},"taskType":"CLUSTERING""#,
+                "requests[1].taskType",
+            ),
+            (
+                r#""content":{"parts":[{"inlineData":{}}]}"#,
+                "requests[1].content.parts[0]",
+            ),
         ] {
-            let fault = read_batch(body.as_bytes(), "m", &mut Notes::default()).unwrap_err();
-            assert_eq!(fault.field, want, "{body}");
+            let first = r#"{"content":{"parts":[{"text":""}]}}"#;
+            let body = format!("{{\"requests\":[{first},{{{second}}}]}}");
+            let embed = read_batch(body.as_bytes(), "m").unwrap();
+            let unfit = write(&embed, &mut Notes::default()).unwrap_err();
+            assert_eq!(unfit.field, want);
         }
     }
 
-    /// Goal: answers round-trip; what is no answer is told.
+    /// Goal: I2; a body that names the right model, or none, stays as it is.
+    #[test]
+    fn a_model_in_the_body_is_that_of_the_path() {
+        let batch = r#"{"requests": [{"model":"models/a","x":1.50},7,{"model":"models/b"},
+            {"y":{"model":0},"model":"\u006d"}],"y":{}}"#;
+        let got = rename(batch.as_bytes(), "b").unwrap();
+        let want = r#"{"requests": [{"model":"models/b","x":1.50},7,{"model":"models/b"},
+            {"y":{"model":0},"model":"models/b"}],"y":{}}"#;
+        assert_eq!(String::from_utf8(got).unwrap(), want);
+        let one = rename(br#"{"model":"models/a"}"#, "b").unwrap();
+        assert_eq!(one, br#"{"model":"models/b"}"#);
+        for same in [r#"{"model":"models/b"}"#, r#"{"requests":[{}]}"#, "{}", "["] {
+            assert_eq!(rename(same.as_bytes(), "b"), None, "{same}");
+        }
+    }
+
+    /// Goal: answers round-trip, digit by digit; what is no answer is told.
     #[test]
     fn answers_round_trip() {
         let vectors = Vectors {
-            values: vec![vec![0.1, -2.0, 4.623_822e-5]],
+            values: vec![b"[0.1,-2.00,4.623822e-05]".as_slice().into()],
             tokens: Some(7),
         };
         for is_batch in [false, true] {
@@ -270,6 +436,7 @@ mod tests {
         for (body, want) in [
             ("{}", Kind::UpstreamGarbled),
             (r#"{"embedding":{"values":["a"]}}"#, Kind::UpstreamGarbled),
+            (r#"{"embeddings":[7]}"#, Kind::UpstreamGarbled),
             (r#"{"error":{"code":404}}"#, Kind::UpstreamError),
         ] {
             assert_eq!(read_answer(body.as_bytes()), Err(want), "{body}");

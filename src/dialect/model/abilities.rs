@@ -30,6 +30,8 @@ pub struct Abilities {
     pub sampling: bool,
     /// It goes on from the beginning of an answer.
     pub prefill: bool,
+    /// It goes on from a text: `OpenAI`'s `/v1/completions`.
+    pub completions: bool,
     /// It takes `n` above 1.
     pub several: bool,
     /// It tells the probabilities of tokens.
@@ -138,6 +140,7 @@ impl Default for Abilities {
             schema: true,
             sampling: true,
             prefill: true,
+            completions: true,
             several: true,
             logprobs: true,
             thinking: Thinking::Effort,

@@ -9,6 +9,8 @@
 //!   error   ◄─writer──  Refused ◄────────────────────────reader── error
 //! ```
 //!
+//! Embeddings have a smaller one of their own: [`embed`].
+//!
 //! It is richer than any dialect: blocks in the order in which they were made, each with what
 //! its provider wants to see again. One reader and one writer for each dialect, no machine for
 //! a pair. Where both sides speak the same dialect none of this runs: the bytes pass.
@@ -24,6 +26,7 @@
 
 mod abilities;
 mod answer;
+pub mod embed;
 mod request;
 mod step;
 mod told;

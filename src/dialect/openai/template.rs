@@ -110,37 +110,75 @@ impl Template {
         }
     }
 
+    /// How many events in a row [`Template::next`] finds at the front of `bytes`, and how long
+    /// they are together.
+    ///
+    /// Apart from the caller's loop, since it is the whole of the work on a stream that arrives
+    /// in bulk: nothing but the template and the place is alive in it.
+    pub fn next_run(&self, bytes: &[u8]) -> (usize, u64) {
+        let (mut at, mut events) = (0, 0);
+        let Some(literals) = self.literals().filter(|_| self.is_plain) else {
+            return (0, 0);
+        };
+        while let Some((len, _)) = bytes.get(at..).and_then(|it| front(it, &literals)) {
+            at += len;
+            events += 1;
+        }
+        (at, events)
+    }
+
     /// As [`Template::next`], with what stands in the place of the text.
     #[inline]
     pub fn next_text<'b>(&self, bytes: &'b [u8]) -> Option<(usize, &'b [u8])> {
-        let len = self.next(bytes)?;
-        let &[(first, behind), (second, _)] = &self.holes;
-        let start = if self.text == 0 {
-            first
-        } else {
-            plain_run(bytes, first) + second.checked_sub(behind)?
-        };
-        Some((len, bytes.get(start..plain_run(bytes, start))?))
+        if !self.is_plain {
+            return None;
+        }
+        let (len, [first, second]) = front(bytes, &self.literals()?)?;
+        Some((len, if self.text == 0 { first } else { second }))
     }
 
     /// How many bytes at the front of `bytes` are the learned event with other strings in its
     /// holes.
     #[inline]
     fn front(&self, bytes: &[u8]) -> Option<usize> {
-        let (mut at, mut from) = (0, 0);
-        for &(start, end) in self.holes.get(..self.used)? {
-            let literal = self.event.get(from..start)?;
-            if bytes.get(at..at + literal.len())? != literal {
-                return None;
-            }
-            // At a quote; at anything else the next literal does not fit.
-            at = plain_run(bytes, at + literal.len());
-            from = end;
-        }
-        let literal = self.event.get(from..)?;
-        let is_same = self.used > 0 && bytes.get(at..at + literal.len())? == literal;
-        is_same.then_some(at + literal.len())
+        front(bytes, &self.literals()?).map(|(len, _)| len)
     }
+
+    /// What stands around the holes; the last is `None` with one hole only.
+    #[inline]
+    fn literals(&self) -> Option<Literals<'_>> {
+        let [(start, end), (second, behind)] = self.holes;
+        let first = self.event.get(..start)?;
+        match self.used {
+            0 => None,
+            1 => Some((first, self.event.get(end..)?, None)),
+            _ => Some((
+                first,
+                self.event.get(end..second)?,
+                Some(self.event.get(behind..)?),
+            )),
+        }
+    }
+}
+
+type Literals<'t> = (&'t [u8], &'t [u8], Option<&'t [u8]>);
+
+/// See [`Template::front`]; also what stands in the holes.
+#[inline]
+fn front<'b>(
+    bytes: &'b [u8],
+    (first, second, third): &Literals<'_>,
+) -> Option<(usize, [&'b [u8]; 2])> {
+    // Up to a quote; at anything else the next literal does not fit.
+    let hole = |rest: &'b [u8]| rest.split_at_checked(plain_run(rest, 0));
+    let (one, rest) = hole(bytes.strip_prefix(*first)?)?;
+    let mut rest = rest.strip_prefix(*second)?;
+    let mut other: &[u8] = &[];
+    if let Some(third) = third {
+        (other, rest) = hole(rest)?;
+        rest = rest.strip_prefix(*third)?;
+    }
+    Some((bytes.len() - rest.len(), [one, other]))
 }
 
 /// Where the string behind `key` has its text: from behind its quote to the closing one.

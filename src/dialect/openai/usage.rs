@@ -45,7 +45,10 @@ impl Usage {
 
 /// Reads the value of `"usage"`, on which the cursor stands. `None` unless it is an object
 /// with a readable count of prompt or answer.
-pub(super) fn read(json: &[u8], cursor: &mut Cursor<'_>) -> Result<Option<Usage>, JsonError> {
+pub(in crate::dialect) fn read(
+    json: &[u8],
+    cursor: &mut Cursor<'_>,
+) -> Result<Option<Usage>, JsonError> {
     if cursor.peek()? != ValueKind::Object {
         cursor.skip()?;
         return Ok(None);

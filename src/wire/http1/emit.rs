@@ -59,11 +59,11 @@ pub const fn reason(status: u16) -> &'static str {
 /// Writes `HTTP/1.1 status reason`. `status` must be 100..=599.
 pub fn put_status_line(tx: &mut TxBuf, status: u16) {
     debug_assert!((100..600).contains(&status));
-    tx.put(b"HTTP/1.1 ");
-    tx.put_decimal(u64::from(status));
-    tx.put(b" "); // stands also before an empty reason (RFC 9112, 4)
-    tx.put(reason(status).as_bytes());
-    tx.put(b"\r\n");
+    let mut digits = itoa::Buffer::new();
+    let status_digits = digits.format(status).as_bytes();
+    // The second space stands also before an empty reason (RFC 9112, 4).
+    let reason = reason(status).as_bytes();
+    tx.put_all([b"HTTP/1.1 ", status_digits, b" ", reason, b"\r\n"]);
 }
 
 /// Writes `method target HTTP/1.1`, unless one of them could not be read back as it is (I1);
@@ -74,10 +74,7 @@ pub fn put_request_line(tx: &mut TxBuf, method: &str, target: &[u8]) -> bool {
         && !target.is_empty()
         && target.iter().all(u8::is_ascii_graphic);
     if is_sound {
-        tx.put(method.as_bytes());
-        tx.put(b" ");
-        tx.put(target);
-        tx.put(b" HTTP/1.1\r\n");
+        tx.put_all([method.as_bytes(), b" ", target, b" HTTP/1.1\r\n"]);
     }
     is_sound
 }
@@ -85,13 +82,19 @@ pub fn put_request_line(tx: &mut TxBuf, method: &str, target: &[u8]) -> bool {
 /// Writes the field `name: value`, unless name or value has a byte that may not stand there
 /// (I1); says whether it did.
 pub fn put_field(tx: &mut TxBuf, name: &[u8], value: &[u8]) -> bool {
-    let is_sound = is_token(name) && control(value).is_none();
+    is_token(name) && put_value(tx, name, value)
+}
+
+/// As [`put_field`], for a `name` that is known to be a token.
+pub fn put_own_field(tx: &mut TxBuf, name: &'static str, value: &[u8]) -> bool {
+    debug_assert!(is_token(name.as_bytes()));
+    put_value(tx, name.as_bytes(), value)
+}
+
+fn put_value(tx: &mut TxBuf, name: &[u8], value: &[u8]) -> bool {
+    let is_sound = control(value).is_none();
     if is_sound {
-        tx.reserve(name.len() + value.len() + b": \r\n".len());
-        tx.put(name);
-        tx.put(b": ");
-        tx.put(value);
-        tx.put(b"\r\n");
+        tx.put_all([name, b": ", value, b"\r\n"]);
     }
     is_sound
 }
@@ -99,10 +102,9 @@ pub fn put_field(tx: &mut TxBuf, name: &[u8], value: &[u8]) -> bool {
 /// Writes the field `name: number`. `name` must be a token.
 pub fn put_decimal_field(tx: &mut TxBuf, name: &str, number: u64) {
     debug_assert!(is_token(name.as_bytes()));
-    tx.put(name.as_bytes());
-    tx.put(b": ");
-    tx.put_decimal(number);
-    tx.put(b"\r\n");
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(number).as_bytes();
+    tx.put_all([name.as_bytes(), b": ", digits, b"\r\n"]);
 }
 
 /// Writes one chunk that holds `parts`, one after another; nothing when they are empty (I2).

@@ -12,9 +12,8 @@
 //!
 //! Source: RFC 9110, sections 5 and 7.6.1.
 
-use memchr::memchr;
-
 use crate::base::span::Span;
+use crate::wire::lanes::near;
 
 macro_rules! known {
     ($($name:ident = $text:literal,)*) => {
@@ -164,11 +163,14 @@ impl<'b> Iterator for Fields<'b> {
     type Item = (&'b [u8], &'b [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let end = memchr(b'\r', self.0)?;
-        let line = self.0.get(..end)?;
-        self.0 = self.0.get(end + 2..).unwrap_or_default();
-        let colon = memchr(b':', line)?; // none in the empty line
-        Some((line.get(..colon)?, trim(line.get(colon + 1..)?)))
+        if self.0.first() == Some(&b'\r') {
+            return None; // the empty line
+        }
+        let colon = near(self.0, b':')?;
+        let (name, rest) = (self.0.get(..colon)?, self.0.get(colon + 1..)?);
+        let end = near(rest, b'\r')?;
+        self.0 = rest.get(end + 2..).unwrap_or_default();
+        Some((name, trim(rest.get(..end)?)))
     }
 }
 

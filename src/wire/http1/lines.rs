@@ -16,6 +16,7 @@
 use std::ops::Range;
 
 use super::head::HeadError;
+use crate::wire::lanes;
 
 /// Progress through the lines of one head.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,34 +97,19 @@ pub(super) fn control(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The first byte below SP, or DEL, eight at a time.
-///
-/// Subtracting a limit from every byte of a word borrows into the top bit of those below it;
-/// a borrow can only disturb bytes after the first of them, which is the one wanted.
+/// The first byte below SP, or DEL.
+#[inline]
 fn low_or_delete(bytes: &[u8]) -> Option<usize> {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
-    const TOP: u64 = EACH * 0x80;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let delete = word ^ (EACH * 0x7f); // DEL becomes 0
-        let low = word.wrapping_sub(EACH * 0x20) & !word;
-        let zero = delete.wrapping_sub(EACH) & !delete;
-        let hits = (low | zero) & TOP;
-        if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
-        }
-    }
-    let is_hit = |byte: &u8| *byte < b' ' || *byte == 0x7f;
-    Some(words.len() * 8 + rest.iter().position(is_hit)?)
+    let is_so = |byte: u8| byte < b' ' || byte == 0x7f;
+    lanes::position(bytes, |it| it.up_to(0x1f).or(it.equal(0x7f)), is_so)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Goal: the search by words finds what a plain one does. Method: one control byte at
-    /// every place, every pair of byte values, and every value in every place of a word.
+    /// Goal: the search by lanes finds what a plain one does. Method: one control byte at
+    /// every place, every byte value alone, and every pair of them.
     #[test]
     fn the_first_control_byte_is_found_anywhere() {
         for at in 0..70 {

@@ -31,8 +31,8 @@ pub use chunked::{
     CHUNK_MAX, ChunkError, Chunked, Decoded, EXTENSIONS_MAX, SIZE_DIGITS_MAX, TRAILERS_MAX,
 };
 pub use emit::{
-    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_request_line,
-    put_status_line, reason,
+    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_own_field,
+    put_request_line, put_status_line, reason,
 };
 pub use fields::{Fields, Known, is_hop_by_hop};
 pub use framing::Framing;

@@ -1,13 +1,14 @@
 //! Where one JSON token ends: strings, numbers, literals, whitespace.
 //!
-//! Strings are the bulk of a prompt: they are read 8 bytes at a time with integer
-//! arithmetic, and by memchr once they have shown to be long.
+//! Strings are the bulk of a prompt: they are read 16 bytes at a time, and by memchr once they
+//! have shown to be long.
 //!
 //! Source: RFC 8259, sections 2 (whitespace), 3 (literals), 6 (numbers), 7 (strings).
 
 use memchr::memchr2;
 
 use super::fault::{JsonError, JsonFault, Wanted};
+use crate::wire::lanes::{LANES, Lanes};
 
 /// The byte at `at`, or 0 beyond the end (0 starts no token and is legal nowhere).
 #[inline]
@@ -33,6 +34,17 @@ pub(super) fn string_end(
     at: usize,
     bits: &mut Bits,
 ) -> Result<(usize, bool), JsonError> {
+    // Most end here: keys, roles, tokens.
+    if let Some(block) = json.get(at..).and_then(<[u8]>::first_chunk) {
+        let end = at + first_special(block, bits);
+        if byte(json, end) == b'"' {
+            return Ok((end, false));
+        }
+    }
+    any_string_end(json, at, bits)
+}
+
+fn any_string_end(json: &[u8], at: usize, bits: &mut Bits) -> Result<(usize, bool), JsonError> {
     let mut at = run(json, at, bits);
     let mut escaped = false;
     loop {
@@ -78,13 +90,17 @@ pub fn plain_run(json: &[u8], from: usize) -> usize {
 )]
 fn run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     let rest = json.get(from..).unwrap_or_default();
-    match rest.first_chunk::<BLOCK>() {
-        // Most strings end here: keys, roles, tokens.
-        Some(block) => match first_special(block, bits) {
-            BLOCK => long_run(json, from + BLOCK, bits),
+    // Most strings end in the first block: keys, roles, tokens.
+    let (blocks, _) = rest.as_chunks::<LANES>();
+    match blocks {
+        [first, second, ..] => match first_special(first, bits) {
+            LANES => match first_special(second, bits) {
+                LANES => long_run(json, from + BLOCK, bits),
+                found => from + LANES + found,
+            },
             found => from + found,
         },
-        None => from + first_special(rest, bits),
+        _ => from + last_special(rest, bits),
     }
 }
 
@@ -99,9 +115,9 @@ fn long_run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
         // No branch in here, so that it becomes vector instructions.
         let look = |(least, all): (u8, u8), &b: &u8| (least.min(b), all | b);
         let (least, all) = run.iter().fold((u8::MAX, 0), look);
-        bits.0 |= u64::from(all);
+        bits.0 |= u32::from(all & 0x80);
         if least < 0x20 {
-            return at + first_special(run, bits);
+            return at + last_special(run, bits);
         }
         if stop.is_some() {
             return at + run.len();
@@ -111,62 +127,49 @@ fn long_run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     at
 }
 
-/// All bits that were set in bytes of strings; outside of them JSON is ASCII.
+/// The highest bits of bytes of strings; outside of them JSON is ASCII.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bits(u64);
+pub(super) struct Bits(u32);
 
 impl Bits {
     /// Whether no byte was beyond ASCII.
     pub(super) fn are_ascii(self) -> bool {
-        self.0 & 0x8080_8080_8080_8080 == 0
+        self.0 == 0
     }
 }
 
-/// Two vectors of 16 bytes, the width that every x86-64 and aarch64 has.
-const BLOCK: usize = 32;
+/// What is looked at before a string counts as long.
+const BLOCK: usize = 2 * LANES;
 
 /// What a long string is read by: an eighth of the smallest first cache in use (32 KiB).
 const PIECE: usize = 4096;
 
-/// 1 for a quote, a backslash or a control character, else 0.
+/// The place of the first quote, backslash or control character, or [`LANES`].
 #[inline]
-fn special(b: u8) -> u8 {
-    u8::from(b < 0x20) | u8::from(b == b'"') | u8::from(b == b'\\')
+fn first_special(block: &[u8; LANES], bits: &mut Bits) -> usize {
+    let lanes = Lanes::of(block);
+    bits.0 |= lanes.tops();
+    let quotes = lanes.equal(b'"').or(lanes.equal(b'\\'));
+    let marks = quotes.or(lanes.up_to(0x1f)).tops();
+    (marks | 1 << LANES).trailing_zeros() as usize
 }
 
-/// The place of the first special byte, or the length.
-#[inline]
-fn first_special(bytes: &[u8], bits: &mut Bits) -> usize {
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (i, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        bits.0 |= word;
-        let marks = specials(word);
-        if marks != 0 {
-            return i * 8 + (marks.trailing_zeros() / 8) as usize;
+/// The same of any number of bytes, or their number.
+fn last_special(bytes: &[u8], bits: &mut Bits) -> usize {
+    let (blocks, rest) = bytes.as_chunks::<LANES>();
+    for (index, block) in blocks.iter().enumerate() {
+        let found = first_special(block, bits);
+        if found < LANES {
+            return index * LANES + found;
         }
     }
-    for (i, &b) in tail.iter().enumerate() {
-        bits.0 |= u64::from(b);
-        if special(b) != 0 {
-            return words.len() * 8 + i;
+    for (index, &byte) in rest.iter().enumerate() {
+        bits.0 |= u32::from(byte & 0x80);
+        if byte < 0x20 || byte == b'"' || byte == b'\\' {
+            return blocks.len() * LANES + index;
         }
     }
     bytes.len()
-}
-
-/// Marks the high bit of special bytes; the lowest mark is always right (a borrow can only
-/// forge marks above a true one).
-#[inline]
-fn specials(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = word ^ (ONES * 0x22);
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let slash = word ^ (ONES * 0x5C);
-    let slash = slash.wrapping_sub(ONES) & !slash;
-    (control | quote | slash) & HIGHS
 }
 
 /// `at` is on the first byte of a number: the position behind it.
@@ -250,23 +253,22 @@ mod tests {
         }
     }
 
-    /// Goal: every byte value is classed alike by words and by the plain way, at every place,
-    /// also next to a true mark (where a borrow could forge one).
+    /// Goal: every byte value is classed alike by lanes and by the plain way, at every place,
+    /// and a byte beyond ASCII is noted where it was looked at.
     #[test]
     fn every_byte_value_is_classed_alike() {
         for b in 0..=u8::MAX {
             for fill in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x80, 0xff, b'"'] {
-                for place in 0..20 {
-                    let mut bytes = [fill; 20];
+                for (place, len) in (0..40).flat_map(|place| [(place, 40), (place, 64)]) {
+                    let mut bytes = vec![fill; len];
                     bytes[place] = b;
                     let plain = bytes
                         .iter()
                         .position(|&b| matches!(b, 0..0x20 | b'"' | b'\\'));
-                    assert_eq!(
-                        first_special(&bytes, &mut Bits::default()),
-                        plain.unwrap_or(20),
-                        "{b:#x} {fill:#x}"
-                    );
+                    let end = plain.unwrap_or(len);
+                    let mut bits = Bits::default();
+                    assert_eq!(run(&bytes, 0, &mut bits), end, "{b:#x} {fill:#x}");
+                    assert!(bytes[..end].is_ascii() || !bits.are_ascii());
                 }
             }
         }
