@@ -85,6 +85,7 @@ impl<'p> Place<'p> {
 
     /// The same, now that the body is known: at Bedrock the path alone does not tell a question
     /// to Anthropic's models from one to a model of embeddings.
+    #[must_use]
     pub fn by_body(self, body: &[u8]) -> Self {
         let is_invoked = self.cloud == Some(Cloud::Bedrock) && !self.is_stream;
         if is_invoked && memchr::memmem::find(body, b"\"anthropic_version\"").is_none() {
