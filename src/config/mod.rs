@@ -7,6 +7,7 @@ pub mod aws;
 pub mod check;
 pub mod diff;
 pub mod fault;
+mod flavour;
 mod keys;
 pub mod model;
 pub mod print;
