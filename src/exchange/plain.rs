@@ -12,6 +12,7 @@ use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
+use super::limits;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
 use super::rewrite::Rewrite;
@@ -83,6 +84,7 @@ pub async fn deliver<'a, H: Host>(
     .inspect_err(|kind| refuse_length(down, *kind))?;
     if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
         let (status, trouble) = (answer.head.status, refused.trouble);
+        limits::heed_words(course, step, refused);
         let is_upstreams = trouble.is_upstreams()
             || status < 400 && matches!(trouble, Trouble::NotFound | Trouble::Permission);
         if trouble == Trouble::Auth {
@@ -356,7 +358,7 @@ fn page_of<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, refused: &Refuse
 }
 
 /// What the provider of `step` says with an error.
-fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
+pub fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
     match step.provider.cloud() {
         Some(cloud) => anthropic::cloud::refusal(cloud, status, body),
         None => speak::refusal(step.provider.dialect.speaks(), status, body),
