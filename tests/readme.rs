@@ -65,7 +65,8 @@ api_key = { env = "AZURE_KEY" }
 tls = { ca = "tls.pem" }
 
 [providers.SIGNED]
-dialect = "bedrock"
+dialect = "anthropic"
+flavour = "bedrock"
 base_url = "https://127.0.0.1:1"
 
 [providers.SIGNED.aws]

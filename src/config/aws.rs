@@ -8,14 +8,14 @@
 //! Invariants
 //! - A secret access key is held, since a signature is made and verified with the key itself,
 //!   no hash of it; it is a [`Secret`] and never shown.
-//! - A provider has `aws` or `api_key`, not both; only Bedrock's has `aws`.
+//! - A provider has `aws` or `api_key`, not both; only Bedrock's has `aws`, whatever it speaks.
 //!
 //! Source: AWS Identity and Access Management User Guide, "AWS Signature Version 4".
 
 use super::check::Secrets;
 use super::fault::Findings;
 use super::keys::provider_secret;
-use super::model::{Dialect, Secret};
+use super::model::{Dialect, Flavour, Secret};
 use super::value::{string, wrong};
 use super::walk::{Item, Known, Section};
 
@@ -76,13 +76,19 @@ pub struct Signed {
 pub(super) fn signer(
     item: Item<'_, '_>,
     provider: &Section<'_, '_>,
-    dialect: Option<Dialect>,
+    (dialect, flavour): (Option<Dialect>, Option<Flavour>),
     found: &mut Findings,
     secrets: &dyn Secrets,
 ) -> Option<Box<Signer>> {
-    if dialect.is_some_and(|dialect| dialect != Dialect::Bedrock) {
-        let text = "`aws` is Bedrock's; remove it or write dialect = \"bedrock\"";
-        found.fault(item.key_at, text.to_owned());
+    if dialect.is_some_and(|dialect| dialect != Dialect::Bedrock)
+        && flavour != Some(Flavour::Bedrock)
+    {
+        let right = match dialect {
+            Some(Dialect::Anthropic) => "flavour",
+            _ => "dialect",
+        };
+        let text = format!("`aws` is Bedrock's; remove it or write {right} = \"bedrock\"");
+        found.fault(item.key_at, text);
     }
     if provider.item("api_key").is_some() {
         let text = "`aws` and `api_key` are two ways to authenticate; remove one of them";

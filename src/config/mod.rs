@@ -8,6 +8,7 @@ mod balance;
 pub mod check;
 pub mod diff;
 pub mod fault;
+mod flavour;
 mod keys;
 pub mod model;
 pub mod print;

@@ -18,6 +18,7 @@
 use super::abilities::Overrides;
 use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
+pub use super::flavour::Flavour;
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
@@ -436,6 +437,8 @@ pub struct Provider {
     pub name: String,
     /// What it speaks.
     pub dialect: Dialect,
+    /// What of it is not as the dialect's owner does it.
+    pub flavour: Option<Flavour>,
     /// Where it is.
     pub base_url: BaseUrl,
     /// What to authenticate with.

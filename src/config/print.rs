@@ -152,6 +152,9 @@ fn model_timeouts(f: &mut Formatter<'_>, t: &Timeouts) -> fmt::Result {
 fn provider(f: &mut Formatter<'_>, provider: &Provider) -> fmt::Result {
     writeln!(f, "\n[providers.{}]", quoted(&provider.name))?;
     writeln!(f, "dialect = {}", quoted(provider.dialect.name()))?;
+    if let Some(flavour) = provider.flavour {
+        writeln!(f, "flavour = {}", quoted(flavour.name()))?;
+    }
     writeln!(f, "base_url = {}", quoted(&provider.base_url.to_string()))?;
     if let Some(secret) = &provider.api_key {
         writeln!(f, "api_key = {}", reference(secret.source()))?;

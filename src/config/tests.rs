@@ -145,6 +145,7 @@ fn full() -> String {
      [providers.local]\ndialect = \"openai\"\nbase_url = \"http://LOCALHOST:8000/v1/\"\npool = { idle_max = 0, idle = \"1s\", age_max = \"2s\" }\n\
      [providers.\"azure.eu\"]\ndialect = \"azure\"\nbase_url = \"http://[::1]:80\"\napi_key = { env = \"KEY2\" }\napi_version = \"2025-01-01-preview\"\n\
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
+     [providers.vertex]\ndialect = \"anthropic\"\nflavour = \"vertex\"\nbase_url = \"http://127.0.0.1:9/publishers/anthropic\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
      timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
      [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\n\

@@ -8,6 +8,7 @@ use super::aws;
 use super::balance;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
+use super::flavour;
 use super::keys::provider_secret;
 use super::model::defaults::{
     AZURE_API_VERSION, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY, TARGETS_MAX,
@@ -27,6 +28,7 @@ use toml::de::DeValue;
 const PROVIDER: Known = Known {
     now: &[
         "dialect",
+        "flavour",
         "base_url",
         "api_key",
         "aws",
@@ -182,6 +184,9 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let dialect = section
         .need(found, "dialect", DIALECT_RIGHT)
         .and_then(|item| item.read(found, |v| choice(v, DIALECTS, &[])));
+    let flavour = section
+        .item("flavour")
+        .and_then(|item| flavour::flavour(item, dialect, found));
     let base_url = section
         .need(
             found,
@@ -193,9 +198,10 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let api_key = key_item.map(|item| provider_secret(item, found, secrets));
     if let Some((item, url)) = &base_url {
         check_scheme(*item, url, key_item.is_some(), found);
+        flavour::check_path(flavour, *item, url, found);
     }
     let aws_item = section.item("aws");
-    let aws = aws_item.map(|item| aws::signer(item, &section, dialect, found, secrets));
+    let aws = aws_item.map(|item| aws::signer(item, &section, (dialect, flavour), found, secrets));
     let api_version = match (section.item("api_version"), dialect) {
         (Some(item), Some(dialect)) if dialect != Dialect::Azure => {
             let text = "`api_version` is Azure's; remove it or write dialect = \"azure\"";
@@ -225,6 +231,7 @@ fn provider(item: Item<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     Some(Provider {
         name: item.key.to_owned(),
         dialect: dialect?,
+        flavour,
         base_url: base_url?.1,
         api_key,
         aws,

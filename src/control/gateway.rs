@@ -40,13 +40,22 @@ const HURRY: u8 = 2;
 
 /// Asks a gateway to stop, or to reload. Clones ask the same one.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<AtomicU8>, Ringer, Arc<AtomicBool>, Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicU8>, Ringer, Arc<Asked>);
+
+/// What it was asked besides.
+#[derive(Debug, Default)]
+struct Asked {
+    reload: AtomicBool,
+    hand_over: AtomicBool,
+    /// By a signal, to end.
+    end: AtomicBool,
+}
 
 impl Stop {
     /// Nobody has asked yet.
     fn new() -> io::Result<Self> {
         let ringer = Ringer::new()?;
-        Ok(Self(Arc::default(), ringer, Arc::default(), Arc::default()))
+        Ok(Self(Arc::default(), ringer, Arc::default()))
     }
 
     /// Lets running exchanges end, within `timeouts.drain`.
@@ -57,18 +66,28 @@ impl Stop {
 
     /// As [`Stop::drain`]; a successor accepts on the same sockets.
     pub fn hand_over(&self) {
-        self.3.store(true, Ordering::Relaxed);
+        self.2.hand_over.store(true, Ordering::Relaxed);
         self.drain();
     }
 
     /// Whether a successor has the sockets.
     pub fn is_handed_over(&self) -> bool {
-        self.3.load(Ordering::Relaxed)
+        self.2.hand_over.load(Ordering::Relaxed)
+    }
+
+    /// Somebody wants this process to end: no successor is to take its place.
+    pub fn signalled(&self) {
+        self.2.end.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody wants this process to end.
+    pub fn is_signalled(&self) -> bool {
+        self.2.end.load(Ordering::Relaxed)
     }
 
     /// Reads the configuration again.
     pub fn reload(&self) {
-        self.2.store(true, Ordering::Relaxed);
+        self.2.reload.store(true, Ordering::Relaxed);
         self.1.ring();
     }
 
@@ -350,7 +369,7 @@ async fn run(
         if let Some(outcome) = admin.look_at_certificate(Uring.now()) {
             certificate(admin, outcome, |what| told.say(what)).await;
         }
-        if !admin.is_reloading.get() && stop.2.swap(false, Ordering::Relaxed) {
+        if !admin.is_reloading.get() && stop.2.reload.swap(false, Ordering::Relaxed) {
             let admin = Rc::clone(admin);
             Uring.spawn(async move { drop(reload::reload(&admin).await) });
         }

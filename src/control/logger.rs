@@ -54,6 +54,26 @@ pub fn flush(log: &SyncSender<Entry>) {
     }
 }
 
+/// Says something in the log; a full log loses the line and nothing else.
+#[derive(Clone, Debug)]
+pub struct Say {
+    format: Format,
+    log: SyncSender<Entry>,
+}
+
+impl Say {
+    /// In `format`, to `log`.
+    pub fn new(format: Format, log: &SyncSender<Entry>) -> Self {
+        let log = log.clone();
+        Self { format, log }
+    }
+
+    /// Says it.
+    pub fn say(&self, what: &str) {
+        drop(self.log.try_send(event(self.format, what)));
+    }
+}
+
 /// One line from the gateway itself: what happened, in the format of the access log.
 pub fn event(format: Format, what: &str) -> Entry {
     Entry::Lines(match format {

@@ -88,6 +88,11 @@ impl Notify {
         ));
     }
 
+    /// The main process is this one, again.
+    pub fn main(&self) {
+        self.say(&format!("MAINPID={}", std::process::id()));
+    }
+
     /// A reload begins at `now`; [`Notify::reloaded`] ends it.
     pub fn reloading(&self, now: Instant) {
         let micros = now.as_nanos() / 1000;

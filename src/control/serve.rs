@@ -2,23 +2,19 @@
 
 use super::gateway::{Gateway, Stop};
 use super::handover::{self, Place, Takeover};
+use super::logger::Say;
 use super::notify::Notify;
 use super::reload::Loader;
-use super::{logger, preflight, succession};
+use super::succession::{NO_PLACE, Succession};
+use super::{logger, preflight};
 use crate::config::Config;
-use crate::shard::log::{Entry, Format};
 use crate::sys::inherit::{self, Inherited};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 use std::thread;
-
-/// Said to a take-over without a place for it.
-const NO_PLACE: &str =
-    "server.handover is \"off\": give it a path on which sockets can be handed over";
 
 /// Raises the soft limit of descriptors to the hard one; gives it.
 pub fn raise_descriptors() -> u64 {
@@ -52,12 +48,15 @@ pub fn on_signals(
                 on_hangup();
             } else if signal == SIGUSR2 {
                 on_renewal();
-            } else if signal == SIGINT || is_termed {
-                stop.hurry();
             } else {
+                stop.signalled();
                 // The first one hurries nobody who drains already, for a successor.
-                is_termed = true;
-                stop.drain();
+                if signal == SIGINT || is_termed {
+                    stop.hurry();
+                } else {
+                    is_termed = true;
+                    stop.drain();
+                }
             }
         }
     };
@@ -83,15 +82,14 @@ pub fn serve(config: Config, loader: Loader, takeover: bool) -> Result<(), Strin
     let format = logger::format();
     let log = logger::start().map_err(|error| error.to_string())?;
     let config = Arc::new(config);
-    let say = Say {
-        format,
-        log: log.clone(),
-    };
+    let say = Say::new(format, &log);
     for misfit in &misfits {
         say.say(misfit);
     }
     let gateway = Gateway::start_with(&config, (format, &log), Some(loader), (inherited, &notify))?;
-    watch_signals(&gateway.stop, &say, &notify, handover.is_some())?;
+    let told = (&notify, &say, &gateway.stop);
+    let succession = Succession::new(told, handover.as_deref(), &gateway.listeners);
+    watch_signals(&gateway.stop, &say, &succession)?;
     let listen: Vec<_> = gateway.listen.iter().map(ToString::to_string).collect();
     let admin = gateway.admin.map_or("off".to_owned(), |at| at.to_string());
     let text = format!(
@@ -115,6 +113,7 @@ pub fn serve(config: Config, loader: Loader, takeover: bool) -> Result<(), Strin
     let place = handover.map(|path| Place::open(&path, sockets, move || given.hand_over()));
     let mut place = place.transpose()?;
     let ended = gateway.wait()?;
+    let settled = succession.settle();
     if let Some(place) = place.as_mut().filter(|_| stop.is_handed_over()) {
         place.leave();
     }
@@ -124,6 +123,7 @@ pub fn serve(config: Config, loader: Loader, takeover: bool) -> Result<(), Strin
         "stopped: {exchanges} exchanges, {receipts} receipts, {cut} cut off"
     ));
     logger::flush(&log);
+    settled?;
     if cut > 0 {
         Err(format!(
             "{cut} exchanges were cut off before their answer was whole"
@@ -155,32 +155,11 @@ fn begin(
     }
 }
 
-/// Says something in the log; a full log loses the line and nothing else.
-#[derive(Clone)]
-struct Say {
-    format: Format,
-    log: SyncSender<Entry>,
-}
-
-impl Say {
-    fn say(&self, what: &str) {
-        drop(self.log.try_send(logger::event(self.format, what)));
-    }
-}
-
-fn watch_signals(stop: &Stop, say: &Say, notify: &Notify, has_place: bool) -> Result<(), String> {
-    let (reloaded, say, notify) = (stop.clone(), say.clone(), notify.clone());
-    let on_renewal = move || {
-        let failed = say.clone();
-        let started = if has_place {
-            succession::start(&notify, move |why| failed.say(why))
-        } else {
-            Err(NO_PLACE.to_owned())
-        };
-        match started {
-            Ok(()) => say.say("SIGUSR2: a successor starts"),
-            Err(why) => say.say(&format!("SIGUSR2: {why}")),
-        }
+fn watch_signals(stop: &Stop, say: &Say, succession: &Succession) -> Result<(), String> {
+    let (reloaded, say, succession) = (stop.clone(), say.clone(), succession.clone());
+    let on_renewal = move || match succession.start() {
+        Ok(()) => say.say("SIGUSR2: a successor starts"),
+        Err(why) => say.say(&format!("SIGUSR2: {why}")),
     };
     on_signals(stop.clone(), move || reloaded.reload(), on_renewal)
 }

@@ -8,7 +8,7 @@
 
 use super::model::embed::{Embed, Vectors};
 use super::model::{
-    Abilities, Answer, BadAsk, Dialect, Names, Notes, Refused, Request, Step, Told, Unfit,
+    Abilities, About, Answer, BadAsk, Dialect, Names, Notes, Refused, Request, Step, Told, Unfit,
 };
 use super::openai::answer::AnswerFacts;
 use super::openai::chunk::ChunkFacts;
@@ -160,9 +160,30 @@ pub fn put_error(dialect: Dialect, told: &Told<'_>, tx: &mut TxBuf) {
     each!(dialect, error::put_body(tx, told));
 }
 
+/// The same, with what the dialect's bodies tell `about` the exchange.
+pub fn put_error_about(dialect: Dialect, told: &Told<'_>, about: About<'_>, tx: &mut TxBuf) {
+    match dialect {
+        Dialect::Anthropic => anthropic::error::put_body_about(tx, told, about.id),
+        Dialect::Gemini => gemini::error::put_body_about(tx, told, about.wait),
+        _ => put_error(dialect, told, tx),
+    }
+}
+
 /// Writes what ends a stream that cannot be completed.
 pub fn put_error_event(dialect: Dialect, told: &Told<'_>, tx: &mut TxBuf) {
     each!(dialect, error::put_event(tx, told));
+}
+
+/// The same, with what the dialect's events tell `about` the exchange.
+pub fn put_error_event_about(dialect: Dialect, told: &Told<'_>, about: About<'_>, tx: &mut TxBuf) {
+    let start: &[u8] = match dialect {
+        Dialect::Anthropic => b"event: error\ndata: ",
+        Dialect::Gemini => b"data: ",
+        _ => return put_error_event(dialect, told, tx),
+    };
+    tx.put(start);
+    put_error_about(dialect, told, about, tx);
+    tx.put(b"\n\n");
 }
 
 /// What one event says that passes as it is.

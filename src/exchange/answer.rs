@@ -257,10 +257,15 @@ pub fn put_answer_head<H: Host>(
         put_own_field(tx, "x-shardgate-dropped", dropped.as_bytes());
     }
     put_times(tx, course, settle);
+    // Limits and versions of another API would mean something else to this client.
+    let is_own = step.provider.dialect.speaks() == course.route.dialect();
     let mut heeds = status >= 400;
     for (name, value) in head.fields(data) {
-        if passes(name) && !head.connection_lists(data, name) {
-            heeds |= limits::may_matter(name, value);
+        if !passes(name) {
+            continue;
+        }
+        heeds |= limits::may_matter(name, value);
+        if is_own && !head.connection_lists(data, name) {
             put_field(tx, name, value);
         }
     }

@@ -156,11 +156,18 @@ impl<H: Host> Answer<H> {
 }
 
 /// Why an attempt gave nothing that could be delivered.
-enum Failed<'a> {
+#[derive(Debug)]
+pub enum Failed<'a> {
     /// A fault.
     Fault(Kind),
     /// The provider's refusal with this status; there is this other target.
     Refused(u16, Step<'a>),
+}
+
+impl From<Kind> for Failed<'_> {
+    fn from(kind: Kind) -> Self {
+        Self::Fault(kind)
+    }
 }
 
 /// Tries targets until one answers.
@@ -241,31 +248,28 @@ async fn attempt<'a, H: Host>(
         limits::hear_out(course, down, step, &mut answer).await;
     }
     if refusal == Refusal::Retriable
+        && !plain::is_too_long(&answer, step)
         && let Some(another) = course.following(down)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }
-    deliver(course, down, settle, step, (&mut answer, refusal))
-        .await
-        .map_err(Failed::Fault)
+    deliver(course, down, settle, step, (&mut answer, refusal)).await
 }
 
 /// A function of its own, so that the answer lives over one await only: then the compiler
 /// lets it share its place with what asking for it took.
-async fn deliver<H: Host>(
-    course: &Course<'_, H>,
+async fn deliver<'a, H: Host>(
+    course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
     (answer, refusal): (&mut Answer<H>, Refusal),
-) -> Result<Next, Kind> {
+) -> Result<Next, Failed<'a>> {
     match refusal {
-        Refusal::Key => Err(Kind::UpstreamRefusedKey),
-        Refusal::Nonsense => Err(Kind::UpstreamBadStatus),
-        Refusal::None
-            if course.is_stream && relay::is_stream(answer, step.provider.dialect.speaks()) =>
-        {
-            relay::relay(course, down, settle, step, answer).await
+        Refusal::Key => Err(Kind::UpstreamRefusedKey.into()),
+        Refusal::Nonsense => Err(Kind::UpstreamBadStatus.into()),
+        Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
+            Ok(relay::relay(course, down, settle, step, answer).await?)
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {
             plain::deliver(course, down, settle, step, answer).await
@@ -278,7 +282,8 @@ async fn deliver<H: Host>(
 enum Refusal {
     /// It is an answer.
     None,
-    /// The request itself is at fault; every target would say so.
+    /// The request itself is at fault; every target would say so. What comes with it may say
+    /// otherwise ([`plain::deliver`]).
     Caller,
     /// Another target may do better; passed on as it is when there is none.
     Retriable,

@@ -15,7 +15,9 @@ use crate::policy::plan::Step;
 
 /// Whether the tokens for the target of `step` are counted here.
 pub fn is_ours<H: Host>(course: &Course<'_, H>, step: &Step<'_>) -> bool {
-    course.route == Route::CountTokens && step.provider.dialect.speaks() != Dialect::Anthropic
+    let provider = &step.provider;
+    course.route == Route::CountTokens
+        && (provider.dialect.speaks() != Dialect::Anthropic || provider.cloud().is_some())
 }
 
 /// Answers with the estimate; the field `x-shardgate-estimated` says that it is one.

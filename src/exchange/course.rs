@@ -1,6 +1,7 @@
 //! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
 //! the request in the form of that target.
 
+use super::count;
 use super::down::Down;
 use super::reply::Manner;
 use super::request::{Request, Wanted};
@@ -123,8 +124,8 @@ impl<'a, H: Host> Course<'a, H> {
     /// [`Kind::Unfit`]: this target cannot honour it. [`Kind::BadAsk`]: nobody could.
     pub fn prepare(&self, down: &mut Down<H::Stream>, step: &Step<'_>) -> Result<(), Kind> {
         let Down { request, rx, .. } = down;
-        let wanted = request.as_mut().and_then(|request| request.wanted.as_mut());
-        let wanted = wanted.ok_or(Kind::Internal)?;
+        let request = request.as_deref_mut().ok_or(Kind::Internal)?;
+        let wanted = request.wanted.as_mut().ok_or(Kind::Internal)?;
         let spoken = step.provider.dialect.speaks();
         let body = wanted.body.bytes(rx.data());
         // What this gateway sealed no provider can open.
@@ -134,7 +135,13 @@ impl<'a, H: Host> Course<'a, H> {
             model => model,
         };
         let only_chats = self.only_chats(step, model);
-        if spoken == self.route.dialect() && !is_sealed && !only_chats {
+        let cloud = step.provider.cloud();
+        // A flavour has no embeddings under these URLs.
+        let is_plain = match step.provider.flavour {
+            None => true,
+            Some(_) => cloud.is_none() && !self.route.embeds(),
+        };
+        if spoken == self.route.dialect() && !is_sealed && !only_chats && is_plain {
             if let Some(rewrite) = &mut wanted.rewrite {
                 rewrite.pass();
             }
@@ -149,18 +156,24 @@ impl<'a, H: Host> Course<'a, H> {
         }
         let rewrite = wanted.rewrite.get_or_insert_default();
         rewrite.only_chats = only_chats;
-        if self.route.embeds() && !speak::embeds(spoken) {
+        if self.route.embeds() && (!speak::embeds(spoken) || !is_plain) {
             rewrite.refuse(
                 "model",
                 "has no target that makes embeddings through this API",
             );
             return Err(Kind::Unfit);
         }
+        if let Some(cloud) = cloud.filter(|_| self.route == Route::Messages && !is_sealed) {
+            let fields = request.head.fields(rx.data());
+            let betas = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"anthropic-beta"));
+            let betas: Vec<_> = betas.map(|(_, value)| value).collect();
+            return rewrite.adapt(cloud, body, &betas.join(&b','));
+        }
         rewrite.read(self.route, body, model, self.is_stream)?;
-        if self.route == Route::CountTokens && spoken != Dialect::Anthropic {
+        if count::is_ours(self, step) {
             return Ok(()); // counted here
         }
-        rewrite.write(spoken, model, self.overrides(step))
+        rewrite.write((spoken, cloud), model, self.overrides(step))
     }
 
     /// What the configuration says of the model of `step`.

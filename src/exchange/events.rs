@@ -3,12 +3,25 @@
 //! ```text
 //!   event: message_stop\ndata: {…}\n\n                     ┐ name, data
 //!   [ prelude │ :event-type messageStop │ {…} │ crc32 ]    ┘
+//!   [ prelude │ :event-type chunk │ {"bytes":"eyJ0…"} │ crc32 ]   the data is what that says
 //! ```
 
 use crate::base::fault::Kind;
-use crate::dialect::model::Dialect;
 use crate::wire::eventstream;
+use crate::wire::json::cursor::ValueKind;
+use crate::wire::json::scan::{self, key_is};
 use crate::wire::sse::{Splitter, frame};
+
+/// The frames of a provider's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wire {
+    /// Server-sent events.
+    Lines,
+    /// Amazon's binary frames.
+    Frames,
+    /// The same, with an event of another dialect in base64: Bedrock's `InvokeModel`.
+    Wrapped,
+}
 
 /// Finds where events end.
 #[derive(Debug)]
@@ -20,11 +33,11 @@ pub enum Cutter {
 }
 
 impl Cutter {
-    /// For a stream of `dialect` whose events have `max` bytes at most.
-    pub fn new(dialect: Dialect, max: usize) -> Self {
-        match dialect {
-            Dialect::Bedrock => Self::Frames(Box::new(eventstream::Splitter::new(max))),
-            _ => Self::Lines(Splitter::new()),
+    /// For a stream whose events have `max` bytes at most.
+    pub fn new(wire: Wire, max: usize) -> Self {
+        match wire {
+            Wire::Lines => Self::Lines(Splitter::new()),
+            _ => Self::Frames(Box::new(eventstream::Splitter::new(max))),
         }
     }
 
@@ -70,22 +83,21 @@ pub struct Event<'a> {
     pub is_plain: bool,
 }
 
-/// Reads one whole event of a stream of `dialect`; data of several lines is put together in
-/// `scratch`.
+/// Reads one whole event; data of several lines, or in base64, is put together in `scratch`.
 ///
 /// # Errors
-/// [`Kind::UpstreamError`] for llama.cpp's `error:` line; [`Kind::UpstreamGarbled`] for a
-/// broken frame.
-pub fn event<'a>(
-    dialect: Dialect,
-    bytes: &'a [u8],
-    scratch: &'a mut Vec<u8>,
-) -> Result<Event<'a>, Kind> {
-    if dialect == Dialect::Bedrock {
+/// [`Kind::UpstreamError`] for llama.cpp's `error:` line, and for an exception in the place of
+/// a wrapped event; [`Kind::UpstreamGarbled`] for a broken frame.
+pub fn event<'a>(wire: Wire, bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<Event<'a>, Kind> {
+    if wire != Wire::Lines {
         let frame = eventstream::frame(bytes).map_err(|_| Kind::UpstreamGarbled)?;
+        let (name, data) = match wire {
+            Wire::Wrapped => (None, unwrapped(&frame, scratch)?),
+            _ => (frame.name(), frame.payload),
+        };
         return Ok(Event {
-            name: frame.name(),
-            data: Some(frame.payload),
+            name,
+            data: Some(data),
             is_plain: false,
         });
     }
@@ -100,16 +112,107 @@ pub fn event<'a>(
     })
 }
 
+/// The event in a frame of `InvokeModelWithResponseStream`, whose payload is
+/// `{"bytes":"<base64>"}`; it is put into `scratch`.
+fn unwrapped<'a>(
+    frame: &eventstream::Frame<'_>,
+    scratch: &'a mut Vec<u8>,
+) -> Result<&'a [u8], Kind> {
+    if frame.is_failure() {
+        return Err(Kind::UpstreamError);
+    }
+    let mut is_whole = false;
+    let scanned = scan::object(frame.payload, |member| {
+        let key = member.key.bytes(frame.payload);
+        if member.kind == ValueKind::String && key_is(key, member.key_escaped, "bytes") {
+            let value = member.value.bytes(frame.payload);
+            let inside = value.get(1..value.len().saturating_sub(1));
+            scratch.clear();
+            is_whole = inside.is_some_and(|text| put_decoded(text, scratch));
+        }
+    });
+    if scanned.is_err() || !is_whole {
+        return Err(Kind::UpstreamGarbled);
+    }
+    Ok(scratch)
+}
+
+/// Appends what `text` says in base64 (RFC 4648, 4); false when it is none.
+fn put_decoded(text: &[u8], out: &mut Vec<u8>) -> bool {
+    let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"="));
+    let digits = digits.unwrap_or(text);
+    let (mut held, mut bits) = (0_u32, 0);
+    for &byte in digits {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return false,
+        };
+        held = held << 6 | u32::from(digit);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            let [.., low] = (held >> bits).to_be_bytes();
+            out.push(low);
+        }
+    }
+    text.len().is_multiple_of(4)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: an event comes out of its frame as it went in; what is none is told.
+    #[test]
+    fn an_event_is_taken_out_of_its_frame() {
+        let pool = crate::base::bufpool::BufPool::new();
+        let said = |payload: &str, is_exception: bool| -> Result<String, Kind> {
+            let mut tx = crate::base::bytes::TxBuf::new(&pool);
+            let parts = [payload.as_bytes()];
+            if is_exception {
+                eventstream::put_exception(&mut tx, "throttlingException", &parts);
+            } else {
+                eventstream::put_event(&mut tx, "chunk", &parts);
+            }
+            let mut scratch = b"old".to_vec();
+            let event = event(Wire::Wrapped, tx.unsent(), &mut scratch)?;
+            assert_eq!((event.name, event.is_plain), (None, false));
+            Ok(String::from_utf8(event.data.unwrap().to_vec()).unwrap())
+        };
+        let wrapped = |text: &str| format!("{{\"p\":\"abc\",\"bytes\":\"{text}\"}}");
+        // RFC 4648, 10.
+        for (text, want) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm8=", "fo"),
+            ("Zm9v", "foo"),
+            ("Zm9vYmE=", "fooba"),
+            ("fn9+Pz4/", "~\u{7f}~?>?"),
+        ] {
+            assert_eq!(said(&wrapped(text), false).as_deref(), Ok(want), "{text}");
+        }
+        let garbled = ["Zg", "Z-==", "Zm9v\\n"].map(wrapped);
+        let broken = ["{}", "[", "{\"bytes\":1}", "{\"bytes\":null}"];
+        for payload in garbled.iter().map(String::as_str).chain(broken) {
+            assert_eq!(
+                said(payload, false),
+                Err(Kind::UpstreamGarbled),
+                "{payload}"
+            );
+        }
+        assert_eq!(said("{\"message\":\"m\"}", true), Err(Kind::UpstreamError));
+    }
 
     /// Goal: a blank line that ends in CR LF is not torn where it is here as a whole, and
     /// nothing else changes. Method: a stream of all line ends, cut everywhere.
     #[test]
     fn a_line_end_of_two_bytes_stays_whole() {
         let ends = |pieces: &[&[u8]]| {
-            let mut cutter = Cutter::new(Dialect::Gemini, 100);
+            let mut cutter = Cutter::new(Wire::Lines, 100);
             let (mut out, mut from) = (Vec::new(), 0);
             for piece in pieces {
                 let mut at = 0;

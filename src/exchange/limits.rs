@@ -11,8 +11,8 @@
 use super::attempt::Answer;
 use super::course::Course;
 use super::down::{Down, Wait};
-use crate::dialect::model::Trouble;
-use crate::dialect::speak;
+use super::plain;
+use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
 use crate::policy::limits::{Announced, is_low};
 use crate::policy::plan::Step;
@@ -84,12 +84,26 @@ pub async fn hear_out<H: Host>(
             .map_or(0, |decoded| decoded.data);
         raw.truncate(decoded);
     }
-    let refused = speak::refusal(step.provider.dialect.speaks(), status, &raw);
+    let refused = plain::refusal(step, status, &raw);
     said.wait(refused.retry_after);
     if refused.trouble == Trouble::Quota || status == 402 {
         course.cool_provider(step, said.quota());
     } else if let Some(wait) = said.verdict(status, course.tokens(step)) {
         course.cool(step, wait);
+    }
+}
+
+/// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too.
+pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) {
+    let mut said = Announced::default();
+    said.wait(refused.retry_after);
+    match refused.trouble {
+        Trouble::Quota => course.cool_provider(step, said.quota()),
+        Trouble::RateLimit => {
+            let wait = said.verdict(429, 0);
+            course.cool(step, wait.unwrap_or_default());
+        }
+        _ => {}
     }
 }
 

@@ -7,11 +7,12 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
-use super::attempt::Answer;
+use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more, retry_after};
+use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
+use super::limits;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
 use super::rewrite::Rewrite;
@@ -23,17 +24,18 @@ use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::bedrock::{error::error_type, invoked};
 use crate::dialect::model::embed::Embed;
-use crate::dialect::model::{Dialect, Told, Trouble};
+use crate::dialect::model::{About, Dialect, Refused, Told, Trouble};
 use crate::dialect::openai::Usage;
 use crate::dialect::route::Route;
-use crate::dialect::speak;
+use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
+    Chunked, END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
+use std::time::Duration;
 
 /// The longest translated answer with embeddings: some 2000 vectors of 3072 numbers.
 const VECTORS_MAX: usize = 128 << 20;
@@ -41,14 +43,15 @@ const VECTORS_MAX: usize = 128 << 20;
 /// Delivers `answer`, which has any status that a client may see.
 ///
 /// # Errors
-/// A fault before anything went downstream; the attempt may be repeated elsewhere.
-pub async fn deliver<H: Host>(
-    course: &Course<'_, H>,
+/// A fault before anything went downstream; the attempt may be repeated elsewhere. A refusal
+/// that says so, when there is another target.
+pub async fn deliver<'a, H: Host>(
+    course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) -> Result<Next, Kind> {
+) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
     let is_translated = course.is_translated(down, step);
     // The head goes into `tx` as soon as the body is known; its spans point into `rx`, so
@@ -61,23 +64,52 @@ pub async fn deliver<H: Host>(
     while !body.is_done {
         let is_long = body.decoded > HOLD_MAX;
         if is_long && (down.has_begun() || is_translated && body.decoded > longest(course.route)) {
-            return Err(Kind::UpstreamGarbled); // no stream, and no error that could be shown
+            return Err(Kind::UpstreamGarbled.into()); // no stream, and no error that could be shown
         }
         if is_long && !is_translated {
-            return pass_through(course, down, settle, step, (answer, &mut parts)).await;
+            let passed = pass_through(course, down, settle, step, (answer, &mut parts)).await;
+            return Ok(passed?);
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         read_more(course, down, answer, body, idle).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
-    let spoken = step.provider.dialect.speaks();
-    let spoken = (spoken, is_translated);
-    let page = judge(course, down, settle, (answer, head.unsent()), spoken)
-        .inspect_err(|kind| refuse_length(down, *kind))?;
+    let found = judge(
+        course,
+        down,
+        settle,
+        (answer, head.unsent()),
+        (step, is_translated),
+    )
+    .inspect_err(|kind| refuse_length(down, *kind))?;
+    if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
+        let (status, trouble) = (answer.head.status, refused.trouble);
+        limits::heed_words(course, step, refused);
+        let is_upstreams = trouble.is_upstreams()
+            || status < 400 && matches!(trouble, Trouble::NotFound | Trouble::Permission);
+        if trouble == Trouble::Auth {
+            return Err(Kind::UpstreamRefusedKey.into());
+        }
+        if is_upstreams && let Some(another) = course.following(down) {
+            let status = if status < 400 {
+                trouble.status()
+            } else {
+                status
+            };
+            return Err(Failed::Refused(status, another));
+        }
+    }
     if down.has_begun() {
         head.clear();
-        return in_band(course, down, settle, answer, page.is_some()).await;
+        let status = put_in_band(course, down, settle, answer, &found)?;
+        drop(found);
+        return Ok(in_band(course, down, settle, (answer, status)).await?);
     }
+    let page = match found {
+        Found::Answer | Found::OwnWords(_) => None,
+        Found::Page(page) => Some(page),
+        Found::Refused(refused) => Some(page_of(course, settle, &refused)),
+    };
     let status = page.as_ref().map_or(answer.head.status, |page| page.status);
     put_whole(course, down, settle, step, (answer, head.unsent()), page);
     head.clear();
@@ -85,7 +117,7 @@ pub async fn deliver<H: Host>(
         answer.lease.give_back();
     }
     answer.discard();
-    finish(course, down, settle, status).await
+    Ok(finish(course, down, settle, status).await?)
 }
 
 /// The longest body by `route` that is translated.
@@ -97,25 +129,35 @@ const fn longest(route: Route) -> usize {
     }
 }
 
-/// A refusal for a stream whose head went out is its last event, in the provider's words.
+/// Writes a refusal for a stream whose head went out as its last event, in the provider's words;
+/// gives the status that it would have had.
 ///
 /// # Errors
 /// It is no refusal, and no stream either.
-async fn in_band<H: Host>(
+fn put_in_band<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    answer: &mut Answer<H>,
-    is_replaced: bool,
-) -> Result<Next, Kind> {
-    if answer.head.status < 400 {
-        return Err(Kind::UpstreamGarbled);
-    }
+    settle: &Settle<H>,
+    answer: &Answer<H>,
+    found: &Found,
+) -> Result<u16, Kind> {
+    let front = course.route.dialect();
+    let mut about = About {
+        id: settle.receipt.id.bytes(),
+        wait: None,
+    };
+    let told = match found {
+        Found::Refused(refused) | Found::OwnWords(refused) => {
+            about.wait = refused.retry_after;
+            Told::by(refused)
+        }
+        _ if answer.head.status >= 400 => Told::of(Kind::UpstreamError),
+        _ => return Err(Kind::UpstreamGarbled),
+    };
     let manner = course.manner.closing(course.manner.is_http10);
     put_last_event(&mut down.tx, manner, |tx| {
-        let front = course.route.dialect();
-        if is_replaced || front != Dialect::Chat {
-            return speak::put_error_event(front, &Told::of(Kind::UpstreamError), tx);
+        if front != Dialect::Chat || !matches!(found, Found::OwnWords(_)) {
+            return speak::put_error_event_about(front, &told, about, tx);
         }
         // An event's data is made of lines.
         for line in answer.rx.data().split(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -125,8 +167,18 @@ async fn in_band<H: Host>(
         }
         tx.put(b"\n");
     });
-    let outcome = Outcome::of_status(answer.head.status);
-    settle.end_attempt(AttemptEnd::Refused, outcome);
+    Ok(told.status)
+}
+
+/// Sends it and settles.
+async fn in_band<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (answer, status): (&mut Answer<H>, u16),
+) -> Result<Next, Kind> {
+    let manner = course.manner.closing(course.manner.is_http10);
+    settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
     answer.discard();
     settle.fail(Kind::UpstreamError, 200);
     if push(course.served(), down).await.is_err() {
@@ -169,6 +221,18 @@ async fn finish<H: Host>(
     })
 }
 
+/// What a whole body is.
+enum Found {
+    /// What the client asked for, as it is.
+    Answer,
+    /// What the client gets in its place.
+    Page(Page),
+    /// An error, of which the client is told in its own dialect.
+    Refused(Refused),
+    /// An error in the client's dialect, which passes as it is.
+    OwnWords(Refused),
+}
+
 /// What the client gets instead of the provider's body.
 struct Page {
     status: u16,
@@ -179,16 +243,15 @@ struct Page {
     error_type: Option<&'static str>,
 }
 
-/// Whether a whole body is what it claims to be, and what the client gets in its place: when
-/// it is an error page that is no JSON, and when the client speaks another dialect.
+/// What a whole body is, whatever it claims to be.
 fn judge<H: Host>(
     course: &Course<'_, H>,
     down: &Down<H::Stream>,
     settle: &mut Settle<H>,
     (answer, head): (&Answer<H>, &[u8]),
-    (spoken, is_translated): (Dialect, bool),
-) -> Result<Option<Page>, Kind> {
-    let front = course.route.dialect();
+    (step, is_translated): (&Step<'_>, bool),
+) -> Result<Found, Kind> {
+    let (front, spoken) = (course.route.dialect(), step.provider.dialect.speaks());
     let coding = answer
         .head
         .known(Known::ContentEncoding)
@@ -196,40 +259,37 @@ fn judge<H: Host>(
     let is_coded = coding
         .is_some_and(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
     let (body, status) = (answer.rx.data(), answer.head.status);
-    let mut page = Page {
-        status,
-        body: TxBuf::new(&course.shard.buffers),
-        retry_after: None,
-        error_type: None,
+    let refused = || {
+        let mut refused = refusal(step, status, body);
+        if refused.retry_after.is_none() {
+            refused.retry_after = wait_in(course, (answer, head));
+        }
+        refused
     };
-    if is_translated {
+    // A cloud's errors are its own, whoever's dialect it carries.
+    if is_translated || status >= 400 && step.provider.cloud().is_some() {
         if is_coded {
             return Err(Kind::UpstreamGarbled); // coded although not asked for
         }
         if status >= 400 {
-            let refused = speak::refusal(spoken, status, body);
-            let told = Told::by(&refused);
-            page.status = match (front, told.status) {
-                (Dialect::Anthropic, 503) => 529, // Anthropic's own status for it
-                _ => told.status,
-            };
-            page.retry_after = refused.retry_after.map(|wait| wait.as_secs().max(1));
-            page.error_type = (front == Dialect::Bedrock).then(|| error_type(&told));
-            speak::put_error(front, &told, &mut page.body);
-            return Ok(Some(page));
+            return Ok(Found::Refused(refused()));
         }
         let told = in_head(course, spoken, (answer, head));
         let from = (spoken, body, told);
-        settle.receipt.usage = translate(course, down, settle, from, &mut page.body)?;
-        return Ok(Some(page));
+        let mut page = Page::new(course, status);
+        settle.receipt.usage = match translate(course, down, settle, from, &mut page.body) {
+            Err(Kind::UpstreamError) => return Ok(Found::Refused(refused())),
+            usage => usage?,
+        };
+        return Ok(Found::Page(page));
     }
     if is_coded {
-        return Ok(None); // passed on as it is, with its name
+        return Ok(Found::Answer); // passed on as it is, with its name
     }
     let facts = speak::look_at_answer(spoken, body);
     if status >= 400 {
         if facts.is_json_object() {
-            return Ok(None);
+            return Ok(Found::OwnWords(refused()));
         }
         let told = Told {
             status,
@@ -239,18 +299,90 @@ fn judge<H: Host>(
                       the status.",
             param: None,
         };
-        speak::put_error(front, &told, &mut page.body);
-        return Ok(Some(page));
+        let mut page = Page::new(course, status);
+        let about = About {
+            id: settle.receipt.id.bytes(),
+            wait: None,
+        };
+        speak::put_error_about(front, &told, about, &mut page.body);
+        return Ok(Found::Page(page));
     }
     if !facts.is_json_object() {
         return Err(Kind::UpstreamGarbled);
     }
-    if facts.has_error && !facts.has_result {
-        return Err(Kind::UpstreamError);
+    if !facts.has_result && (facts.has_error || step.provider.cloud().is_some()) {
+        return Ok(Found::Refused(refused()));
     }
     let in_head = || in_head(course, spoken, (answer, head));
     settle.receipt.usage = facts.usage.or_else(in_head);
-    Ok(None)
+    Ok(Found::Answer)
+}
+
+/// When to come back, as a head says it.
+fn wait_in<H: Host>(
+    course: &Course<'_, H>,
+    (answer, head): (&Answer<H>, &[u8]),
+) -> Option<Duration> {
+    let wait = answer.head.known(Known::RetryAfter)?.bytes(head);
+    let seconds = course.shard.host.wall_nanos() / 1_000_000_000;
+    retry_after(wait, seconds).map(Duration::from_secs)
+}
+
+impl Page {
+    fn new<H: Host>(course: &Course<'_, H>, status: u16) -> Self {
+        Self {
+            status,
+            body: TxBuf::new(&course.shard.buffers),
+            retry_after: None,
+            error_type: None,
+        }
+    }
+}
+
+/// What the client is told of a provider's error.
+fn page_of<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, refused: &Refused) -> Page {
+    let front = course.route.dialect();
+    let told = Told::by(refused);
+    let mut page = Page::new(course, told.status);
+    if (front, told.status) == (Dialect::Anthropic, 503) {
+        page.status = 529; // Anthropic's own status for it
+    }
+    page.retry_after = refused.retry_after.map(|wait| wait.as_secs().max(1));
+    page.error_type = (front == Dialect::Bedrock).then(|| error_type(&told));
+    let about = About {
+        id: settle.receipt.id.bytes(),
+        wait: refused.retry_after,
+    };
+    speak::put_error_about(front, &told, about, &mut page.body);
+    page
+}
+
+/// What the provider of `step` says with an error.
+pub fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
+    match step.provider.cloud() {
+        Some(cloud) => anthropic::cloud::refusal(cloud, status, body),
+        None => speak::refusal(step.provider.dialect.speaks(), status, body),
+    }
+}
+
+/// Whether the error behind a head says that the prompt does not fit: no other target of the
+/// model would take it, whatever the status. Only of what is here already: a provider in
+/// trouble is not waited for.
+pub fn is_too_long<H: Host>(answer: &Answer<H>, step: &Step<'_>) -> bool {
+    let rest = answer.rx.data().get(answer.head.len..).unwrap_or_default();
+    let mut chunks = Vec::new();
+    let body = match answer.head.framing {
+        Framing::Length(length) if length == rest.len() as u64 => rest,
+        Framing::Chunked => {
+            chunks.extend_from_slice(rest);
+            let decoded = Chunked::new().decode(&mut chunks);
+            let decoded = decoded.ok().filter(|decoded| decoded.done);
+            let length = decoded.map_or(0, |decoded| decoded.data);
+            chunks.get(..length).unwrap_or_default()
+        }
+        _ => return false,
+    };
+    !body.is_empty() && refusal(step, answer.head.status, body).trouble == Trouble::ContextLength
 }
 
 /// The token counts in the head of an answer, where it may have some.

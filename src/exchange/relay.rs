@@ -25,6 +25,7 @@ use super::attempt::Answer;
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
+use super::events::Wire;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
 use super::seen::{Form, Seen};
@@ -33,7 +34,9 @@ use super::translator::{Naming, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
-use crate::dialect::model::{Dialect, Told, Trouble};
+use crate::config::model::Provider;
+use crate::dialect::anthropic::request::Cloud;
+use crate::dialect::model::{About, Dialect, Told, Trouble};
 use crate::dialect::speak;
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
@@ -59,11 +62,20 @@ const ROUND_MAX: usize = 32 << 10;
 /// used again.
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
-/// Whether an answer is an event stream of `dialect`.
-pub fn is_stream<H: Host>(answer: &Answer<H>, dialect: Dialect) -> bool {
-    let kind = match dialect {
-        Dialect::Bedrock => eventstream::MEDIA_TYPE.as_bytes(),
-        _ => b"text/event-stream",
+/// The frames that the events of `provider` are in.
+fn wire(provider: &Provider) -> Wire {
+    match (provider.dialect.speaks(), provider.cloud()) {
+        (_, Some(Cloud::Bedrock)) => Wire::Wrapped,
+        (Dialect::Bedrock, _) => Wire::Frames,
+        _ => Wire::Lines,
+    }
+}
+
+/// Whether an answer of `provider` is an event stream.
+pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
+    let kind = match wire(provider) {
+        Wire::Lines => b"text/event-stream".as_slice(),
+        _ => eventstream::MEDIA_TYPE.as_bytes(),
     };
     let media = answer
         .head
@@ -165,14 +177,13 @@ fn begin<H: Host>(
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
-    let translator = course.is_translated(down, step).then(|| {
+    let wire = wire(step.provider);
+    let is_wrapped = wire == Wire::Wrapped;
+    let translator = (course.is_translated(down, step) || is_wrapped).then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
-        Box::new(Translator::new(
-            from,
-            course.route,
-            naming,
-            &course.shard.buffers,
-        ))
+        let mut translator = Translator::new(from, course.route, naming, &course.shard.buffers);
+        translator.same = Some(from).filter(|from| is_wrapped && *from == front);
+        Box::new(translator)
     });
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
@@ -188,7 +199,7 @@ fn begin<H: Host>(
         is_chunked,
         is_single: course.is_single,
     };
-    Seen::new(from, tx.len(), form, translator)
+    Seen::new((from, wire), tx.len(), form, translator)
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at
@@ -283,7 +294,11 @@ async fn cut<H: Host>(
         if let Some(refused) = words.filter(|refused| refused.trouble != Trouble::Auth) {
             (told.trouble, told.message) = (refused.trouble, &refused.message);
         }
-        speak::put_error_event(course.route.dialect(), &told, &mut event);
+        let about = About {
+            id: settle.receipt.id.bytes(),
+            wait: words.and_then(|refused| refused.retry_after),
+        };
+        speak::put_error_event_about(course.route.dialect(), &told, about, &mut event);
         seen.put(&mut down.tx, event.unsent());
     }
     if seen.form.is_chunked {

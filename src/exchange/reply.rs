@@ -9,7 +9,7 @@ use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::config::Config;
 use crate::dialect::bedrock::error::error_type;
-use crate::dialect::model::{Dialect, Told};
+use crate::dialect::model::{About, Dialect, Told};
 use crate::dialect::openai::models::{put_model, put_models};
 use crate::dialect::speak;
 use crate::host::Host;
@@ -124,8 +124,17 @@ fn put_error<H: Host>(
     }
     let extra = extra.get(..used).unwrap_or_default();
     put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
-        speak::put_error(front, told, tx);
+        speak::put_error_about(front, told, about(kind, id.bytes()), tx);
     });
+}
+
+/// What the error `kind` tells of the exchange `id`.
+fn about(kind: Kind, id: &[u8]) -> About<'_> {
+    let is_full = matches!(kind, Kind::Overloaded | Kind::Draining | Kind::ShutDown);
+    About {
+        id,
+        wait: is_full.then(|| Duration::from_secs(RETRY_AFTER)),
+    }
 }
 
 /// Sends what is in `down.tx`; the connection goes on only when the client took it all.
@@ -180,7 +189,10 @@ pub fn error<H: Host>(
     let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
-        put_last_event(tx, manner, |tx| speak::put_error_event(front, &told, tx));
+        let about = about(kind, settle.receipt.id.bytes());
+        put_last_event(tx, manner, |tx| {
+            speak::put_error_event_about(front, &told, about, tx);
+        });
     } else {
         settle.fail(kind, status);
         if kind != Kind::ClientGone {

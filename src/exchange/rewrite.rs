@@ -8,17 +8,19 @@
 //!
 //! Invariants
 //! - W1 A target of the client's own dialect gets the client's own bytes; nothing here is read.
+//!   A cloud gets them in its own form.
 //! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
 //!   and with none left the client is told the field.
 
 use super::tail::Tail;
 use crate::base::fault::Kind;
 use crate::config::Overrides;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
-use crate::dialect::{abilities, speak, tokens};
+use crate::dialect::{abilities, anthropic, speak, tokens};
 use std::fmt::Write as _;
 
 /// What is known of a request beyond its bytes, once a target needed it.
@@ -84,13 +86,14 @@ impl Rewrite {
         }
     }
 
-    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`.
+    /// Writes the body for `model`, corrected by `overrides`, at a provider that speaks `dialect`,
+    /// or at `cloud`, which speaks Anthropic's.
     ///
     /// # Errors
     /// [`Kind::Unfit`]; then [`Rewrite::told`] has the field.
     pub fn write(
         &mut self,
-        dialect: Dialect,
+        (dialect, cloud): (Dialect, Option<Cloud>),
         model: &str,
         overrides: Option<&Overrides>,
     ) -> Result<(), Kind> {
@@ -108,7 +111,10 @@ impl Rewrite {
             if let Some(overrides) = overrides {
                 overrides.correct(&mut can);
             }
-            speak::put_ask(dialect, request, &can, &mut notes)
+            match cloud {
+                Some(cloud) => anthropic::request::write_for(cloud, request, &can, &mut notes),
+                None => speak::put_ask(dialect, request, &can, &mut notes),
+            }
         };
         match written {
             Ok(body) => {
@@ -129,6 +135,17 @@ impl Rewrite {
                 Err(Kind::Unfit)
             }
         }
+    }
+
+    /// The client's own body in the form of `cloud`, which speaks the client's dialect; `betas` is
+    /// what its head asks for.
+    ///
+    /// # Errors
+    /// [`Kind::BadJson`].
+    pub fn adapt(&mut self, cloud: Cloud, body: &[u8], betas: &[u8]) -> Result<(), Kind> {
+        self.dropped.clear();
+        self.body = anthropic::cloud::adapt(cloud, body, betas)?;
+        Ok(())
     }
 
     /// No target can honour `field`.

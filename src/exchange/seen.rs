@@ -10,7 +10,7 @@
 
 use super::answer::Incoming;
 use super::attempt::Answer;
-use super::events::{Cutter, event};
+use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
@@ -56,6 +56,8 @@ pub struct Seen {
     template: Template,
     /// What the provider speaks.
     from: Dialect,
+    /// In which frames.
+    wire: Wire,
     /// For a client that speaks something else.
     pub translator: Option<Box<Translator>>,
 }
@@ -87,14 +89,14 @@ enum Fate {
 impl Seen {
     /// At the beginning of a stream of `from`, behind `head` bytes that are held.
     pub fn new(
-        from: Dialect,
+        (from, wire): (Dialect, Wire),
         head: usize,
         form: Form,
         translator: Option<Box<Translator>>,
     ) -> Self {
         Self {
             head,
-            cutter: Cutter::new(from, EVENT_MAX),
+            cutter: Cutter::new(wire, EVENT_MAX),
             split: 0,
             has_content: false,
             has_finish: false,
@@ -107,6 +109,7 @@ impl Seen {
             form,
             template: Template::new(),
             from,
+            wire,
             translator,
         }
     }
@@ -234,9 +237,14 @@ impl Seen {
             self.events += 1;
             return Fate::Pass;
         }
-        let event = match event(self.from, bytes, scratch) {
+        let event = match event(self.wire, bytes, scratch) {
             Ok(event) => event,
-            Err(kind) => return self.broken(kind),
+            Err(kind) => {
+                if let (Wire::Wrapped, Some(translator)) = (self.wire, &mut self.translator) {
+                    translator.hear_exception(bytes);
+                }
+                return self.broken(kind);
+            }
         };
         let Some(data) = event.data else {
             return if self.translator.is_some() {
@@ -393,7 +401,7 @@ impl Seen {
     /// without its blank line.
     fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
         let mut scratch = Vec::new();
-        if self.from != Dialect::Bedrock && !answer.rx.is_empty() {
+        if self.wire == Wire::Lines && !answer.rx.is_empty() {
             let last = self.judge(answer.rx.data(), &mut scratch);
             if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
                 return Err(kind);

@@ -9,17 +9,22 @@
 //! - R1 What waits in `tx` after a read is taken before the next one: between two events a
 //!   translator holds no block.
 //! - R2 Nothing is written for the provider's own error: the relay ends the stream in one way.
+//! - R3 Between two sides of the same dialect (a cloud has other frames than its client) each
+//!   event keeps its data, byte for byte.
 
 use super::course::Course;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
+use crate::dialect::bedrock::error::exception;
 use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Text, Tokens};
 use crate::dialect::openai::Usage;
 use crate::dialect::route::Route;
-use crate::dialect::speak::{Reader, Writer};
+use crate::dialect::speak::{Reader, Writer, look, refusal};
 use crate::host::Host;
 use crate::stats::receipt::RequestId;
+use crate::wire::eventstream::{self, Frame};
+use crate::wire::json::scan::{self, key_is};
 
 /// What the steps of one event said.
 #[expect(
@@ -85,6 +90,8 @@ pub struct Translator {
     pub tx: TxBuf,
     /// What the provider said when it gave up.
     pub refused: Option<Refused>,
+    /// Both sides speak this dialect, in frames that differ: the data passes (R3).
+    pub same: Option<Dialect>,
 }
 
 impl Translator {
@@ -96,6 +103,7 @@ impl Translator {
             naming,
             tx: TxBuf::new(pool),
             refused: None,
+            same: None,
         }
     }
 
@@ -110,7 +118,55 @@ impl Translator {
         data: &[u8],
         text: Option<&[u8]>,
     ) -> Result<Heard, Kind> {
+        if let Some(dialect) = self.same {
+            return self.pass(dialect, data);
+        }
         self.with(text, |reader, each| reader.read(name, data, each))
+    }
+
+    /// Puts an event of the client's own dialect into its frame (R3).
+    fn pass(&mut self, dialect: Dialect, data: &[u8]) -> Result<Heard, Kind> {
+        let facts = look(dialect, None, data);
+        if !facts.is_json {
+            return Err(Kind::UpstreamGarbled);
+        }
+        if facts.error {
+            self.refused = Some(refusal(dialect, 200, data));
+            return Err(Kind::UpstreamError); // R2
+        }
+        let mut name = None;
+        let scanned = scan::object(data, |member| {
+            if key_is(member.key.bytes(data), member.key_escaped, "type") {
+                name = member.value.bytes(data).get(1..member.value.len() - 1);
+            }
+        });
+        if let (Ok(_), Some(name)) = (scanned, name) {
+            self.tx.put(b"event: ");
+            self.tx.put(name);
+            self.tx.put(b"\n");
+        }
+        for line in data.split(|byte| matches!(byte, b'\n' | b'\r')) {
+            self.tx.put(b"data: ");
+            self.tx.put(line);
+            self.tx.put(b"\n");
+        }
+        self.tx.put(b"\n");
+        Ok(Heard {
+            content: facts.content,
+            finished: facts.finished,
+            done: facts.done,
+            usage: facts.usage,
+            is_that_text: false,
+        })
+    }
+
+    /// Notes what an exception says, the frame `bytes`, with which Bedrock gives up.
+    pub fn hear_exception(&mut self, bytes: &[u8]) {
+        let frame = eventstream::frame(bytes).ok().filter(Frame::is_failure);
+        self.refused = frame.map(|frame| {
+            let name = frame.name().unwrap_or_default();
+            exception(&String::from_utf8_lossy(name), frame.payload)
+        });
     }
 
     /// Takes an event of which is known that it says one thing: this text, the inside of a
@@ -140,6 +196,7 @@ impl Translator {
             naming,
             tx,
             refused,
+            same: _,
         } = self;
         let names = naming.names();
         let (mut steps, mut is_text) = (0, false);

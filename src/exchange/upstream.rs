@@ -15,7 +15,8 @@
 
 use crate::base::bytes::TxBuf;
 use crate::config::aws::Signer;
-use crate::config::model::{Dialect, Provider, Secret};
+use crate::config::model::{Dialect, Flavour, Provider, Secret};
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::Dialect as Spoken;
 use crate::dialect::pieces::Pieces;
 use crate::dialect::route::Route;
@@ -34,8 +35,13 @@ const PASSES: [&[u8]; 4] = [
 ];
 
 /// Fields that only a provider of the client's own dialect understands.
-fn passes_same(dialect: Spoken) -> &'static [&'static [u8]] {
-    match dialect {
+fn passes_same(provider: &Provider) -> &'static [&'static [u8]] {
+    match provider.cloud() {
+        Some(Cloud::Vertex) => return &[b"anthropic-beta"],
+        Some(Cloud::Bedrock) => return &[], // what the client wants of them is in the body
+        None => {}
+    }
+    match provider.dialect.speaks() {
         Spoken::Chat | Spoken::Responses => &[
             b"idempotency-key",
             b"openai-beta",
@@ -65,6 +71,9 @@ pub struct Template {
     /// Azure: what follows the route.
     query: String,
     dialect: Dialect,
+    flavour: Option<Flavour>,
+    /// Fields of a client of the same dialect that go up.
+    same: &'static [&'static [u8]],
     /// `host`, credentials, user agent: whole field lines.
     fields: Vec<u8>,
     /// The value of `host`, which is signed.
@@ -93,13 +102,11 @@ impl Template {
         field("host", &host);
         if let Some(key) = &provider.api_key {
             let key = key.reveal();
-            match provider.dialect {
-                Dialect::Azure => field("api-key", key),
-                Dialect::Anthropic => field("x-api-key", key),
-                Dialect::Gemini => field("x-goog-api-key", key),
-                Dialect::OpenAi | Dialect::Responses | Dialect::Cohere | Dialect::Bedrock => {
-                    field("authorization", &format!("Bearer {key}"));
-                }
+            match (provider.dialect, provider.flavour) {
+                (Dialect::Azure, _) | (_, Some(Flavour::Azure)) => field("api-key", key),
+                (Dialect::Anthropic, None) => field("x-api-key", key),
+                (Dialect::Gemini, None) => field("x-goog-api-key", key),
+                _ => field("authorization", &format!("Bearer {key}")),
             }
         }
         field(
@@ -115,6 +122,8 @@ impl Template {
                 .map(|v| format!("?api-version={v}"))
                 .unwrap_or_default(),
             dialect: provider.dialect,
+            flavour: provider.flavour,
+            same: passes_same(provider),
             fields,
             host,
             signer: provider.aws.clone(),
@@ -145,7 +154,20 @@ impl Template {
                     _ => b"/chat/completions",
                 });
             }
-            Dialect::Responses => tx.put(b"/responses"),
+            Dialect::Responses => {
+                if self.flavour.is_some() {
+                    version(tx, b"/openai/v1");
+                }
+                tx.put(b"/responses");
+            }
+            Dialect::Anthropic if self.flavour == Some(Flavour::Vertex) => {
+                let ways = [":rawPredict", ":streamRawPredict"];
+                put_model(tx, "/models/", out, ways);
+            }
+            Dialect::Anthropic if self.flavour.is_some() => {
+                let ways = ["/invoke", "/invoke-with-response-stream"];
+                put_model(tx, "/model/", out, ways);
+            }
             Dialect::Anthropic => {
                 version(tx, b"/v1");
                 tx.put(b"/messages");
@@ -154,15 +176,15 @@ impl Template {
                 }
             }
             Dialect::Gemini => {
-                version(tx, b"/v1beta");
-                tx.put(b"/models/");
-                put_segment(tx, out.model);
-                tx.put(match out.route {
-                    Route::EmbedContent if !out.is_translated => b":embedContent".as_slice(),
-                    route if route.embeds() => b":batchEmbedContents",
-                    _ if out.stream => b":streamGenerateContent?alt=sse",
-                    _ => b":generateContent",
-                });
+                if self.flavour.is_none() {
+                    version(tx, b"/v1beta");
+                }
+                let ways = match out.route {
+                    Route::EmbedContent if !out.is_translated => [":embedContent"; 2],
+                    route if route.embeds() => [":batchEmbedContents"; 2],
+                    _ => [":generateContent", ":streamGenerateContent?alt=sse"],
+                };
+                put_model(tx, "/models/", out, ways);
             }
             Dialect::Cohere => {
                 version(tx, b"/v2");
@@ -173,13 +195,11 @@ impl Template {
                 });
             }
             Dialect::Bedrock => {
-                tx.put(b"/model/");
-                put_segment(tx, out.model);
-                tx.put(match out.route {
-                    route if route.embeds() => b"/invoke".as_slice(),
-                    _ if out.stream => b"/converse-stream",
-                    _ => b"/converse",
-                });
+                let ways = match out.route {
+                    route if route.embeds() => ["/invoke"; 2],
+                    _ => ["/converse", "/converse-stream"],
+                };
+                put_model(tx, "/model/", out, ways);
             }
         }
         tx.put(self.query.as_bytes());
@@ -265,8 +285,9 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     tx.put(&template.fields);
     tx.put(match (out.stream, template.dialect) {
         (true, Dialect::Bedrock) => b"accept: application/vnd.amazon.eventstream\r\n".as_slice(),
-        (true, _) => b"accept: text/event-stream\r\n",
-        (false, _) => b"accept: application/json\r\n",
+        // It means what is in the frames.
+        (true, _) if template.flavour != Some(Flavour::Bedrock) => b"accept: text/event-stream\r\n",
+        _ => b"accept: application/json\r\n",
     });
     tx.put(b"x-request-id: ");
     tx.put(out.id.bytes());
@@ -274,7 +295,7 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
     let same: &[&[u8]] = if out.is_translated {
         &[]
     } else {
-        passes_same(template.dialect.speaks())
+        template.same
     };
     let mut has_version = false;
     for (name, value) in out.head.fields(out.data) {
@@ -285,11 +306,19 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
             has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
         }
     }
-    if template.dialect == Dialect::Anthropic && !has_version {
+    if template.dialect == Dialect::Anthropic && !has_version && template.flavour.is_none() {
         put_own_field(tx, "anthropic-version", ANTHROPIC_VERSION);
     }
     put_decimal_field(tx, "content-length", out.body.len() as u64);
     tx.put(END_OF_HEAD);
+}
+
+/// Writes a path with the model in it: behind `front`, before what the plain way and the way of
+/// streams end with.
+fn put_model(tx: &mut TxBuf, front: &str, out: &Outgoing<'_>, [plain, stream]: [&str; 2]) {
+    tx.put(front.as_bytes());
+    put_segment(tx, out.model);
+    tx.put(if out.stream { stream } else { plain }.as_bytes());
 }
 
 /// Writes `text` as one path segment (RFC 3986, 3.3).

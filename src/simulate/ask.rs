@@ -5,11 +5,14 @@
 //!        └ the end of the path decides              └ one checking pass, nothing copied
 //!   POST /openai/deployments/m/chat/completions?api-version=…      Azure: the model stands here
 //!   POST /any/prefix/models/m:generateContent                      Gemini, and so at Bedrock
+//!   POST /any/prefix/publishers/anthropic/models/m:rawPredict      Anthropic on Vertex
+//!   POST /any/prefix/model/m/invoke                                Anthropic on Bedrock
 //! ```
 //!
 //! The whole body is checked as JSON on the way, so that a gateway's splicing is put to the test.
 
 use crate::base::span::Span;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::Dialect;
 use crate::dialect::route::Route as Spoken;
 use crate::wire::http1::Method;
@@ -55,6 +58,46 @@ pub struct Place<'p> {
     pub route: Route,
     /// A model's id, an Azure deployment, or nothing; as it stands in the path.
     pub name: &'p [u8],
+    /// The cloud that carries the dialect, where it is not its owner's.
+    pub cloud: Option<Cloud>,
+    /// The path asks for a stream, where the body would without the cloud.
+    pub is_stream: bool,
+}
+
+impl<'p> Place<'p> {
+    fn of(route: Route, name: &'p [u8]) -> Self {
+        Self {
+            route,
+            name,
+            cloud: None,
+            is_stream: false,
+        }
+    }
+
+    /// Whose heads and errors there are.
+    pub const fn manners(self) -> Dialect {
+        match self.cloud {
+            Some(Cloud::Bedrock) => Dialect::Bedrock,
+            Some(Cloud::Vertex) => Dialect::Gemini, // Google's
+            None => self.route.dialect(),
+        }
+    }
+
+    /// The same, now that the body is known: at Bedrock the path alone does not tell a question
+    /// to Anthropic's models from one to a model of embeddings.
+    #[must_use]
+    pub fn by_body(self, body: &[u8]) -> Self {
+        let is_invoked = self.cloud == Some(Cloud::Bedrock) && !self.is_stream;
+        if is_invoked && memchr::memmem::find(body, b"\"anthropic_version\"").is_none() {
+            return Self::of(Route::Spoken(Spoken::Invoke), self.name);
+        }
+        self
+    }
+
+    /// Whether the path names the model, and the body does not.
+    pub const fn names_model(self) -> bool {
+        matches!(self.route, Route::Spoken(route) if route.names_model() || self.cloud.is_some())
+    }
 }
 
 /// Why there is no route.
@@ -105,10 +148,10 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
     };
     if route == Route::Model {
         let name = after(MODELS).unwrap_or_default();
-        return Ok(Place { route, name });
+        return Ok(Place::of(route, name));
     }
     let Some(rest) = after(b"/openai/deployments/") else {
-        return Ok(Place { route, name: b"" });
+        return Ok(Place::of(route, b""));
     };
     if !query.starts_with(b"api-version=")
         && memchr::memmem::find(query, b"&api-version=").is_none()
@@ -116,7 +159,7 @@ pub fn route<'p>(method: Method, path: &'p [u8], query: &[u8]) -> Result<Place<'
         return Err(Lost::ApiVersion);
     }
     let name = rest.split(|&b| b == b'/').next().unwrap_or_default();
-    Ok(Place { route, name })
+    Ok(Place::of(route, name))
 }
 
 /// The route of another dialect than Chat.
@@ -145,17 +188,43 @@ fn spoken(path: &[u8]) -> Option<Place<'_>> {
         (b"/model/", b"/converse", Spoken::Converse),
         (b"/model/", b"/converse-stream", Spoken::ConverseStream),
     ];
+    const VERTEX: &[u8] = b"/publishers/anthropic/models/";
+    const CLOUDS: [(&[u8], &[u8], Cloud, bool); 4] = [
+        (VERTEX, b":rawPredict", Cloud::Vertex, false),
+        (VERTEX, b":streamRawPredict", Cloud::Vertex, true),
+        (b"/model/", b"/invoke", Cloud::Bedrock, false),
+        (
+            b"/model/",
+            b"/invoke-with-response-stream",
+            Cloud::Bedrock,
+            true,
+        ),
+    ];
     if let Some((_, route)) = WHOLE.iter().find(|(end, _)| path.ends_with(end)) {
-        let route = Route::Spoken(*route);
-        return Some(Place { route, name: b"" });
+        return Some(Place::of(Route::Spoken(*route), b""));
     }
-    NAMING.iter().find_map(|(mark, end, route)| {
-        let before = path.strip_suffix(*end)?;
+    let named = |mark: &[u8], end: &[u8]| {
+        let before = path.strip_suffix(end)?;
         let at = memchr::memmem::find(before, mark)? + mark.len();
-        let name = before.get(at..).filter(|name| !name.is_empty())?;
-        let route = Route::Spoken(*route);
-        Some(Place { route, name })
-    })
+        before.get(at..).filter(|name| !name.is_empty())
+    };
+    let clouds = CLOUDS.iter().find_map(|&(mark, end, cloud, is_stream)| {
+        Some(Place {
+            cloud: Some(cloud),
+            is_stream,
+            ..Place::of(Route::Spoken(Spoken::Messages), named(mark, end)?)
+        })
+    });
+    let owners = || {
+        NAMING.iter().find_map(|(mark, end, route)| {
+            let cloud = memchr::memmem::find(path, b"/publishers/google/").map(|_| Cloud::Vertex);
+            Some(Place {
+                cloud,
+                ..Place::of(Route::Spoken(*route), named(mark, end)?)
+            })
+        })
+    };
+    clouds.or_else(owners)
 }
 
 /// A JSON string of the body.
@@ -402,6 +471,38 @@ mod tests {
             find(Method::Get, "/__sim/stats", ""),
             Ok((Route::Stats, none))
         );
+    }
+
+    /// Goal: a cloud's paths are told from its owner's.
+    #[test]
+    fn clouds_have_paths_of_their_own() {
+        for (path, cloud, is_stream) in [
+            (
+                "/x/publishers/anthropic/models/a@1:rawPredict",
+                Cloud::Vertex,
+                false,
+            ),
+            (
+                "/x/publishers/anthropic/models/a@1:streamRawPredict",
+                Cloud::Vertex,
+                true,
+            ),
+            ("/model/a@1/invoke", Cloud::Bedrock, false),
+            (
+                "/model/a@1/invoke-with-response-stream",
+                Cloud::Bedrock,
+                true,
+            ),
+        ] {
+            let place = route(Method::Post, path.as_bytes(), b"").unwrap();
+            assert_eq!(place.route, Route::Spoken(Spoken::Messages), "{path}");
+            assert_eq!((place.cloud, place.is_stream), (Some(cloud), is_stream));
+            assert_eq!(place.name, b"a@1");
+            assert!(place.names_model());
+        }
+        let google = b"/v1/publishers/google/models/m:generateContent";
+        let place = route(Method::Post, google, b"").unwrap();
+        assert_eq!((place.cloud, place.name), (Some(Cloud::Vertex), &b"m"[..]));
     }
 
     /// Goal: what decides is found, escapes understood; what is no JSON object is refused.

@@ -326,7 +326,7 @@ impl<H: Host> Conn<H> {
     pub(super) fn put_head(&mut self, plan: &Plan, status: u16, mime: &'static str, frame: Frame) {
         let head = Head {
             status,
-            dialect: plan.dialect.unwrap_or(Dialect::Chat),
+            dialect: plan.manners.unwrap_or(Dialect::Chat),
             mime,
             id: plan.id,
             framing: frame,

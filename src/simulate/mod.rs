@@ -34,6 +34,7 @@ pub mod answer;
 pub mod args;
 pub mod ask;
 pub mod behave;
+mod cloud;
 pub mod config;
 mod conn;
 pub mod embed;

@@ -14,8 +14,8 @@ use super::behave::{Behaviour, Close, Fate};
 use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
 use super::speech::Speech;
-use super::tongue::{self, Saying};
-use super::{embed, hearing};
+use super::tongue::{self, Form, Saying};
+use super::{cloud, embed, hearing};
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::embed::Vectors;
 use crate::dialect::model::{Dialect, Names as Naming, Request as Asked};
@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub how: Behaviour,
     /// The dialect of its route, if it has one.
     pub dialect: Option<Dialect>,
+    /// Whose heads and errors there are.
+    pub manners: Option<Dialect>,
     /// Number of the answer.
     pub id: u64,
     /// Whether the connection closes after it, and how.
@@ -70,7 +72,7 @@ pub(super) struct Plan {
 const JSON: &str = "application/json";
 
 /// A refusal, the detail behind its text, and how it is given.
-type Refused = (Refusal, String);
+pub(super) type Refused = (Refusal, String);
 
 /// One request, as it was read.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +98,7 @@ impl Plan {
             },
             how: Behaviour::default(),
             dialect: None,
+            manners: None,
             id: provider.next_id(),
             close: Close::Never,
             is_http10: request.head.version == Version::Http10,
@@ -106,7 +109,9 @@ impl Plan {
         let query = request.head.query.bytes(request.bytes);
         match route(request.head.method, path, query) {
             Ok(place) => {
+                let place = place.by_body(request.body);
                 plan.dialect = Some(place.route.dialect());
+                plan.manners = Some(place.manners());
                 if let Err((refusal, detail)) = plan.decide(provider, request, place) {
                     if !matches!(plan.how.fate, Fate::Status(_)) {
                         plan.how.retry_after = None; // refused for its own fault
@@ -142,7 +147,7 @@ impl Plan {
     }
 
     fn error(&self, provider: &Provider, refusal: Refusal, detail: &str) -> Plain {
-        match self.dialect {
+        match self.manners {
             None | Some(Dialect::Chat) => Plain::of(refusal.body(detail)),
             Some(dialect) => {
                 let message = refusal.message(detail);
@@ -202,12 +207,11 @@ impl Plan {
             self.say(body);
             return Ok(());
         }
-        let dialect = place.route.dialect();
         let key = provider.config.api_key.as_deref();
-        if !key.is_none_or(|key| tongue::has_key(dialect, request.head, request.bytes, key)) {
-            return refused(tongue::bad_key(dialect), "");
+        if !key.is_none_or(|key| tongue::has_key(place, request.head, request.bytes, key)) {
+            return refused(tongue::bad_key(place), "");
         }
-        if let Some(refusal) = tongue::missing(dialect, request.head, request.bytes) {
+        if let Some(refusal) = tongue::missing(place, request.head, request.bytes) {
             return refused(refusal, "");
         }
         match place.route {
@@ -255,10 +259,13 @@ impl Plan {
             if route.embeds() {
                 return self.embed(provider, request, route, &name);
             }
-            let asked = asked(route, request.body, &name, ask.stream)?;
+            let body = cloud::owners_body(place, request.body, &name)?;
+            let asked = asked(route, &body, &name, ask.stream)?;
             self.how = behaviour(provider, request, asked.user.as_deref(), &name)?;
             self.throw(provider);
-            return self.speak(provider, request, (route, &asked), &name);
+            let query = request.head.query.bytes(request.bytes);
+            let form = tongue::form_of(place.cloud, route, query);
+            return self.speak(provider, request, (route, &asked, form), &name);
         }
         let user = ask.user.and_then(|user| user.says(request.body));
         self.how = behaviour(provider, request, user.as_deref(), &name)?;
@@ -272,7 +279,8 @@ impl Plan {
         let is_rich = ask.is_rich || ask.limit.is_some_and(|limit| limit < self.how.events);
         if place.route == Route::Chat && (is_rich || self.how.is_rich()) {
             let asked = asked(Spoken::Chat, request.body, &name, ask.stream)?;
-            return self.speak(provider, request, (Spoken::Chat, &asked), &name);
+            let chat = (Spoken::Chat, &asked, Form::Own);
+            return self.speak(provider, request, chat, &name);
         }
         self.script(provider, request, &ask, place.route, &raw)
     }
@@ -291,7 +299,7 @@ impl Plan {
         match self.how.fate {
             Fate::Status(status) => {
                 // Bedrock says nothing of the time unless it is told to.
-                let is_told = self.dialect != Some(Dialect::Bedrock);
+                let is_told = self.manners != Some(Dialect::Bedrock);
                 if status == 429 && is_told && self.how.retry_after.is_none() {
                     self.how.retry_after = Some(Duration::from_secs(1));
                 }
@@ -315,7 +323,7 @@ impl Plan {
         &mut self,
         provider: &Provider,
         request: Request<'_>,
-        (route, asked): (Spoken, &Asked),
+        (route, asked, form): (Spoken, &Asked, Form),
         model: &str,
     ) -> Result<(), Refused> {
         if self.fail()? {
@@ -343,7 +351,7 @@ impl Plan {
             created: request.seconds,
             wants_usage: asked.wants_usage,
             is_chunked: !self.is_http10,
-            is_list: tongue::wants_list(route, request.head.query.bytes(request.bytes)),
+            form,
         };
         if route.streams().unwrap_or(asked.stream) {
             self.reply = Reply::Speech(Box::new(saying));
@@ -466,7 +474,7 @@ impl Plan {
     }
 }
 
-fn refused<T>(refusal: Refusal, detail: &str) -> Result<T, Refused> {
+pub(super) fn refused<T>(refusal: Refusal, detail: &str) -> Result<T, Refused> {
     Err((refusal, detail.to_owned()))
 }
 
@@ -491,7 +499,7 @@ fn model_of<'b>(
     body: &'b [u8],
     place: Place<'b>,
 ) -> Result<(Cow<'b, str>, Cow<'b, [u8]>), Refused> {
-    let in_body = |_: &Text| !matches!(place.route, Route::Spoken(r) if r.names_model());
+    let in_body = |_: &Text| !place.names_model();
     if let Some(text) = ask.model.filter(in_body) {
         if let Some(name) = text.says(body) {
             return Ok((name, Cow::Borrowed(text.raw(body))));

@@ -9,32 +9,34 @@
 //! Source: the providers' API references; protocols.md, 3, 7, 8, 10; AWS Signature Version 4.
 
 use super::answer::{GARBAGE, Words};
+use super::ask::Place;
 use super::provider::Head;
 use super::refusal::Refusal;
 use super::speech::Speech;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
+use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::bedrock;
-use crate::dialect::model::{Dialect, Names, Step, Told};
+use crate::dialect::model::{About, Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
 use crate::dialect::speak::{self, Writer};
-use crate::wire::eventstream;
 use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_own_field};
+use crate::wire::{base64, eventstream};
 use memchr::memmem::find;
-use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Whether the request has the credentials `key`, where its dialect has them. At Bedrock that
 /// is a bearer token, or the id of the access key that the request is signed with; the
 /// signature is believed.
-pub fn has_key(dialect: Dialect, head: &RequestHead, bytes: &[u8], key: &str) -> bool {
+pub fn has_key(place: Place<'_>, head: &RequestHead, bytes: &[u8], key: &str) -> bool {
     let key = key.as_bytes();
     let field = |name| head.known(name).map(|at| at.bytes(bytes));
     let authorization = field(Known::Authorization).unwrap_or_default();
     let is_bearer = authorization
         .split_at_checked(b"Bearer ".len())
         .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(b"Bearer ") && given == key);
-    match dialect {
+    match place.manners() {
+        _ if place.cloud == Some(Cloud::Vertex) => is_bearer,
         Dialect::Chat | Dialect::Responses => is_bearer || field(Known::ApiKey) == Some(key),
         Dialect::Anthropic => is_bearer || field(Known::XApiKey) == Some(key),
         Dialect::Gemini => {
@@ -52,9 +54,14 @@ pub fn has_key(dialect: Dialect, head: &RequestHead, bytes: &[u8], key: &str) ->
     }
 }
 
-/// How the dialect's provider refuses credentials that are no good.
-pub const fn bad_key(dialect: Dialect) -> Refusal {
-    match dialect {
+/// How the provider refuses credentials that are no good.
+pub const fn bad_key(place: Place<'_>) -> Refusal {
+    match place.manners() {
+        _ if matches!(place.cloud, Some(Cloud::Vertex)) => Refusal::saying(
+            401,
+            "access_token_type_unsupported",
+            "Request had invalid authentication credentials. Expected OAuth 2 access token.",
+        ),
         Dialect::Chat | Dialect::Responses => Refusal::of(401),
         Dialect::Anthropic => Refusal::saying(401, "invalid_api_key", "invalid x-api-key"),
         Dialect::Gemini => Refusal::saying(
@@ -72,33 +79,28 @@ pub const fn bad_key(dialect: Dialect) -> Refusal {
 }
 
 /// What the dialect's provider says when a field is missing without which it answers nobody.
-pub fn missing(dialect: Dialect, head: &RequestHead, bytes: &[u8]) -> Option<Refusal> {
+pub fn missing(place: Place<'_>, head: &RequestHead, bytes: &[u8]) -> Option<Refusal> {
     let is_version = |(name, _): (&[u8], &[u8])| name.eq_ignore_ascii_case(b"anthropic-version");
-    let is_told = dialect != Dialect::Anthropic || head.fields(bytes).any(is_version);
+    let is_told = place.manners() != Dialect::Anthropic || head.fields(bytes).any(is_version);
     (!is_told).then(|| Refusal::bad("invalid_value", "anthropic-version: header is required"))
 }
 
-/// Whether a stream comes as one list: Gemini's does unless events are asked for.
-pub fn wants_list(route: Route, query: &[u8]) -> bool {
+/// The form of the events of `route`, at `cloud` or at home. Gemini's are a list unless events are
+/// asked for.
+pub fn form_of(cloud: Option<Cloud>, route: Route, query: &[u8]) -> Form {
     let mut pairs = query.split(|&b| b == b'&');
-    route == Route::StreamGenerate && !pairs.any(|pair| pair == b"alt=sse")
+    if cloud == Some(Cloud::Bedrock) {
+        Form::Wrapped
+    } else if route == Route::StreamGenerate && !pairs.any(|pair| pair == b"alt=sse") {
+        Form::List
+    } else {
+        Form::Own
+    }
 }
 
 /// Appends the body of an error answer. Gemini says in it when to come back.
 pub fn put_error(tx: &mut TxBuf, dialect: Dialect, told: &Told<'_>, wait: Option<Duration>) {
-    let Some(wait) = wait.filter(|_| dialect == Dialect::Gemini) else {
-        return speak::put_error(dialect, told, tx);
-    };
-    let mut plain = TxBuf::new(tx.pool());
-    speak::put_error(dialect, told, &mut plain);
-    let mut body: Value = serde_json::from_slice(plain.unsent()).unwrap_or_default();
-    let delay = format!("{}s", wait.as_secs_f64());
-    let info = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
-    let details = body.pointer_mut("/error/details");
-    if let Some(details) = details.and_then(Value::as_array_mut) {
-        details.push(info);
-    }
-    tx.put(body.to_string().as_bytes());
+    speak::put_error_about(dialect, told, About { id: b"", wait }, tx);
 }
 
 /// Appends an event in the shape of the dialect that cannot be read.
@@ -176,6 +178,17 @@ pub fn put_fields(tx: &mut TxBuf, head: &Head) {
     }
 }
 
+/// In which form events are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As the dialect has them.
+    Own,
+    /// Gemini: items of a list.
+    List,
+    /// In Bedrock's frames, though the dialect is another.
+    Wrapped,
+}
+
 /// An answer, with the names that stand in it and how it is framed.
 #[derive(Debug)]
 pub struct Saying {
@@ -193,8 +206,8 @@ pub struct Saying {
     pub wants_usage: bool,
     /// The body is chunked.
     pub is_chunked: bool,
-    /// Events are items of a list.
-    pub is_list: bool,
+    /// In which form its events are.
+    pub form: Form,
 }
 
 impl Saying {
@@ -212,7 +225,8 @@ impl Saying {
     pub fn mime(&self) -> &'static str {
         match self.route.dialect() {
             Dialect::Bedrock => eventstream::MEDIA_TYPE,
-            _ if self.is_list => "application/json; charset=UTF-8",
+            _ if self.form == Form::Wrapped => eventstream::MEDIA_TYPE,
+            _ if self.form == Form::List => "application/json; charset=UTF-8",
             _ => "text/event-stream; charset=utf-8",
         }
     }
@@ -270,13 +284,18 @@ impl<'s> Mouth<'s> {
 
     /// Appends what ends a stream that cannot be completed.
     pub fn fail(&mut self, told: &Told<'_>, tx: &mut TxBuf) {
+        if self.saying.form == Form::Wrapped {
+            let mut exception = TxBuf::new(tx.pool());
+            speak::put_error_event(Dialect::Bedrock, told, &mut exception);
+            return put(self.saying.is_chunked, &[exception.unsent()], tx);
+        }
         speak::put_error_event(self.saying.route.dialect(), told, &mut self.fresh);
         self.flush(tx);
     }
 
     /// Appends the end of the body's own form; framing is not its business.
     pub fn close(&mut self, tx: &mut TxBuf) {
-        if self.saying.is_list {
+        if self.saying.form == Form::List {
             let end: &[u8] = if self.has_begun { b"]" } else { b"[]" };
             put(self.saying.is_chunked, &[end], tx);
         }
@@ -284,7 +303,16 @@ impl<'s> Mouth<'s> {
 
     fn flush(&mut self, tx: &mut TxBuf) {
         let is_chunked = self.saying.is_chunked;
-        if self.saying.is_list {
+        if self.saying.form == Form::Wrapped {
+            let lines = self.fresh.unsent().split(|&b| b == b'\n');
+            for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
+                let text = base64::encode(event);
+                let payload = format!("{{\"bytes\":\"{text}\",\"p\":\"abcdef\"}}");
+                let mut frame = TxBuf::new(tx.pool());
+                eventstream::put_event(&mut frame, "chunk", &[payload.as_bytes()]);
+                put(is_chunked, &[frame.unsent()], tx);
+            }
+        } else if self.saying.form == Form::List {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
                 let mark: &[u8] = if self.has_begun { b",\r\n" } else { b"[" };

@@ -82,7 +82,7 @@ fn garbage_is_framed() {
             data.strip_prefix("data: ").unwrap().as_bytes().to_vec()
         };
         assert!(
-            serde_json::from_slice::<Value>(&json).is_err(),
+            serde_json::from_slice::<serde_json::Value>(&json).is_err(),
             "{dialect:?}"
         );
     }
@@ -91,8 +91,14 @@ fn garbage_is_framed() {
 /// Goal: who asks for events gets them, at Gemini's alone by a word in the query.
 #[test]
 fn only_gemini_has_lists() {
-    assert!(wants_list(Route::StreamGenerate, b"key=k"));
-    assert!(!wants_list(Route::StreamGenerate, b"key=k&alt=sse"));
-    assert!(!wants_list(Route::Generate, b""));
-    assert!(!wants_list(Route::ConverseStream, b""));
+    for (cloud, route, query, want) in [
+        (None, Route::StreamGenerate, &b"key=k"[..], Form::List),
+        (Some(Cloud::Vertex), Route::StreamGenerate, b"", Form::List),
+        (None, Route::StreamGenerate, b"key=k&alt=sse", Form::Own),
+        (None, Route::Generate, b"", Form::Own),
+        (None, Route::ConverseStream, b"", Form::Own),
+        (Some(Cloud::Bedrock), Route::Messages, b"", Form::Wrapped),
+    ] {
+        assert_eq!(form_of(cloud, route, query), want, "{route:?}");
+    }
 }

@@ -4,7 +4,7 @@
 //! - I1 What a reader gets from a recording is what the oracle got.
 //! - I2 Steps are balanced, whatever bytes come.
 
-mod broken;
+pub(crate) mod broken;
 mod gather;
 mod requests;
 

@@ -45,6 +45,17 @@ def stream() -> list[bytes]:
     return [frame(kind, payload) for kind, payload in events]
 
 
+def authorization_of(credentials, region, path, headers, body) -> str:
+    """The whole `Authorization` as botocore writes it for what arrived."""
+    named = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
+    signer = SigV4Auth(credentials, "bedrock", region)
+    request = AWSRequest("POST", f"http://{headers['host']}{path}", {name: headers[name] for name in named}, body)
+    request.context["timestamp"] = headers["x-amz-date"]
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    signer._inject_signature_to_request(request, signer.signature(text, request))
+    return request.headers["Authorization"]
+
+
 INVOKED = {"X-Amzn-Bedrock-Input-Token-Count": "6", "content-type": "application/json"}
 
 
@@ -87,24 +98,12 @@ class AwsProvider:
         self.server.shutdown()
         self.server.server_close()
 
-    def _signature(self, path, headers, body) -> str:
-        """The whole `Authorization` as botocore writes it for what arrived."""
-        named = headers["authorization"].split("SignedHeaders=")[1].split(",")[0].split(";")
-        signer = SigV4Auth(self.credentials, "bedrock", self.region)
-        request = AWSRequest(
-            "POST", f"http://{headers['host']}{path}", {name: headers[name] for name in named}, body
-        )
-        request.context["timestamp"] = headers["x-amz-date"]
-        text = signer.string_to_sign(request, signer.canonical_request(request))
-        signer._inject_signature_to_request(request, signer.signature(text, request))
-        return request.headers["Authorization"]
-
     def _answer(self, handler):
         headers = {name.lower(): value for name, value in handler.headers.items()}
         body = handler.rfile.read(int(headers["content-length"]))
         hashed = hashlib.sha256(body).hexdigest()
         is_good = (
-            headers["authorization"] == self._signature(handler.path, headers, body)
+            headers["authorization"] == authorization_of(self.credentials, self.region, handler.path, headers, body)
             and headers["x-amz-content-sha256"] == hashed
             and headers.get("x-amz-security-token") == self.credentials.token
         )

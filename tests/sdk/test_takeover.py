@@ -1,9 +1,11 @@
 """A process takes over from the one before it, again and again, under load: nobody is refused, reset or cut.
 SHARDGATE_TAKEOVERS says how often (5 without it)."""
 
+import contextlib
 import http.client
 import json
 import os
+import pathlib
 import signal
 import ssl
 import subprocess
@@ -174,6 +176,55 @@ def test_a_signal_starts_a_successor(tmp_path, provider):
         os.kill(second, signal.SIGTERM)
     manager.hear("STOPPING")
     service._reader.join(PATIENCE)  # its pipe is the successor's, too
+
+
+def ends(process):
+    """Whether no process of this number is left; one whose end nobody has asked for counts as gone."""
+    with contextlib.suppress(FileNotFoundError):
+        return pathlib.Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    return True
+
+
+def test_a_successor_that_dies_during_the_drain_is_replaced(tmp_path, provider):
+    """The old process drains for it: nobody else sees its end. Who comes in between waits and is served, and
+    what the old one still streams is whole. Told to end, the old one starts nobody."""
+    manager = Manager(tmp_path)
+    service = Service(tmp_path, provider.address, environment={"NOTIFY_SOCKET": manager.path})
+    manager.hear("READY")
+    stream = held_stream(service.port, events=60)
+    service.child.send_signal(signal.SIGUSR2)
+    second = int(manager.hear("READY")["MAINPID"])
+    service.wait_for("draining: a successor accepts")
+    os.kill(second, signal.SIGKILL)
+    assert [service.ask() for _ in range(20)] == [200] * 20
+    third = int(manager.hear("READY")["MAINPID"])
+    assert third not in (second, service.child.pid) and ends(second)
+    service.child.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    os.kill(third, signal.SIGKILL)
+    assert b"[DONE]" in stream.read()
+    stream.close()
+    assert service.child.wait(PATIENCE) == 0
+    with pytest.raises(TimeoutError):
+        manager.hear("READY", within=0.5)
+
+
+def test_without_any_successor_the_manager_is_asked_for_one(tmp_path, provider):
+    """The successors fail: the old one becomes the main process again and ends with a failure, at which a
+    manager starts another one."""
+    manager = Manager(tmp_path)
+    service = Service(tmp_path, provider.address, environment={"NOTIFY_SOCKET": manager.path})
+    manager.hear("READY")
+    stream = held_stream(service.port, events=200)
+    service.child.send_signal(signal.SIGUSR2)
+    second = int(manager.hear("READY")["MAINPID"])
+    service.wait_for("draining: a successor accepts")
+    config = tmp_path / "service.toml"
+    config.write_text(config.read_text() + "nonsense = 1\n")
+    os.kill(second, signal.SIGKILL)
+    assert int(manager.hear("MAINPID")["MAINPID"]) == service.child.pid
+    assert service.child.wait(PATIENCE) == 1
+    stream.close()
 
 
 def test_a_successor_that_fails_changes_nothing(tmp_path, provider):

@@ -62,6 +62,39 @@ pub(crate) struct Scene {
     pub(crate) lines: Receiver<Entry>,
 }
 
+/// Where the provider of this number listens.
+pub(crate) fn provider(number: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 7000 + u16::try_from(number).unwrap()))
+}
+
+/// A shard that goes by the configuration `text`: itself, where it listens, its log.
+pub(crate) fn stage(world: &World, text: &str) -> (Rc<Shard<World>>, SocketAddr, Receiver<Entry>) {
+    let checked = check(text, &FixedSecrets(&[]));
+    let config = Arc::new(
+        checked
+            .unwrap_or_else(|faults| panic!("{}", faults.show("it")))
+            .config,
+    );
+    let (sink, lines) = sync_channel(1000);
+    let setup = Setup {
+        index: 0,
+        shards: 1,
+        config: Arc::clone(&config),
+        addresses: (0..config.providers.len())
+            .map(|number| vec![provider(number)])
+            .collect(),
+        tls: None,
+        seed: world.rng().next(),
+        log: Log::new(Format::Json, sink),
+    };
+    let shard = Shard::new(world.clone(), setup);
+    let gateway = config.server.listen[0];
+    let listener = world.listen(gateway).unwrap();
+    world.spawn(accept_loop(Rc::clone(&shard), listener));
+    world.spawn(ticker(Rc::clone(&shard)));
+    (shard, gateway, lines)
+}
+
 /// A scene with `providers` providers, the first `dead` of which do not answer.
 pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: usize) -> Scene {
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
@@ -87,39 +120,17 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
         "[models.m]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n"
     )
     .unwrap();
-    let checked = check(&text, &FixedSecrets(&[]));
-    let config = Arc::new(
-        checked
-            .unwrap_or_else(|faults| panic!("{}", faults.show("it")))
-            .config,
-    );
-    let (sink, lines) = sync_channel(1000);
-    let address =
-        |number| SocketAddr::from(([127, 0, 0, 1], 7000 + u16::try_from(number).unwrap()));
-    let setup = Setup {
-        index: 0,
-        shards: 1,
-        config: Arc::clone(&config),
-        addresses: (0..providers).map(|number| vec![address(number)]).collect(),
-        tls: None,
-        seed: world.rng().next(),
-        log: Log::new(Format::Json, sink),
-    };
-    let shard = Shard::new(world.clone(), setup);
-    let gateway = config.server.listen[0];
-    let listener = world.listen(gateway).unwrap();
-    world.spawn(accept_loop(Rc::clone(&shard), listener));
-    world.spawn(ticker(Rc::clone(&shard)));
+    let (shard, gateway, lines) = stage(&world, &text);
     let cast = Casting {
         all: all.into_iter().map(Rc::new).collect(),
         has_raced: Cell::default(),
     };
     let cast = Rc::new(cast);
     for number in 0..providers {
-        serve(&world, &cast, number, address(number));
+        serve(&world, &cast, number, provider(number));
         if number < dead {
             let door = world.rng().pick(&[Door::Refuses, Door::Swallows]);
-            world.net().borrow_mut().set_door(address(number), door);
+            world.net().borrow_mut().set_door(provider(number), door);
         }
     }
     let targets = 3.min(providers) - dead;

@@ -3,10 +3,12 @@
 use super::exchange::Scene;
 use super::http::{Message, events};
 use super::script::{Act, Ask, Exchange, Got, Sort};
+use super::world::World;
 use serde_json::Value;
 use shardgate::exchange::answer::HOLD_MAX;
 use shardgate::host::Host;
 use shardgate::policy::targets::Targets;
+use shardgate::shard::Shard;
 use shardgate::shard::log::Entry;
 use std::collections::BTreeMap;
 
@@ -276,14 +278,18 @@ pub(crate) fn leavers(scene: &Scene) {
 
 /// Nothing is held by a shard that rests.
 pub(crate) fn rest(scene: &Scene) {
-    let shard = &scene.shard;
+    shard_rests(&scene.world, &scene.shard);
+}
+
+/// As [`rest`], of a shard in its world.
+pub(crate) fn shard_rests(world: &World, shard: &Shard<World>) {
     let counters = shard.counters.borrow();
     assert_eq!(counters.panics, 0, "a task panicked");
     assert_eq!(counters.exchanges_open, 0, "exchanges under way");
     assert_eq!(counters.streams_open, 0, "streams open");
     assert_eq!(counters.connections_open, 0, "client connections open");
     assert_eq!(counters.log_dropped, 0, "log lines lost");
-    let now = scene.world.now();
+    let now = world.now();
     for (target, cell) in shard.with_turn(now, Targets::cells) {
         assert_eq!(
             (cell.in_flight, cell.tokens),
@@ -300,5 +306,5 @@ pub(crate) fn rest(scene: &Scene) {
     }
     assert_eq!(shard.buffers.lent(), 0, "bytes of buffers lent out");
     assert_eq!(shard.deadlines.len(), 0, "timers");
-    assert_eq!(scene.world.net().borrow().open(), 0, "links open");
+    assert_eq!(world.net().borrow().open(), 0, "links open");
 }

@@ -19,6 +19,8 @@ mod rng;
 mod script;
 mod selftest;
 mod steps;
+mod tongues;
+mod translated;
 mod upstream;
 mod world;
 

@@ -69,6 +69,10 @@ fn said(status: u16, kind: &str, message: &str) -> Refused {
 /// By the type, then by the words, then by the status: each of them is known to be wrong or
 /// too wide at times (mapping.md 10).
 fn trouble(status: u16, kind: &str, message: &str) -> Trouble {
+    let status = match kind {
+        "invalid_request_error" if status < 400 => 400,
+        _ => status,
+    };
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     let broke = says(&[
         "credit balance",
@@ -171,9 +175,14 @@ fn type_of(trouble: Trouble, status: u16) -> &'static str {
     }
 }
 
-/// Appends the body of an error answer. `request_id` is null: the header has it.
+/// Appends the body of an error answer; its `request_id` is null.
 pub fn put_body(tx: &mut TxBuf, told: &Told<'_>) {
-    put_error(tx, told.trouble, told.status, told.message, |tx| {
+    put_body_about(tx, told, b"");
+}
+
+/// The same, for the request `id`, letters and digits; null when it is empty.
+pub fn put_body_about(tx: &mut TxBuf, told: &Told<'_>, id: &[u8]) {
+    put_error(tx, (told.trouble, told.status), told.message, id, |tx| {
         tx.put(b",\"details\":{\"error_code\":");
         put_string(tx, told.code);
         if let Some(param) = told.param {
@@ -198,15 +207,15 @@ pub(super) fn put_refused(tx: &mut TxBuf, refused: &Refused) {
         _ => &refused.message,
     };
     tx.put(b"event: error\ndata: ");
-    put_error(tx, refused.trouble, 200, message, |_| {});
+    put_error(tx, (refused.trouble, 200), message, b"", |_| {});
     tx.put(b"\n\n");
 }
 
 fn put_error(
     tx: &mut TxBuf,
-    trouble: Trouble,
-    status: u16,
+    (trouble, status): (Trouble, u16),
     message: &str,
+    id: &[u8],
     details: impl FnOnce(&mut TxBuf),
 ) {
     tx.put(b"{\"type\":\"error\",\"error\":{\"type\":");
@@ -219,7 +228,14 @@ fn put_error(
     put_inside(tx, message);
     tx.put(b"\"");
     details(tx);
-    tx.put(b"},\"request_id\":null}");
+    tx.put(b"},\"request_id\":");
+    if id.is_empty() {
+        tx.put(b"null}");
+    } else {
+        tx.put(b"\"");
+        tx.put(id);
+        tx.put(b"\"}");
+    }
 }
 
 #[cfg(test)]
@@ -284,6 +300,7 @@ mod tests {
             (504, "timeout_error", "x", Trouble::Timeout),
             (418, "brand_new_error", "x", Trouble::Invalid),
             (200, "brand_new_error", "x", Trouble::Server),
+            (200, "invalid_request_error", "x", Trouble::Invalid),
         ] {
             let refused = read(status, body(kind, message).as_bytes());
             assert_eq!(refused.trouble, want, "{status} {kind} {message}");

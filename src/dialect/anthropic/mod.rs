@@ -7,6 +7,7 @@
 //!   stream   its events                 ⇄ steps
 //!   error    what a provider refuses    → Refused     Told    → body, event
 //!   look     what passes as it is       → facts, nothing is copied
+//!   cloud    what passes to a cloud     → the same in the cloud's form
 //! ```
 //!
 //! Thinking that another provider signed travels through clients of this dialect in the
@@ -17,6 +18,7 @@
 //! protocols.md 6 and 7.
 
 pub mod answer;
+pub mod cloud;
 pub mod count;
 pub mod error;
 pub mod look;

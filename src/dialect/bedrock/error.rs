@@ -29,7 +29,7 @@ pub fn read(status: u16, body: &[u8]) -> Refused {
 }
 
 /// Reads an exception in mid-stream: its type, and its payload.
-pub(super) fn exception(name: &str, data: &[u8]) -> Refused {
+pub fn exception(name: &str, data: &[u8]) -> Refused {
     let value: Value = serde_json::from_slice(data).unwrap_or(Value::Null);
     let status = value
         .get("originalStatusCode")

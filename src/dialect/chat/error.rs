@@ -46,10 +46,16 @@ pub fn read(status: u16, body: &[u8]) -> Refused {
 pub(super) fn of_value(status: u16, value: &Value) -> Refused {
     let mut said = Said::default();
     said.look(value);
-    let status = if status < 400 {
-        said.status.unwrap_or(status)
-    } else {
-        status
+    let is_bad = || {
+        said.codes
+            .iter()
+            .any(|code| code == "invalid_request_error")
+    };
+    let status = match said.status {
+        _ if status >= 400 => status,
+        Some(status) => status,
+        None if is_bad() => 400,
+        None => status,
     };
     let message = if said.message.is_empty() {
         format!("The provider answered with status {status}.")
@@ -390,6 +396,11 @@ mod tests {
                 200,
                 json!({"error": {"message": "no such tool", "status_code": 400,
                     "type": "invalid_request_error"}}),
+                Trouble::Invalid,
+            ),
+            (
+                200,
+                json!({"error": {"message": "no", "type": "invalid_request_error"}}),
                 Trouble::Invalid,
             ),
             (

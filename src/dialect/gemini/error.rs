@@ -182,6 +182,11 @@ const fn status_name(status: u16) -> &'static str {
 
 /// Appends the body of an error answer.
 pub fn put_body(tx: &mut TxBuf, told: &Told<'_>) {
+    put_body_about(tx, told, None);
+}
+
+/// The same; it says when to come back.
+pub fn put_body_about(tx: &mut TxBuf, told: &Told<'_>, wait: Option<Duration>) {
     const TYPE: &[u8] = b"{\"@type\":\"type.googleapis.com/google.rpc.";
     tx.put(b"{\"error\":{\"code\":");
     tx.put_decimal(told.status.into());
@@ -202,6 +207,13 @@ pub fn put_body(tx: &mut TxBuf, told: &Told<'_>) {
         tx.put(b",\"description\":");
         put_string(tx, told.message);
         tx.put(b"}]}");
+    }
+    if let Some(wait) = wait {
+        tx.put(b",");
+        tx.put(TYPE);
+        tx.put(b"RetryInfo\",\"retryDelay\":\"");
+        tx.put(format!("{}s", wait.as_secs_f64()).as_bytes());
+        tx.put(b"\"}");
     }
     tx.put(b"]}}");
 }
@@ -386,6 +398,12 @@ mod tests {
         let body: Value = serde_json::from_slice(tx.unsent()).unwrap();
         assert_eq!(body["error"]["status"], "INVALID_ARGUMENT");
         assert_eq!(body["error"]["details"][0]["reason"], "INVALID_FIELD");
+        let mut waits = TxBuf::new(&BufPool::new());
+        put_body_about(&mut waits, &told, Some(Duration::from_millis(21_500)));
+        assert_eq!(
+            read(429, waits.unsent()).retry_after,
+            Some(Duration::from_millis(21_500))
+        );
         let mut event = TxBuf::new(&BufPool::new());
         put_event(&mut event, &told);
         let want = [b"data: ", tx.unsent(), b"\n\n"].concat();

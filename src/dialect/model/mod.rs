@@ -39,7 +39,7 @@ pub use request::{
     Request, Role, Sampling, Source, Tool, ToolKind, ToolResult, Turn, Weight,
 };
 pub use step::{Open, Step, Text};
-pub use told::{Names, Told};
+pub use told::{About, Names, Told};
 pub use unfit::{BadAsk, Notes, Unfit};
 
 /// A language of providers and of clients.

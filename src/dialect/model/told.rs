@@ -2,6 +2,7 @@
 
 use super::{Refused, Trouble};
 use crate::base::fault::Kind;
+use std::time::Duration;
 
 /// What a writer of answers must be told, since the provider's own names are not the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,16 @@ pub struct Told<'a> {
     pub message: &'a str,
     /// The field at fault.
     pub param: Option<&'a str>,
+}
+
+/// What of an exchange an error tells besides what went wrong, in dialects that have a place for
+/// it in the body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The exchange's name.
+    pub id: &'a [u8],
+    /// When to come back.
+    pub wait: Option<Duration>,
 }
 
 impl Told<'static> {
@@ -101,6 +112,14 @@ impl Trouble {
             Self::Overloaded => 503,
             Self::Timeout => 504,
         }
+    }
+
+    /// Whether it is the provider's own, so that another one may do better, whatever the status.
+    pub const fn is_upstreams(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimit | Self::Quota | Self::Overloaded | Self::Server | Self::Timeout
+        )
     }
 
     /// The stable code.

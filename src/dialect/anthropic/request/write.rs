@@ -31,6 +31,16 @@ pub enum Cloud {
     Vertex,
 }
 
+impl Cloud {
+    /// The version of the dialect, as its bodies name it.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Bedrock => "bedrock-2023-05-31",
+            Self::Vertex => "vertex-2023-10-16",
+        }
+    }
+}
+
 /// The body that asks a model of `abilities` what `request` asks.
 ///
 /// # Errors
@@ -57,14 +67,10 @@ pub fn write_for(
 ) -> Result<Vec<u8>, Unfit> {
     let mut body = body(request, abilities, notes)?;
     body.shift_remove("model");
-    let version = match cloud {
-        Cloud::Bedrock => {
-            body.shift_remove("stream");
-            "bedrock-2023-05-31"
-        }
-        Cloud::Vertex => "vertex-2023-10-16",
-    };
-    body.insert("anthropic_version".into(), version.into());
+    if cloud == Cloud::Bedrock {
+        body.shift_remove("stream");
+    }
+    body.insert("anthropic_version".into(), cloud.version().into());
     Ok(Value::Object(body).to_string().into_bytes())
 }
 
