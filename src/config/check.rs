@@ -19,7 +19,7 @@
 use super::fault::{Faults, Findings};
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
-use super::model::{Config, Limits, Retry, Server, Sockets, Timeouts};
+use super::model::{Config, Limits, Server, Sockets, Timeouts};
 use super::resilience;
 use super::tls;
 use super::upstreams;
@@ -83,10 +83,6 @@ const TIMEOUTS: Known = Known {
 pub(super) const MODEL_TIMEOUTS: Known = Known {
     now: &["connect", "first_token", "idle", "total"],
     later: &[],
-};
-const RETRY: Known = Known {
-    now: &["attempts_max"],
-    later: &["budget", "backoff"],
 };
 
 /// The shortest timeout that may be written.
@@ -197,7 +193,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         Some(section) => read_timeouts(&section, found, defaults::TIMEOUTS),
         None => defaults::TIMEOUTS,
     };
-    let retry = retry(root, found);
+    let retry = resilience::retry(root, found);
     let breaker = resilience::breaker(root, found);
     let gossip = resilience::gossip(root, found);
     let keepalive = resilience::keepalive(root, found, "[stream]", None);
@@ -440,17 +436,6 @@ pub(super) fn read_timeouts(
         }
     }
     t
-}
-
-fn retry(root: &Section<'_, '_>, found: &mut Findings) -> Retry {
-    let attempts_max = section(root, found, "retry", "[retry]", RETRY)
-        .and_then(|section| {
-            section.read(found, "attempts_max", |value| {
-                count(value, 1..=defaults::ATTEMPTS_MAX)
-            })
-        })
-        .unwrap_or(defaults::ATTEMPTS);
-    Retry { attempts_max }
 }
 
 #[cfg(test)]

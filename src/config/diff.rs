@@ -155,6 +155,7 @@ pub fn summary(old: &Config, new: &Config) -> String {
     let tables = [
         ("limits", old.limits == new.limits),
         ("timeouts", old.timeouts == new.timeouts),
+        ("retry", old.retry == new.retry),
         ("breaker", old.breaker == new.breaker),
         ("gossip", old.gossip == new.gossip),
     ];

@@ -88,8 +88,11 @@ pub mod defaults {
     pub const GOSSIP: super::Gossip = super::Gossip {
         tick: Duration::from_millis(50),
     };
-    /// `retry.attempts_max`.
-    pub const ATTEMPTS: usize = 4;
+    /// `retry`. 20 % as Finagle and Envoy have it.
+    pub const RETRY: super::Retry = super::Retry {
+        attempts_max: 4,
+        budget_percent: Some(20),
+    };
     /// `providers.*.api_version`: the last dated release of Azure's API.
     pub const AZURE_API_VERSION: &str = "2024-10-21";
     /// `models.*.strategy`.
@@ -526,6 +529,9 @@ pub struct Retry {
     /// Attempts of one exchange, the first one and fallbacks included:
     /// 1 to [`defaults::ATTEMPTS_MAX`].
     pub attempts_max: usize,
+    /// Attempts beyond the first ones, in percent of the exchanges of the last ten seconds, per
+    /// box; `None`: as many as there may be.
+    pub budget_percent: Option<u32>,
 }
 
 /// `[breaker]`: when a target is left alone, and for how long.

@@ -20,7 +20,11 @@ impl Display for Printed<'_> {
         server(f, config)?;
         limits(f, config)?;
         timeouts(f, config)?;
-        writeln!(f, "\n[retry]\nattempts_max = {}", config.retry.attempts_max)?;
+        let retry = config.retry;
+        let budget = retry.budget_percent;
+        let budget = budget.map_or_else(|| "off".to_owned(), |percent| format!("{percent}%"));
+        writeln!(f, "\n[retry]\nattempts_max = {}", retry.attempts_max)?;
+        writeln!(f, "budget = {}", quoted(&budget))?;
         breaker(f, config)?;
         for key in &config.keys {
             writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;

@@ -1,9 +1,9 @@
-//! `[breaker]`, `[gossip]` and `stream.keepalive`.
+//! `[retry]`, `[breaker]`, `[gossip]` and `stream.keepalive`.
 
 use super::check::{TIMEOUT_MIN, section};
 use super::fault::Findings;
-use super::model::defaults::{BREAKER, GOSSIP};
-use super::model::{Breaker, Gossip};
+use super::model::defaults::{ATTEMPTS_MAX, BREAKER, GOSSIP, RETRY};
+use super::model::{Breaker, Gossip, Retry};
 use super::value::{Wrong, choice, count, duration, show_duration, wrong};
 use super::walk::{Known, Section};
 use std::time::Duration;
@@ -21,6 +21,10 @@ const BREAKER_KEYS: Known = Known {
         "ramp",
     ],
     later: &[],
+};
+const RETRY_KEYS: Known = Known {
+    now: &["attempts_max", "budget"],
+    later: &["backoff"],
 };
 const GOSSIP_KEYS: Known = Known {
     now: &["tick"],
@@ -42,6 +46,36 @@ const KEEPALIVE_MIN: Duration = Duration::from_millis(100);
 
 /// The shortest window: it is kept in ten slices.
 const WINDOW_MIN: Duration = Duration::from_millis(100);
+
+/// `[retry]`.
+pub(super) fn retry(root: &Section<'_, '_>, found: &mut Findings) -> Retry {
+    let mut retry = RETRY;
+    let Some(section) = section(root, found, "retry", "[retry]", RETRY_KEYS) else {
+        return retry;
+    };
+    let attempts = section.read(found, "attempts_max", |v| count(v, 1..=ATTEMPTS_MAX));
+    retry.attempts_max = attempts.unwrap_or(retry.attempts_max);
+    if let Some(budget) = section.read(found, "budget", budget) {
+        retry.budget_percent = budget;
+    }
+    retry
+}
+
+/// A share such as `"20%"`, or `"off"`.
+fn budget(value: &DeValue<'_>) -> Result<Option<u32>, Wrong> {
+    const RIGHT: &str = "write a share from \"1%\" to \"700%\", or \"off\"";
+    let DeValue::String(text) = value else {
+        return wrong(RIGHT);
+    };
+    if text == "off" {
+        return Ok(None);
+    }
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    match number.filter(|percent| (1..=700).contains(percent)) {
+        Some(percent) => Ok(Some(percent)),
+        None => wrong(RIGHT),
+    }
+}
 
 /// `[breaker]`.
 pub(super) fn breaker(root: &Section<'_, '_>, found: &mut Findings) -> Breaker {

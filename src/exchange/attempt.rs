@@ -227,7 +227,7 @@ pub async fn attempts<H: Host>(
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        step = course.following(down).ok_or(kind)?;
+        step = course.another(down).ok_or(kind)?;
         why = kind.code();
     }
 }
@@ -249,7 +249,7 @@ async fn attempt<'a, H: Host>(
     }
     if refusal == Refusal::Retriable
         && !plain::is_too_long(&answer, step)
-        && let Some(another) = course.following(down)
+        && let Some(another) = course.another(down)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }

@@ -117,6 +117,29 @@ impl<'a, H: Host> Course<'a, H> {
         step
     }
 
+    /// The next target of the plan, after an attempt that was made: if the budget allows one
+    /// more.
+    pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        let Some(percent) = self.snapshot.config.retry.budget_percent else {
+            return self.following(down);
+        };
+        let shard = self.shard;
+        let mut budget = shard.budget.get();
+        let exchanges = shard.counters.borrow().exchanges;
+        let now = shard.host.now();
+        if !budget.has_one(percent, (exchanges, shard.shards), now) {
+            shard.budget.set(budget);
+            shard.counters.borrow_mut().budget_spent += 1;
+            return None;
+        }
+        let step = self.following(down);
+        if step.is_some() {
+            budget.spend();
+        }
+        shard.budget.set(budget);
+        step
+    }
+
     /// Puts the request into the form of the target of `step`, if that speaks another dialect
     /// than the client.
     ///

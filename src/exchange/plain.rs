@@ -90,7 +90,7 @@ pub async fn deliver<'a, H: Host>(
         if trouble == Trouble::Auth {
             return Err(Kind::UpstreamRefusedKey.into());
         }
-        if is_upstreams && let Some(another) = course.following(down) {
+        if is_upstreams && let Some(another) = course.another(down) {
             let status = if status < 400 {
                 trouble.status()
             } else {

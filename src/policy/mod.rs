@@ -6,6 +6,7 @@ pub mod addresses;
 pub mod auth;
 pub mod balance;
 pub mod breaker;
+pub mod budget;
 pub mod limits;
 pub mod peak;
 pub mod plan;

@@ -20,6 +20,7 @@ use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::host::Host;
+use crate::policy::budget::Budget;
 use crate::policy::targets::Targets;
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
@@ -84,6 +85,8 @@ pub struct Shard<H: Host> {
     pub counters: RefCell<Counters>,
     /// What it knows of each target.
     pub targets: RefCell<Targets>,
+    /// How many further attempts it may make.
+    pub budget: Cell<Budget>,
     /// How it tells the other shards.
     pub gossip: Gossip,
     /// How late the ticker was, beyond what a timer may be.
@@ -139,6 +142,7 @@ impl<H: Host> Shard<H> {
             deadlines: Deadlines::new(),
             counters: RefCell::default(),
             targets: RefCell::new(targets),
+            budget: Cell::default(),
             gossip: Gossip::default(),
             stalls: RefCell::default(),
             log,

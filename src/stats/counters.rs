@@ -149,6 +149,8 @@ pub struct Counters {
     pub log_dropped: u64,
     /// Requests sent once more because a reused connection turned out to be closed.
     pub reconnects: u64,
+    /// Further attempts that were not made, as the budget was spent.
+    pub budget_spent: u64,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -244,6 +246,7 @@ impl Counters {
         self.panics += other.panics;
         self.log_dropped += other.log_dropped;
         self.reconnects += other.reconnects;
+        self.budget_spent += other.budget_spent;
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

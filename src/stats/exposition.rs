@@ -288,6 +288,11 @@ fn plain(out: &mut Text, all: &Counters) {
             all.reconnects,
         ),
         (
+            "shardgate_retry_budget_spent_total",
+            "Further attempts that were not made, as the budget was spent.",
+            all.budget_spent,
+        ),
+        (
             "shardgate_panics_total",
             "Connection tasks that panicked.",
             all.panics,
