@@ -266,7 +266,10 @@ async fn deliver<'a, H: Host>(
     (answer, refusal): (&mut Answer<H>, Refusal),
 ) -> Result<Next, Failed<'a>> {
     match refusal {
-        Refusal::Key => Err(Kind::UpstreamRefusedKey.into()),
+        Refusal::Key => {
+            limits::refused_key(course, step, answer.head.status);
+            Err(Kind::UpstreamRefusedKey.into())
+        }
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus.into()),
         Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
             Ok(relay::relay(course, down, settle, step, answer).await?)

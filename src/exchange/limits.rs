@@ -14,7 +14,7 @@ use super::down::{Down, Wait};
 use super::plain;
 use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
-use crate::policy::limits::{Announced, is_low};
+use crate::policy::limits::{Announced, REFUSED_WAIT, is_low};
 use crate::policy::plan::Step;
 use crate::wire::http1::{Chunked, Framing, ResponseHead};
 use std::time::Duration;
@@ -93,12 +93,22 @@ pub async fn hear_out<H: Host>(
     }
 }
 
+/// The gateway's key was refused: with 403 perhaps for this model alone. (402 was heard out.)
+pub fn refused_key<H: Host>(course: &Course<'_, H>, step: &Step<'_>, status: u16) {
+    match status {
+        401 | 407 => course.cool_provider(step, REFUSED_WAIT),
+        403 => course.cool(step, REFUSED_WAIT),
+        _ => {}
+    }
+}
+
 /// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too.
 pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) {
     let mut said = Announced::default();
     said.wait(refused.retry_after);
     match refused.trouble {
         Trouble::Quota => course.cool_provider(step, said.quota()),
+        Trouble::Auth => course.cool_provider(step, REFUSED_WAIT),
         Trouble::RateLimit => {
             let wait = said.verdict(429, 0);
             course.cool(step, wait.unwrap_or_default());

@@ -29,6 +29,10 @@ pub const WAIT: Duration = Duration::from_secs(1);
 /// For how long a key is left alone whose quota is spent, where nothing more is said.
 pub const QUOTA_WAIT: Duration = Duration::from_secs(60);
 
+/// For how long a key, or a target that it may not use, is left alone once it was refused: a
+/// reload may bring a new one.
+pub const REFUSED_WAIT: Duration = Duration::from_secs(10);
+
 /// Of what a provider allows so much in a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Counted {

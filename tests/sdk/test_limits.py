@@ -169,3 +169,19 @@ def test_the_only_target_is_asked_all_the_same(gateway, provider):
         assert (answer.status, answer.headers["retry-after"]) == (429, "7")
         assert json.loads(answer.body) == said
         assert provider.asked.count("a") == count
+
+
+def test_a_refused_key_is_left_alone(gateway, provider):
+    """Goal: with 401 all targets of that key are passed over for a while, with 403 only the one."""
+    provider.says = (403, {}, {"error": {"message": "not for you", "code": "permission"}})
+    assert ask(connect(gateway), "pair").headers["x-shardgate-attempts"] == "2"
+    time.sleep(0.1)
+    assert ask(connect(gateway), "pair").headers["x-shardgate-attempts"] == "1"
+    provider.says = (401, {}, {"error": {"message": "no such key", "code": "invalid_api_key"}})
+    assert ask(connect(gateway), "other").headers["x-shardgate-attempts"] == "2"
+    time.sleep(0.1)
+    assert ask(connect(gateway), "other").headers["x-shardgate-attempts"] == "1"
+    assert provider.asked.count("a") == 2
+    assert 8_000 < max(cooling(gateway, "a/two")) <= 10_000
+    answer = ask(connect(gateway), "alone")
+    assert answer.status == 502 and answer.headers["x-shardgate-code"] == "upstream_refused_key"
