@@ -70,7 +70,9 @@ fn budget(value: &DeValue<'_>) -> Result<Option<u32>, Wrong> {
     if text == "off" {
         return Ok(None);
     }
-    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let number = text
+        .strip_suffix('%')
+        .and_then(|number| number.parse().ok());
     match number.filter(|percent| (1..=700).contains(percent)) {
         Some(percent) => Ok(Some(percent)),
         None => wrong(RIGHT),

@@ -123,7 +123,9 @@ mod tests {
     fn what_was_saved_is_lost_in_time() {
         let mut budget = Budget::default();
         assert!(take(&mut budget, 1_000_000, 0));
-        let made = (0..1000).filter(|_| take(&mut budget, 1_000_000, 60_000)).count();
+        let made = (0..1000)
+            .filter(|_| take(&mut budget, 1_000_000, 60_000))
+            .count();
         assert_eq!(made, 100, "the reserve of ten seconds");
     }
 
