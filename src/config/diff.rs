@@ -213,7 +213,20 @@ impl Roster {
         let models = config.models.iter().map(|m| self.models.of(&m.name));
         let providers = config.providers.iter().map(|p| self.providers.of(&p.name));
         let (models, providers) = (models.collect(), providers.collect());
+        let hosts = config.providers.iter().map(|provider| {
+            let (scheme, authority) = (provider.base_url.scheme, provider.base_url.authority());
+            let name = format!("{}://{authority}", scheme.name());
+            let id = TargetId::of(&name, "");
+            self.number(name, id)
+        });
+        let hosts: Vec<_> = hosts.collect();
         let written = config.written().len();
+        let hosts_of = config.models.iter().map(|model| {
+            let of = model.targets.iter().map(|target| target.provider);
+            of.map(|provider| hosts.get(provider).map(|(number, _)| *number))
+                .collect()
+        });
+        let hosts_of = hosts_of.collect();
         let targets = config.models.iter().enumerate().map(|(index, model)| {
             // Its targets forward whatever name was asked for.
             let is_open = index >= written || model.name == "*";
@@ -224,6 +237,8 @@ impl Roster {
         });
         Places {
             targets: targets.collect(),
+            hosts_of,
+            hosts,
             models,
             providers,
         }
@@ -244,6 +259,10 @@ impl Roster {
         let name = format!("{}/{upstream}", provider.map_or("", |p| p.name.as_str()));
         let url = provider.map(|p| p.base_url.to_string());
         let id = TargetId::of(&name, &url.unwrap_or_default());
+        self.number(name, id)
+    }
+
+    fn number(&mut self, name: String, id: TargetId) -> (usize, TargetId) {
         let number = *self.by_id.entry(id).or_insert_with(|| {
             self.targets.push((name, id));
             self.targets.len() - 1
@@ -261,7 +280,8 @@ impl Roster {
         &self.providers.names
     }
 
-    /// Names (`provider/model`, `provider/*`) and ids of targets by number.
+    /// Names (`provider/model`, `provider/*`) and ids of targets, and of the hosts behind them
+    /// (`https://host`), by number.
     pub fn targets(&self) -> &[(String, TargetId)] {
         &self.targets
     }
@@ -274,6 +294,10 @@ pub struct Places {
     providers: Vec<usize>,
     /// By model, then by place among its targets.
     targets: Vec<Vec<(usize, TargetId)>>,
+    /// By model, then by place: the number of the target's host.
+    hosts_of: Vec<Vec<Option<usize>>>,
+    /// By provider; one that several have comes several times.
+    hosts: Vec<(usize, TargetId)>,
 }
 
 impl Places {
@@ -282,9 +306,17 @@ impl Places {
         Some(self.targets.get(model)?.get(place)?.0)
     }
 
-    /// All targets: numbers and ids. One that several models have comes several times.
+    /// The number of the host behind the target at `place` of the model at `model`: what is
+    /// known of connecting to it goes for all targets there.
+    pub fn host(&self, model: usize, place: usize) -> Option<usize> {
+        *self.hosts_of.get(model)?.get(place)?
+    }
+
+    /// All targets and hosts: numbers and ids. One that several models or providers have comes
+    /// several times.
     pub fn targets(&self) -> impl Iterator<Item = (usize, TargetId)> {
-        self.targets.iter().flatten().copied()
+        let hosts = self.hosts.iter().copied();
+        self.targets.iter().flatten().copied().chain(hosts)
     }
 
     /// The number of the model at `index`.
@@ -384,12 +416,26 @@ mod tests {
         let there = config(&[("p", "http://b:1")], &[("m", P)], "k");
         let first = roster.enter(&here);
         let numbers = |places: &Places| places.targets().map(|(at, _)| at).collect::<Vec<_>>();
-        assert_eq!(numbers(&first), [0, 1, 2, 3]);
-        assert_eq!((first.target(1, 0), first.target(1, 1)), (Some(1), None));
-        assert_eq!(numbers(&roster.enter(&there)), [4, 5]);
+        assert_eq!(numbers(&first), [1, 2, 3, 4, 0]);
+        assert_eq!((first.target(1, 0), first.target(1, 1)), (Some(2), None));
+        assert_eq!(
+            (first.host(1, 0), first.host(3, 0), first.host(1, 1)),
+            (Some(0), Some(0), None)
+        );
+        assert_eq!(numbers(&roster.enter(&there)), [6, 7, 5]);
         assert_eq!(roster.enter(&here), first);
         let names: Vec<_> = roster.targets().iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["p/m", "p/n", "p/l", "p/*", "p/m", "p/*"]);
+        let want = [
+            "http://a:1",
+            "p/m",
+            "p/n",
+            "p/l",
+            "p/*",
+            "http://b:1",
+            "p/m",
+            "p/*",
+        ];
+        assert_eq!(names, want);
     }
 
     /// Goal: what only a restart can change is named.

@@ -328,7 +328,19 @@ async fn ask_target<H: Host>(
                 (is_reused, lease) = (false, None);
                 shard.counters.borrow_mut().reconnects += 1;
             }
-            outcome => return outcome,
+            outcome => {
+                if is_reused && step.permits.host.is_probe() {
+                    // A connection from better days: whoever answers on it is there.
+                    let is_there = outcome.is_ok();
+                    let said = if is_there {
+                        Outcome::Success
+                    } else {
+                        Outcome::Neutral
+                    };
+                    course.connected(step, said);
+                }
+                return outcome;
+            }
         }
     }
 }
@@ -351,17 +363,23 @@ async fn connect<H: Host>(
         match down.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.note_connected(address);
+                course.connected(step, Outcome::Success);
                 return Ok(Lease::new(shard, &upstream.pool, link, began));
             }
             Wait::Done(Err(kind)) => failed = kind,
             Wait::Late => failed = course.late(Kind::ConnectTimeout),
-            Wait::Gone => return Err(Kind::ClientGone),
+            Wait::Gone => {
+                course.connected(step, Outcome::Neutral);
+                return Err(Kind::ClientGone);
+            }
         }
         if matches!(failed, Kind::TotalTimeout | Kind::ShutDown) {
-            break; // not the address's fault
+            course.connected(step, Outcome::Neutral);
+            return Err(failed); // not the address's fault
         }
         upstream.note_unreachable(address, shard.host.now());
     }
+    course.connected(step, Outcome::Failure);
     Err(failed)
 }
 

@@ -18,6 +18,7 @@ use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
+use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::policy::rotation::Sight;
 use crate::shard::Shard;
@@ -111,7 +112,7 @@ impl<'a, H: Host> Course<'a, H> {
             };
             plan.next(config, &mut rotations, &found, &mut sight)
         });
-        if step.is_some_and(|step| step.permit.is_probe()) {
+        if step.is_some_and(|step| step.permits.is_probe()) {
             self.shard.gossip_now();
         }
         step
@@ -242,6 +243,22 @@ impl<'a, H: Host> Course<'a, H> {
         let target = places.target(step.model_index, step.target_index);
         let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
         prompt.saturating_add(self.answer_max)
+    }
+
+    /// What connecting to the host of `step` came to: it goes for all targets there.
+    pub fn connected(&self, step: &Step<'_>, outcome: Outcome) {
+        let places = &self.snapshot.places;
+        let Some(host) = places.host(step.model_index, step.target_index) else {
+            return;
+        };
+        let said = (step.permits.host, outcome);
+        let now = self.shard.host.now();
+        let changed = self
+            .shard
+            .with_turn(now, |targets, turn| targets.judge(host, said, turn));
+        if changed {
+            self.shard.gossip_now();
+        }
     }
 
     /// The provider of `step` wants its target to be left alone for `wait`.

@@ -92,7 +92,7 @@ impl<H: Host> Settle<H> {
         let target = places.target(step.model_index, step.target_index);
         self.running = target.map(|target| Running {
             target,
-            permit: step.permit,
+            permit: step.permits.target,
             tokens,
             began: now,
         });
@@ -111,13 +111,18 @@ impl<H: Host> Settle<H> {
         let now = self.shard.host.now();
         let running = Running {
             target,
-            permit: step.permit,
+            permit: step.permits.target,
             tokens: 0,
             began: now,
         };
         self.shard.targets.borrow_mut().begin(running);
-        let neutral =
-            |targets: &mut Targets, turn: &Turn<'_>| targets.end(running, Outcome::Neutral, turn);
+        let host = places.host(step.model_index, step.target_index);
+        let host = host.filter(|_| step.permits.host.is_probe());
+        let neutral = |targets: &mut Targets, turn: &Turn<'_>| {
+            let nothing = (step.permits.host, Outcome::Neutral);
+            let is_given_back = host.is_some_and(|host| targets.judge(host, nothing, turn));
+            targets.end(running, Outcome::Neutral, turn) || is_given_back
+        };
         if self.shard.with_turn(now, neutral) {
             self.shard.gossip_now();
         }

@@ -105,6 +105,22 @@ pub struct Permit {
     is_probe: bool,
 }
 
+/// What an attempt begins with, for the breakers of its target and of the host behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Permits {
+    /// Of the target.
+    pub target: Permit,
+    /// Of its host.
+    pub host: Permit,
+}
+
+impl Permits {
+    /// Whether the attempt decides for the whole box, about the one or the other.
+    pub const fn is_probe(self) -> bool {
+        self.target.is_probe || self.host.is_probe
+    }
+}
+
 /// What a step is taken with.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {

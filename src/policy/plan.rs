@@ -17,7 +17,7 @@
 //! - R3 Nothing is allocated.
 
 use super::balance::Set;
-use super::breaker::{Permit, Verdict};
+use super::breaker::{Permits, Verdict};
 use super::rotation::{Rotation, Rotations, Sight};
 use crate::base::time::Instant;
 use crate::config::Config;
@@ -43,8 +43,8 @@ pub struct Step<'a> {
     pub target_index: usize,
     /// The name of the fallback that this step belongs to.
     pub fallback: Option<&'a str>,
-    /// What the attempt begins with, for its target's breaker.
-    pub permit: Permit,
+    /// What the attempt begins with.
+    pub permits: Permits,
 }
 
 impl<'a> Step<'a> {
@@ -79,7 +79,7 @@ struct Spare {
     until: Instant,
     turn: usize,
     target: usize,
-    permit: Permit,
+    permits: Permits,
 }
 
 impl Plan {
@@ -128,22 +128,22 @@ impl Plan {
                 continue;
             };
             match sight.ask(index, target) {
-                (Verdict::Reject { until }, permit) => self.pass_over(until, target, permit),
-                (_, permit) => return self.step(config, found, (self.turn, target), permit),
+                (Verdict::Reject { until }, permits) => self.pass_over(until, target, permits),
+                (_, permits) => return self.step(config, found, (self.turn, target), permits),
             }
         }
         let spare = self.spare.take().filter(|_| !self.has_begun)?;
-        self.step(config, found, (spare.turn, spare.target), spare.permit)
+        self.step(config, found, (spare.turn, spare.target), spare.permits)
     }
 
-    fn pass_over(&mut self, until: Instant, target: usize, permit: Permit) {
+    fn pass_over(&mut self, until: Instant, target: usize, permits: Permits) {
         let is_better = self.spare.is_none_or(|spare| until < spare.until);
         if is_better && !self.has_begun {
             self.spare = Some(Spare {
                 until,
                 turn: self.turn,
                 target,
-                permit,
+                permits,
             });
         }
     }
@@ -153,7 +153,7 @@ impl Plan {
         config: &'a Config,
         found: &Found<'a>,
         (turn, target_index): (usize, usize),
-        permit: Permit,
+        permits: Permits,
     ) -> Option<Step<'a>> {
         let (model_index, forwarded, fallback) = turn_of(found, turn)?;
         let model = config.models.get(model_index)?;
@@ -168,7 +168,7 @@ impl Plan {
             model_index,
             target_index,
             fallback,
-            permit,
+            permits,
         })
     }
 

@@ -15,7 +15,7 @@
 //! - R3 Nothing is allocated after [`Rotations::new`].
 
 use super::balance::{Load, Set, cheapest, faster, home, lightest};
-use super::breaker::{Permit, Turn, Verdict};
+use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
 use crate::config::Config;
 use crate::config::diff::Places;
@@ -58,9 +58,25 @@ impl fmt::Debug for Sight<'_> {
 impl Sight<'_> {
     /// Whether the target at `place` of `model` may be asked, and with what an attempt at it
     /// begins, allowed or not.
-    pub(super) fn ask(&mut self, model: usize, place: usize) -> (Verdict, Permit) {
-        let target = self.places.target(model, place);
-        self.targets.ask(target, self.turn)
+    ///
+    /// The host is asked last: a probe of it is claimed only where the target lets it be made.
+    pub(super) fn ask(&mut self, model: usize, place: usize) -> (Verdict, Permits) {
+        let Self { places, turn, .. } = *self;
+        let (target, host) = (places.target(model, place), places.host(model, place));
+        let mut permits = Permits {
+            target: self.targets.permit(target),
+            host: self.targets.permit(host),
+        };
+        if !self.targets.may_ask(host, turn) {
+            return (self.targets.ask(host, turn).0, permits);
+        }
+        let (verdict, permit) = self.targets.ask(target, turn);
+        permits.target = permit;
+        if matches!(verdict, Verdict::Reject { .. }) {
+            return (verdict, permits);
+        }
+        permits.host = self.targets.ask(host, turn).1;
+        (verdict, permits)
     }
 
     /// Those of `from` that may be asked.
@@ -68,7 +84,9 @@ impl Sight<'_> {
         let mut open = Set::default();
         for place in from.iter() {
             let target = self.places.target(model, place);
-            if self.targets.may_ask(target, self.turn) {
+            let host = self.places.host(model, place);
+            let may_ask = |it| self.targets.may_ask(it, self.turn);
+            if may_ask(target) && may_ask(host) {
                 open.add(place);
             }
         }

@@ -179,6 +179,13 @@ impl Targets {
         (verdict, entry.breaker.permit(verdict))
     }
 
+    /// With what an attempt at this target begins that nobody was asked about.
+    pub fn permit(&self, target: Option<usize>) -> Permit {
+        let entry = target.and_then(|at| self.entries.get(at));
+        let never = Verdict::Admit;
+        entry.map_or_else(Permit::default, |entry| entry.breaker.permit(never))
+    }
+
     /// Whether [`Targets::ask`] would let an attempt through; nothing is claimed.
     pub fn may_ask(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
         let entry = target.and_then(|at| self.entries.get(at));
@@ -247,13 +254,7 @@ impl Targets {
 
     /// It ended. True when the breaker changed.
     pub fn end(&mut self, running: Running, outcome: Outcome, turn: &Turn<'_>) -> bool {
-        let Self {
-            entries,
-            view,
-            trips,
-            ..
-        } = self;
-        let Some(entry) = entries.get_mut(running.target) else {
+        let Some(entry) = self.entries.get_mut(running.target) else {
             return false;
         };
         debug_assert!(entry.in_flight > 0, "T1");
@@ -264,16 +265,39 @@ impl Targets {
             entry.first_token.add(so_far.max(PENALTY), turn.now);
         }
         entry.touch();
+        self.judge(running.target, (running.permit, outcome), turn)
+    }
+
+    /// An attempt with this permit says this of the target, or host, of this number. True when
+    /// its breaker changed.
+    pub fn judge(
+        &mut self,
+        number: usize,
+        (permit, outcome): (Permit, Outcome),
+        turn: &Turn<'_>,
+    ) -> bool {
+        let Self {
+            entries,
+            view,
+            trips,
+            ..
+        } = self;
+        let Some(entry) = entries.get_mut(number) else {
+            return false;
+        };
         let id = entry.id;
         let others = |generation| {
             let window = u64::try_from(turn.settings.window.as_nanos()).unwrap_or(u64::MAX);
             let since = turn.now.as_nanos().saturating_sub(window);
             view.tally(id, generation, Instant::from_nanos(since))
         };
-        let changed = entry.breaker.settle(running.permit, outcome, others, turn);
+        let changed = entry.breaker.settle(permit, outcome, others, turn);
         let mark = entry.breaker.mark();
         let is_trip = changed && mark.state == State::Open && mark.until > turn.now;
-        if let (true, Some(trips)) = (is_trip, trips.get_mut(running.target)) {
+        if changed || outcome == Outcome::Failure {
+            entry.touch(); // also of a host, of which nothing is told while all is well
+        }
+        if let (true, Some(trips)) = (is_trip, trips.get_mut(number)) {
             *trips += 1;
         }
         changed

@@ -142,10 +142,10 @@ impl Table {
         self.hear(1, target, cell);
     }
 
-    /// An attempt begins at the target of this number, with so many tokens.
-    fn begin(&mut self, target: usize, tokens: u64) -> Running {
+    /// An attempt begins at the target of `m` at this place, with so many tokens.
+    fn begin(&mut self, place: usize, tokens: u64) -> Running {
         let running = Running {
-            target,
+            target: self.places.target(0, place).unwrap(),
             permit: Permit::default(),
             tokens,
             began: self.now,
@@ -384,6 +384,51 @@ fn decisions_go_by_what_all_shards_have() {
             assert_eq!(firsts(&mut table, &mut rotations), 500, "it has ended");
         }
     }
+}
+
+/// Goal: a host that cannot be reached is out with all its targets, and one probe brings all of
+/// them back. Method: five connections fail, at targets of two models.
+#[test]
+fn a_host_is_out_with_all_its_targets() {
+    let config = config("priority", &[1, 1], "");
+    let (mut table, mut rotations) = (Table::new(&config), Rotations::new(&config, 0));
+    let found = config.find("m").unwrap();
+    let host = table.places.host(0, 0).unwrap();
+    assert_eq!(
+        table.places.host(1, 1),
+        Some(host),
+        "two providers at one address"
+    );
+    let mut first = |table: &mut Table| {
+        let mut plan = Plan::new(&found, 1);
+        let step = table.next(&mut plan, &config, &mut rotations, &found);
+        step.unwrap()
+    };
+    for n in 0..5 {
+        let step = first(&mut table);
+        assert!(!step.permits.is_probe());
+        let said = (step.permits.host, Outcome::Failure);
+        let changed = table.turn(|targets, turn| targets.judge(host, said, turn));
+        assert_eq!(changed, n == 4);
+    }
+    let may_ask = |table: &mut Table, place| {
+        let target = (table.places.target(0, place), Some(host));
+        table.turn(|targets, turn| {
+            (
+                targets.may_ask(target.0, turn),
+                targets.may_ask(target.1, turn),
+            )
+        })
+    };
+    assert_eq!(may_ask(&mut table, 0), (true, false));
+    table.now = table.now + Duration::from_secs(60);
+    let probe = first(&mut table);
+    assert!(probe.permits.host.is_probe() && !probe.permits.target.is_probe());
+    assert_eq!(may_ask(&mut table, 1), (true, false), "one probe");
+    let said = (probe.permits.host, Outcome::Success);
+    assert!(table.turn(|targets, turn| targets.judge(host, said, turn)));
+    table.now = table.now + Duration::from_secs(60);
+    assert_eq!(may_ask(&mut table, 1), (true, true));
 }
 
 /// Goal: a conversation stays at its target while that may be asked, and comes back to it.
