@@ -5,7 +5,7 @@ use crate::config::diff::{Places, Roster};
 use crate::config::model::defaults::BREAKER;
 use crate::config::{FixedSecrets, check};
 use crate::policy::balance::mix;
-use crate::policy::breaker::{Outcome, Turn};
+use crate::policy::breaker::{Outcome, Permit, Turn};
 use crate::policy::targets::{Running, Targets};
 use crate::stats::view::{Cell, Digest, Estimate, Mark, State, TargetId};
 use proptest::prelude::*;
