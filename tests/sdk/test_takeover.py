@@ -178,6 +178,13 @@ def test_a_signal_starts_a_successor(tmp_path, provider):
     service._reader.join(PATIENCE)  # its pipe is the successor's, too
 
 
+def await_end(process):
+    """Until it is gone: what a dying process has accepted is lost with it."""
+    until = time.monotonic() + PATIENCE
+    while not ends(process) and time.monotonic() < until:
+        time.sleep(0.001)
+
+
 def ends(process):
     """Whether no process of this number is left; one whose end nobody has asked for counts as gone."""
     with contextlib.suppress(FileNotFoundError):
@@ -196,6 +203,7 @@ def test_a_successor_that_dies_during_the_drain_is_replaced(tmp_path, provider):
     second = int(manager.hear("READY")["MAINPID"])
     service.wait_for("draining: a successor accepts")
     os.kill(second, signal.SIGKILL)
+    await_end(second)
     assert [service.ask() for _ in range(20)] == [200] * 20
     third = int(manager.hear("READY")["MAINPID"])
     assert third not in (second, service.child.pid) and ends(second)
