@@ -52,13 +52,13 @@ const PLAIN_MAX: u64 = 2;
 /// memory of the event before.
 const STREAM_MAX: u64 = 3;
 
-/// Bytes that the task of a connection takes on the ring, at most. Measured: 1888 (5648 when
+/// Bytes that the task of a connection takes on the ring, at most. Measured: 1976 (5648 when
 /// what is awaited was moved from function to function, since the compiler stores both ends
 /// of such a move). In it: 272 the client's side, 232 the receipt, 384 the provider's side
 /// with its answer's head, about 500 what relaying a stream or holding a plain answer needs,
 /// 72 the target, the rest what asking needs and borrows. A stream that waits for its next
 /// event keeps all of it; the request, not needed any more then, is therefore not in it.
-const TASK_MAX: usize = 1968;
+const TASK_MAX: usize = 1984;
 
 /// Events before the counting begins, and events that are counted.
 const WARM: usize = 2000;
@@ -340,7 +340,7 @@ fn the_task_of_a_connection_is_small() {
     ));
     let links = 2 * size_of::<<Uring as Host>::Stream>().saturating_sub(size_of::<Socket>());
     assert!(ring <= TASK_MAX);
-    assert!(uring <= TASK_MAX + links + 128);
+    assert!(uring <= TASK_MAX + links + 192);
 }
 
 /// Goal: the counter counts, so that a zero means something.

@@ -240,7 +240,14 @@ fn a_full_file_arrives_whole() {
     assert_eq!(model.timeouts.idle, Duration::from_secs(90));
     assert_eq!(model.fallbacks[0].model, 1);
     assert_eq!(model.fallbacks[1].forwarded, "tiny:1b");
-    let small = &config.models[1].targets[0];
+}
+
+/// Goal: weight, tier and price of a target arrive; tiers are the file's order where they count
+/// and are not written.
+#[test]
+fn what_a_target_weighs_arrives() {
+    let config = good(&full()).config;
+    let (model, small) = (&config.models[0], &config.models[1].targets[0]);
     assert_eq!((small.weight, small.tier), (10_000, 64));
     let price = Rate {
         input: 1,

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -46,7 +46,8 @@ pub struct Stop(Arc<AtomicU8>, Ringer, Arc<Asked>);
 #[derive(Debug, Default)]
 struct Asked {
     reload: AtomicBool,
-    hand_over: AtomicBool,
+    /// The process that has the sockets now; 0: this one.
+    heir: AtomicU32,
     /// By a signal, to end.
     end: AtomicBool,
 }
@@ -64,15 +65,20 @@ impl Stop {
         self.1.ring();
     }
 
-    /// As [`Stop::drain`]; a successor accepts on the same sockets.
-    pub fn hand_over(&self) {
-        self.2.hand_over.store(true, Ordering::Relaxed);
+    /// As [`Stop::drain`]; the process `heir` accepts on the same sockets.
+    pub fn hand_over(&self, heir: u32) {
+        self.2.heir.store(heir, Ordering::Relaxed);
         self.drain();
     }
 
     /// Whether a successor has the sockets.
     pub fn is_handed_over(&self) -> bool {
-        self.2.hand_over.load(Ordering::Relaxed)
+        self.2.heir.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether `process` has the sockets, and so nobody does when it has ended.
+    pub fn is_heir(&self, process: u32) -> bool {
+        self.2.heir.load(Ordering::Relaxed) == process
     }
 
     /// Somebody wants this process to end: no successor is to take its place.

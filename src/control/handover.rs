@@ -102,14 +102,14 @@ pub struct Place {
 
 impl Place {
     /// Listens at `path`, in place of what is there; `given` is called once, when a successor
-    /// has all.
+    /// has all, with its process id.
     ///
     /// # Errors
     /// Why it cannot listen there.
     pub fn open(
         path: &Path,
         listeners: Arc<Listeners>,
-        given: impl FnOnce() + Send + 'static,
+        given: impl FnOnce(u32) + Send + 'static,
     ) -> Result<Self, String> {
         let failed = |error: io::Error| {
             format!(
@@ -131,8 +131,8 @@ impl Place {
         let waiting = move || {
             for stream in socket.incoming() {
                 // Whoever failed may come again.
-                if stream.and_then(|stream| give(stream, &listeners)).is_ok() {
-                    return given();
+                if let Ok(heir) = stream.and_then(|stream| give(stream, &listeners)) {
+                    return given(heir);
                 }
                 listeners.lend(false);
             }
@@ -165,11 +165,16 @@ pub fn is_taken(path: &Path) -> bool {
     UnixStream::connect(path).is_ok()
 }
 
-/// Gives all sockets away; an error when it did not come to that (I1).
-fn give(mut stream: UnixStream, listeners: &Listeners) -> io::Result<()> {
+/// Gives all sockets away, to the process that it names; an error when it did not come to
+/// that (I1).
+fn give(mut stream: UnixStream, listeners: &Listeners) -> io::Result<u32> {
     if !is_same_user(&stream) {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
+    let heir = sockopt::socket_peercred(&stream)?
+        .pid
+        .as_raw_nonzero()
+        .get();
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_read_timeout(Some(START_MAX))?;
     stream.write_all(format!("{HELLO}\n").as_bytes())?;
@@ -181,7 +186,7 @@ fn give(mut stream: UnixStream, listeners: &Listeners) -> io::Result<()> {
     expect(&mut stream, LISTENING)?;
     // From here on the successor accepts; when it does not hear this, it does so all the same.
     drop(stream.write_all(YOURS));
-    Ok(())
+    Ok(heir.cast_unsigned())
 }
 
 fn is_same_user(stream: &UnixStream) -> bool {
@@ -268,8 +273,8 @@ mod tests {
         let path = folder.path().join("handover.sock");
         let listeners = opened();
         let (given, is_given) = channel();
-        let place = Place::open(&path, Arc::clone(&listeners), move || {
-            given.send(()).unwrap();
+        let place = Place::open(&path, Arc::clone(&listeners), move |heir| {
+            given.send(heir).unwrap();
         });
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -288,7 +293,8 @@ mod tests {
         let next = Listeners::open((&[any], Some(any)), 40, sockets).unwrap();
         assert_eq!(next.addresses, listeners.addresses);
         takeover.finish().unwrap();
-        is_given.recv_timeout(PATIENCE).unwrap();
+        let heir = is_given.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(heir, std::process::id());
         drop(place);
         assert!(!path.exists());
     }
@@ -298,8 +304,8 @@ mod tests {
     fn the_place_of_a_successor_stays() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("handover.sock");
-        let mut old = Place::open(&path, opened(), || ()).unwrap();
-        let new = Place::open(&path, opened(), || ()).unwrap();
+        let mut old = Place::open(&path, opened(), |_| ()).unwrap();
+        let new = Place::open(&path, opened(), |_| ()).unwrap();
         old.leave();
         drop(old);
         assert!(is_taken(&path));

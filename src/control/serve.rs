@@ -110,7 +110,7 @@ pub fn serve(config: Config, loader: Loader, takeover: bool) -> Result<(), Strin
     }
     let (stop, sockets) = (gateway.stop.clone(), Arc::clone(&gateway.listeners));
     let given = stop.clone();
-    let place = handover.map(|path| Place::open(&path, sockets, move || given.hand_over()));
+    let place = handover.map(|path| Place::open(&path, sockets, move |heir| given.hand_over(heir)));
     let mut place = place.transpose()?;
     let ended = gateway.wait()?;
     let settled = succession.settle();

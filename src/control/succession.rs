@@ -126,7 +126,7 @@ impl Succession {
                     return;
                 };
                 own.0.say.say(&why);
-                match own.0.replace(&path) {
+                match own.0.replace(&path, child.id()) {
                     Some(next) => child = next,
                     None => return,
                 }
@@ -151,13 +151,14 @@ impl Succession {
 }
 
 impl Parts {
-    /// A successor has ended. When this process accepts no longer, and not because it was told
-    /// to stop, another one is started.
-    fn replace(&self, path: &Path) -> Option<Child> {
+    /// The successor `dead` has ended. When it had the sockets, and not because this process was
+    /// told to stop, another one is started. (Another process may have taken them in the
+    /// meantime: then nothing is missing.)
+    fn replace(&self, path: &Path, dead: u32) -> Option<Child> {
         let mut is_vacant = locked(&self.is_vacant);
         // It may have said that it listens just now.
         thread::sleep(PAUSE);
-        if !self.stop.is_handed_over() {
+        if !self.stop.is_heir(dead) {
             return None;
         }
         for _ in 0..TRIES {
@@ -181,7 +182,11 @@ impl Parts {
     /// Starts a successor and waits until it has the sockets.
     fn again(&self, path: &Path) -> Result<Child, String> {
         let (given, is_given) = channel();
-        let given = move || given.send(()).unwrap_or_default();
+        let stop = self.stop.clone();
+        let given = move |heir| {
+            stop.hand_over(heir);
+            given.send(()).unwrap_or_default();
+        };
         let mut place = Place::open(path, Arc::clone(&self.listeners), given)?;
         let mut child =
             spawn(&self.notify).map_err(|error| format!("cannot start a successor: {error}"))?;

@@ -29,6 +29,7 @@ use crate::wire::http1::{
     Chunked, Framing, Known, ResponseHead, put_decimal_field, put_field, put_own_field,
     put_status_line,
 };
+use std::borrow::Cow;
 use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
@@ -185,6 +186,23 @@ pub async fn read_here<H: Host>(answer: &mut Answer<H>, body: &mut Incoming) -> 
     match poll_fn(|cx| Poll::Ready(lease.poll_read(cx, rx))).await {
         Poll::Ready(Ok(1..)) => body.absorb(rx).map(|_| true),
         _ => Ok(false),
+    }
+}
+
+/// What has come of the body of an answer of which nothing is consumed yet, without its framing,
+/// and whether that is certainly all of it. The answer stays as it is.
+pub fn body_so_far<H: Host>(answer: &Answer<H>) -> (Cow<'_, [u8]>, bool) {
+    let raw = answer.rx.data().get(answer.head.len..).unwrap_or_default();
+    match answer.head.framing {
+        Framing::Length(length) => (raw.into(), length == raw.len() as u64),
+        Framing::Chunked => {
+            let mut chunks = raw.to_vec();
+            let decoded = Chunked::new().decode(&mut chunks);
+            let (length, is_done) = decoded.map_or((0, false), |it| (it.data, it.done));
+            chunks.truncate(length);
+            (chunks.into(), is_done)
+        }
+        _ => (raw.into(), false),
     }
 }
 

@@ -11,6 +11,8 @@ use crate::wire::eventstream;
 use crate::wire::json::cursor::ValueKind;
 use crate::wire::json::scan::{self, key_is};
 use crate::wire::sse::{Splitter, frame};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 
 /// The frames of a provider's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,38 +130,13 @@ fn unwrapped<'a>(
             let value = member.value.bytes(frame.payload);
             let inside = value.get(1..value.len().saturating_sub(1));
             scratch.clear();
-            is_whole = inside.is_some_and(|text| put_decoded(text, scratch));
+            is_whole = inside.is_some_and(|text| BASE64.decode_vec(text, scratch).is_ok());
         }
     });
     if scanned.is_err() || !is_whole {
         return Err(Kind::UpstreamGarbled);
     }
     Ok(scratch)
-}
-
-/// Appends what `text` says in base64 (RFC 4648, 4); false when it is none.
-fn put_decoded(text: &[u8], out: &mut Vec<u8>) -> bool {
-    let digits = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"="));
-    let digits = digits.unwrap_or(text);
-    let (mut held, mut bits) = (0_u32, 0);
-    for &byte in digits {
-        let digit = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return false,
-        };
-        held = held << 6 | u32::from(digit);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            let [.., low] = (held >> bits).to_be_bytes();
-            out.push(low);
-        }
-    }
-    text.len().is_multiple_of(4)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //!
 //! The body of a refusal is looked at where it stands: who delivers it later finds it untouched.
 
+use super::answer::body_so_far;
 use super::attempt::Answer;
 use super::course::Course;
 use super::down::{Down, Wait};
@@ -16,7 +17,7 @@ use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
 use crate::policy::limits::{Announced, REFUSED_WAIT, is_low};
 use crate::policy::plan::Step;
-use crate::wire::http1::{Chunked, Framing, ResponseHead};
+use crate::wire::http1::{Framing, ResponseHead};
 use std::time::Duration;
 
 /// How long the body of a refusal is waited for: it tells whether a quota is spent.
@@ -72,19 +73,8 @@ pub async fn hear_out<H: Host>(
         }
     }
     let mut said = announced(course, &answer.head, answer.rx.data());
-    let mut raw = answer
-        .rx
-        .data()
-        .get(answer.head.len..)
-        .unwrap_or_default()
-        .to_vec();
-    if matches!(answer.head.framing, Framing::Chunked) {
-        let decoded = Chunked::new()
-            .decode(&mut raw)
-            .map_or(0, |decoded| decoded.data);
-        raw.truncate(decoded);
-    }
-    let refused = plain::refusal(step, status, &raw);
+    let (body, _) = body_so_far(answer);
+    let refused = plain::refusal(step, status, &body);
     said.wait(refused.retry_after);
     if refused.trouble == Trouble::Quota || status == 402 {
         course.cool_provider(step, said.quota());

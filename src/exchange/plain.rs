@@ -7,7 +7,7 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more, retry_after};
+use super::answer::{HOLD_MAX, Incoming, body_so_far, put_answer_head, read_more, retry_after};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
@@ -33,7 +33,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
-    Chunked, END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
+    END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
 use std::time::Duration;
 
@@ -369,20 +369,10 @@ pub fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
 /// model would take it, whatever the status. Only of what is here already: a provider in
 /// trouble is not waited for.
 pub fn is_too_long<H: Host>(answer: &Answer<H>, step: &Step<'_>) -> bool {
-    let rest = answer.rx.data().get(answer.head.len..).unwrap_or_default();
-    let mut chunks = Vec::new();
-    let body = match answer.head.framing {
-        Framing::Length(length) if length == rest.len() as u64 => rest,
-        Framing::Chunked => {
-            chunks.extend_from_slice(rest);
-            let decoded = Chunked::new().decode(&mut chunks);
-            let decoded = decoded.ok().filter(|decoded| decoded.done);
-            let length = decoded.map_or(0, |decoded| decoded.data);
-            chunks.get(..length).unwrap_or_default()
-        }
-        _ => return false,
-    };
-    !body.is_empty() && refusal(step, answer.head.status, body).trouble == Trouble::ContextLength
+    let (body, is_whole) = body_so_far(answer);
+    is_whole
+        && !body.is_empty()
+        && refusal(step, answer.head.status, &body).trouble == Trouble::ContextLength
 }
 
 /// The token counts in the head of an answer, where it may have some.

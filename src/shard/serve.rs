@@ -78,8 +78,8 @@ async fn accept_until_drained<H: Host>(shard: &Rc<Shard<H>>, listener: &H::Liste
         };
         match came {
             Some(Ok(link)) => accepted(shard, link),
-            // Anything but a shortage is a client that left the queue.
-            Some(Err(error)) if !is_shortage(&error) => shard.host.breathe().await,
+            // Anything else is a client that left the queue.
+            Some(Err(error)) if !lasts(&error) => shard.host.breathe().await,
             // The listener lives on, but must not spin.
             Some(Err(_)) => {
                 let later = shard.host.now() + ACCEPT_PAUSE;
@@ -94,9 +94,10 @@ async fn accept_until_drained<H: Host>(shard: &Rc<Shard<H>>, listener: &H::Liste
     }
 }
 
-/// `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`: nothing left to accept into.
-fn is_shortage(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 105))
+/// `ENOMEM`, `ENFILE`, `EMFILE`, `ENOBUFS`: nothing left to accept into. `EINVAL`: another
+/// process that has the same socket has shut it.
+fn lasts(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(12 | 22 | 23 | 24 | 105))
 }
 
 /// Runs `task` on the shard; a panic in it is counted and goes no further.

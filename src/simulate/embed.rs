@@ -3,7 +3,8 @@
 //! Source: OpenAI API reference, "Embeddings"; base64 holds little-endian `f32`s (RFC 4648, 4).
 
 use super::ask::Coding;
-use crate::wire::base64;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 
 /// Most texts that are answered in one request, OpenAI's own limit.
 pub const INPUTS_MAX: u32 = 2048;
@@ -22,7 +23,7 @@ pub fn vector(dims: u32, coding: Coding) -> Vec<u8> {
     };
     if coding == Coding::Base64 {
         let bytes: Vec<u8> = (0..dims).flat_map(|k| number(k).to_le_bytes()).collect();
-        return format!("\"{}\"", base64::encode(&bytes)).into_bytes();
+        return format!("\"{}\"", BASE64.encode(&bytes)).into_bytes();
     }
     let mut out = vec![b'['];
     for k in 0..dims {

@@ -20,8 +20,10 @@ use crate::dialect::bedrock;
 use crate::dialect::model::{About, Dialect, Names, Step, Told};
 use crate::dialect::route::Route;
 use crate::dialect::speak::{self, Writer};
+use crate::wire::eventstream;
 use crate::wire::http1::{Known, RequestHead, put_chunk, put_decimal_field, put_own_field};
-use crate::wire::{base64, eventstream};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use memchr::memmem::find;
 use std::time::Duration;
 
@@ -306,7 +308,7 @@ impl<'s> Mouth<'s> {
         if self.saying.form == Form::Wrapped {
             let lines = self.fresh.unsent().split(|&b| b == b'\n');
             for event in lines.filter_map(|line| line.strip_prefix(b"data: ")) {
-                let text = base64::encode(event);
+                let text = BASE64.encode(event);
                 let payload = format!("{{\"bytes\":\"{text}\",\"p\":\"abcdef\"}}");
                 let mut frame = TxBuf::new(tx.pool());
                 eventstream::put_event(&mut frame, "chunk", &[payload.as_bytes()]);

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod base64;
 pub mod eventstream;
 pub mod http1;
 pub mod json;

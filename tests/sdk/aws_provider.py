@@ -2,15 +2,15 @@
 signs what arrived once more, and the result must be the same."""
 
 import hashlib
-import http.server
 import json
 import struct
-import threading
 import zlib
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+from listening import Listening
 
 WORDS = ("Signed ", "and ", "sealed.")
 USAGE = {"inputTokens": 3, "outputTokens": 5, "totalTokens": 8}
@@ -66,37 +66,14 @@ def vectors(asked: dict) -> dict:
     return {"embedding": [0.5, -1e-3], "inputTextTokenCount": 2}
 
 
-class AwsProvider:
+class AwsProvider(Listening):
     """Keeps what came as `seen`: path, headers, body, and whether the signature was the right one."""
 
     def __init__(self, access_key, secret_key, region, token=None):
         self.credentials = Credentials(access_key, secret_key, token)
         self.region = region
         self.seen: list[dict] = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                outer._answer(self)
-
-            def handle(self):
-                try:
-                    super().handle()
-                except ConnectionError:
-                    pass  # the gateway ended with connections in its pool
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = "%s:%d" % self.server.server_address
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__()
 
     def _answer(self, handler):
         headers = {name.lower(): value for name, value in handler.headers.items()}

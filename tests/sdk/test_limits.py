@@ -1,12 +1,11 @@
 """Limits that providers announce: who says so is left alone, by both shards, until its time."""
 
-import http.server
 import json
-import threading
 import time
 
 import pytest
 
+from listening import Listening
 from processes import Gateway
 from test_breaker import ask, connect
 
@@ -36,49 +35,38 @@ GOOD = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "x"
 GOOGLE = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "1.2s"}
 
 
-class Provider:
+class Provider(Listening):
     """Answers well, but provider `a` with `self.says`: status, fields and body."""
 
     def __init__(self):
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                self.rfile.read(int(self.headers["content-length"]))
-                at = self.path.split("/")[1]
-                outer.asked.append(at)
-                status, fields, body = outer.says if at == "a" else (200, {}, GOOD)
-                body = json.dumps(body).encode()
-                self.send_response(status)
-                for name, value in {"content-type": "application/json", **fields}.items():
-                    self.send_header(name, value)
-                if outer.is_chunked:
-                    self.send_header("transfer-encoding", "chunked")
-                    self.end_headers()
-                    self.wfile.flush()
-                    self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
-                else:
-                    self.send_header("content-length", str(len(body)))
-                    self.end_headers()
-                    self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
         self.asked, self.says, self.is_chunked = [], (200, {}, GOOD), False
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = "127.0.0.1:%d" % self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__()
+
+    def _answer(self, handler):
+        handler.rfile.read(int(handler.headers["content-length"]))
+        at = handler.path.split("/")[1]
+        self.asked.append(at)
+        status, fields, body = self.says if at == "a" else (200, {}, GOOD)
+        body = json.dumps(body).encode()
+        handler.send_response(status)
+        for name, value in {"content-type": "application/json", **fields}.items():
+            handler.send_header(name, value)
+        if self.is_chunked:
+            handler.send_header("transfer-encoding", "chunked")
+            handler.end_headers()
+            handler.wfile.flush()
+            handler.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        else:
+            handler.send_header("content-length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
 
 
 @pytest.fixture
 def provider():
     running = Provider()
     yield running
-    running.server.shutdown()
-    running.server.server_close()
+    running.stop()
 
 
 @pytest.fixture

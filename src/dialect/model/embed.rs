@@ -15,10 +15,11 @@
 
 use super::{Dialect, Extra, Notes, Unfit, Weight};
 use crate::base::bytes::TxBuf;
-use crate::wire::base64;
 use crate::wire::json::JsonError;
 use crate::wire::json::cursor::{Cursor, ValueKind};
 use crate::wire::json::scan::BOM;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use std::borrow::Cow;
 
 /// What is to be embedded.
@@ -254,7 +255,7 @@ pub(in crate::dialect) fn put_base64(tx: &mut TxBuf, vector: &[u8]) {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     tx.put(b"\"");
-    tx.put(base64::encode(&bytes).as_bytes());
+    tx.put(BASE64.encode(&bytes).as_bytes());
     tx.put(b"\"");
 }
 

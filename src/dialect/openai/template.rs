@@ -89,7 +89,8 @@ impl Template {
 
     /// Whether `event` is the learned one with other strings in its holes (I1).
     pub fn fits(&self, event: &[u8]) -> bool {
-        self.front(event) == Some(event.len())
+        let front = self.literals().and_then(|it| front(event, &it));
+        front.is_some_and(|(len, _)| len == event.len())
     }
 
     /// The text that [`Template::learn`] would take for the one that changes.
@@ -98,20 +99,9 @@ impl Template {
         event.get(start..end)
     }
 
-    /// How long the event is that begins with `bytes`, in the middle of a stream behind the LF
-    /// of an event's end; `None` when it does not fit, or not in a way that says where it
-    /// ends, or is not here as a whole (I3).
-    #[inline]
-    pub fn next(&self, bytes: &[u8]) -> Option<usize> {
-        if self.is_plain {
-            self.front(bytes)
-        } else {
-            None
-        }
-    }
-
-    /// How many events in a row [`Template::next`] finds at the front of `bytes`, and how long
-    /// they are together.
+    /// How many events in a row fit at the front of `bytes`, in the middle of a stream behind the
+    /// LF of an event's end, and how long they are together; none when they do not fit, or not in
+    /// a way that says where they end, or are not here as a whole (I3).
     ///
     /// Apart from the caller's loop, since it is the whole of the work on a stream that arrives
     /// in bulk: nothing but the template and the place is alive in it.
@@ -127,7 +117,7 @@ impl Template {
         (at, events)
     }
 
-    /// As [`Template::next`], with what stands in the place of the text.
+    /// As [`Template::next_run`], for one event, with what stands in the place of its text.
     #[inline]
     pub fn next_text<'b>(&self, bytes: &'b [u8]) -> Option<(usize, &'b [u8])> {
         if !self.is_plain {
@@ -135,13 +125,6 @@ impl Template {
         }
         let (len, [first, second]) = front(bytes, &self.literals()?)?;
         Some((len, if self.text == 0 { first } else { second }))
-    }
-
-    /// How many bytes at the front of `bytes` are the learned event with other strings in its
-    /// holes.
-    #[inline]
-    fn front(&self, bytes: &[u8]) -> Option<usize> {
-        front(bytes, &self.literals()?).map(|(len, _)| len)
     }
 
     /// What stands around the holes; the last is `None` with one hole only.
@@ -163,7 +146,8 @@ impl Template {
 
 type Literals<'t> = (&'t [u8], &'t [u8], Option<&'t [u8]>);
 
-/// See [`Template::front`]; also what stands in the holes.
+/// How many bytes at the front of `bytes` are the learned event with other strings in its holes,
+/// and what stands in these.
 #[inline]
 fn front<'b>(
     bytes: &'b [u8],
@@ -268,6 +252,15 @@ mod tests {
         assert!(!template.fits(&[b'x'; LEARNED_MAX + 1]));
     }
 
+    /// How long the event at the front of `bytes` is; a run begins with it, too.
+    fn next(template: &Template, bytes: &[u8]) -> Option<usize> {
+        let len = template.next_text(bytes).map(|(len, _)| len);
+        let (run, events) = template.next_run(bytes);
+        assert_eq!(len.is_some(), events > 0);
+        assert!(len.is_none_or(|len| run >= len && events == (run / len) as u64));
+        len
+    }
+
     /// Goal: I3. Method: whatever follows an event, and wherever it is cut, the front is the
     /// event as the splitter sees it, or nothing.
     #[test]
@@ -278,15 +271,15 @@ mod tests {
             let stream = other.clone() + behind;
             for cut in 0..=stream.len() {
                 let want = (cut >= other.len()).then_some(other.len());
-                assert_eq!(template.next(&stream.as_bytes()[..cut]), want, "{cut}");
+                assert_eq!(next(&template, &stream.as_bytes()[..cut]), want, "{cut}");
             }
         }
         // Whether a CR ends the event before the LF is told by the splitter alone.
         let cr = EVENT.replace("\n\n", "\r\n\r");
-        assert_eq!(learned(&cr).next(cr.as_bytes()), None);
+        assert_eq!(next(&learned(&cr), cr.as_bytes()), None);
         assert!(learned(&cr).fits(cr.as_bytes()));
         let lf_first = format!("\n{EVENT}");
-        assert_eq!(learned(&lf_first).next(lf_first.as_bytes()), None);
+        assert_eq!(next(&learned(&lf_first), lf_first.as_bytes()), None);
     }
 
     proptest! {

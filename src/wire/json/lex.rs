@@ -34,11 +34,12 @@ pub(super) fn string_end(
     at: usize,
     bits: &mut Bits,
 ) -> Result<(usize, bool), JsonError> {
+    let mut at = at;
     // Most end here: keys, roles, tokens.
     if let Some(block) = json.get(at..).and_then(<[u8]>::first_chunk) {
-        let end = at + first_special(block, bits);
-        if byte(json, end) == b'"' {
-            return Ok((end, false));
+        at += first_special(block, bits);
+        if byte(json, at) == b'"' {
+            return Ok((at, false));
         }
     }
     any_string_end(json, at, bits)
