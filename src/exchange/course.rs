@@ -24,6 +24,7 @@ use crate::policy::rotation::Sight;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ pub struct Course<'a, H: Host> {
     bytes: u64,
     /// The most tokens that the answer may have.
     answer_max: u64,
+    /// There is no further attempt: what came of the last one is the client's.
+    is_last: Cell<bool>,
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -81,6 +84,7 @@ impl<'a, H: Host> Course<'a, H> {
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
             bytes: wanted.body.len() as u64,
             answer_max: wanted.ask.max_tokens.unwrap_or(0),
+            is_last: Cell::new(false),
         })
     }
 
@@ -119,25 +123,32 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// The next target of the plan, after an attempt that was made: if the budget allows one
-    /// more.
+    /// more. Who was told once that there is none is told so for good.
     pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        if self.is_last.get() {
+            return None;
+        }
+        let step = self.within_budget(|| self.following(down));
+        self.is_last.set(step.is_none());
+        step
+    }
+
+    /// What `following` gives, paid for from the budget.
+    fn within_budget(&self, following: impl FnOnce() -> Option<Step<'a>>) -> Option<Step<'a>> {
         let Some(percent) = self.snapshot.config.retry.budget_percent else {
-            return self.following(down);
+            return following();
         };
         let shard = self.shard;
         let mut budget = shard.budget.get();
         let exchanges = shard.counters.borrow().exchanges;
         let now = shard.host.now();
-        if !budget.has_one(percent, (exchanges, shard.shards), now) {
-            shard.budget.set(budget);
-            shard.counters.borrow_mut().budget_spent += 1;
-            return None;
-        }
-        let step = self.following(down);
+        let has_one = budget.has_one(percent, (exchanges, shard.shards), now);
+        let step = has_one.then(following).flatten();
         if step.is_some() {
             budget.spend();
         }
         shard.budget.set(budget);
+        shard.counters.borrow_mut().budget_spent += u64::from(!has_one);
         step
     }
 

@@ -59,7 +59,7 @@ impl Budget {
         let earned = arrived.saturating_mul(u64::from(percent)) / 100;
         let reserve = part(RESERVE * ONE, within, Duration::from_secs(1));
         let reserve = reserve / (shards.max(1) as u64);
-        let kept = part(self.left, WINDOW - within, WINDOW);
+        let kept = part(self.left, WINDOW.saturating_sub(within), WINDOW);
         *self = Self {
             left: kept.saturating_add(earned.max(reserve)),
             at: Some(now),
