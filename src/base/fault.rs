@@ -44,8 +44,10 @@ pub enum Retry {
     /// On a reused connection that gave no byte, the same target once more on a fresh one;
     /// after that, another target may answer.
     IfReused,
-    /// Another target may answer.
+    /// Another target may answer; this one will not before somebody mends it.
     Elsewhere,
+    /// Another target may answer, and so may this one after a while.
+    Anywhere,
 }
 
 macro_rules! kinds {
@@ -143,9 +145,9 @@ kinds! {
     /// A method or transfer coding that does not exist here.
     NotImplemented = 501 "not_implemented" Caller Never "The gateway does not implement this method or transfer coding.";
     /// Not connected.
-    ConnectFailed = 502 "upstream_connect_failed" Upstream Elsewhere "The provider could not be reached; try again later.";
+    ConnectFailed = 502 "upstream_connect_failed" Upstream Anywhere "The provider could not be reached; try again later.";
     /// The provider's name does not resolve.
-    NoAddress = 502 "upstream_no_address" Upstream Elsewhere "The provider's name does not resolve; try again later.";
+    NoAddress = 502 "upstream_no_address" Upstream Anywhere "The provider's name does not resolve; try again later.";
     /// The provider's certificate is over.
     CertificateExpired = 502 "upstream_certificate_expired" Upstream Elsewhere "The provider's TLS certificate has expired, so nothing was sent to it; the provider must renew it.";
     /// The provider's certificate has not begun.
@@ -163,21 +165,21 @@ kinds! {
     /// The provider has TLS 1.1 or older only.
     TlsVersion = 502 "upstream_tls_version" Upstream Elsewhere "The provider speaks neither TLS 1.2 nor 1.3, so nothing was sent to it; the provider must be upgraded.";
     /// Another failure of the handshake.
-    TlsFailed = 502 "upstream_tls_failed" Upstream Elsewhere "The TLS handshake with the provider failed, so nothing was sent to it; check that its port speaks TLS, or try again later.";
+    TlsFailed = 502 "upstream_tls_failed" Upstream Anywhere "The TLS handshake with the provider failed, so nothing was sent to it; check that its port speaks TLS, or try again later.";
     /// The connection ended before the answer's head.
     UpstreamClosed = 502 "upstream_closed" Upstream IfReused "The provider closed the connection before it answered; try again.";
     /// The answer's head is broken.
-    UpstreamBadHead = 502 "upstream_malformed" Upstream Elsewhere "The provider's answer is not well-formed HTTP; try again.";
+    UpstreamBadHead = 502 "upstream_malformed" Upstream Anywhere "The provider's answer is not well-formed HTTP; try again.";
     /// The body broke off or its framing is broken.
-    UpstreamCut = 502 "upstream_cut" Upstream Elsewhere "The provider's answer broke off; what came before is incomplete.";
+    UpstreamCut = 502 "upstream_cut" Upstream Anywhere "The provider's answer broke off; what came before is incomplete.";
     /// The stream holds something that is no event of the dialect.
-    UpstreamGarbled = 502 "upstream_garbled" Upstream Elsewhere "The provider's answer is garbled; what came before is incomplete.";
+    UpstreamGarbled = 502 "upstream_garbled" Upstream Anywhere "The provider's answer is garbled; what came before is incomplete.";
     /// A status that is no answer to a chat request (204, 3xx, …).
     UpstreamBadStatus = 502 "upstream_bad_status" Upstream Elsewhere "The provider answered with a status that carries no answer.";
     /// The provider refused the gateway's own key.
     UpstreamRefusedKey = 502 "upstream_refused_key" Gateway Elsewhere "The provider refused the gateway's credentials; the operator must renew them.";
     /// The provider sent an error inside a stream before any content.
-    UpstreamError = 502 "upstream_error" Upstream Elsewhere "The provider reported an error instead of an answer; try again.";
+    UpstreamError = 502 "upstream_error" Upstream Anywhere "The provider reported an error instead of an answer; try again.";
     /// Too much at once.
     Overloaded = 503 "overloaded" Gateway Never "The gateway is at its limit; try again after the time in Retry-After.";
     /// Going down.
@@ -185,11 +187,11 @@ kinds! {
     /// The gateway went down before the answer was complete.
     ShutDown = 503 "shut_down" Gateway Never "The gateway was shut down before the answer was complete; send the request again on another connection.";
     /// Connect timeout.
-    ConnectTimeout = 504 "upstream_connect_timeout" Upstream Elsewhere "The provider did not accept a connection in time; try again later.";
+    ConnectTimeout = 504 "upstream_connect_timeout" Upstream Anywhere "The provider did not accept a connection in time; try again later.";
     /// No first content in time.
-    FirstTokenTimeout = 504 "upstream_first_token_timeout" Upstream Elsewhere "The provider sent no first token in time; try again later.";
+    FirstTokenTimeout = 504 "upstream_first_token_timeout" Upstream Anywhere "The provider sent no first token in time; try again later.";
     /// Silence in mid-answer.
-    IdleTimeout = 504 "upstream_idle_timeout" Upstream Elsewhere "The provider fell silent in the middle of its answer; what came before is incomplete.";
+    IdleTimeout = 504 "upstream_idle_timeout" Upstream Anywhere "The provider fell silent in the middle of its answer; what came before is incomplete.";
     /// The deadline over everything.
     TotalTimeout = 504 "deadline_exceeded" Upstream Never "The request took longer than its deadline; what came before is incomplete.";
     /// HTTP version.

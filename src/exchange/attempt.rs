@@ -16,7 +16,7 @@
 //!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
 
 use super::connection::Next;
-use super::course::{Course, first_token, weight};
+use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
@@ -160,8 +160,8 @@ impl<H: Host> Answer<H> {
 pub enum Failed<'a> {
     /// A fault.
     Fault(Kind),
-    /// The provider's refusal with this status; there is this other target.
-    Refused(u16, Step<'a>),
+    /// The provider's refusal with this status; there is this other attempt to make.
+    Refused(u16, Another<'a>),
 }
 
 impl From<Kind> for Failed<'_> {
@@ -215,7 +215,8 @@ pub async fn attempts<H: Host>(
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
                 settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
-                (step, why) = (another, "refused");
+                step = course.turn_of(down, another).await?;
+                why = "refused";
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
@@ -227,7 +228,8 @@ pub async fn attempts<H: Host>(
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        step = course.another(down).ok_or(kind)?;
+        let another = course.another(down, kind.retry() != Retry::Elsewhere);
+        step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
     }
 }
@@ -244,12 +246,13 @@ async fn attempt<'a, H: Host>(
         .await
         .map_err(Failed::Fault)?;
     let refusal = refusal(answer.head.status);
+    let mut may_pass = false;
     if refusal == Refusal::Retriable || answer.head.status == 402 {
-        limits::hear_out(course, down, step, &mut answer).await;
+        may_pass = limits::hear_out(course, down, step, &mut answer).await;
     }
     if refusal == Refusal::Retriable
         && !plain::is_too_long(&answer, step)
-        && let Some(another) = course.another(down)
+        && let Some(another) = course.another(down, may_pass)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }

@@ -53,16 +53,17 @@ fn announced<H: Host>(course: &Course<'_, H>, head: &ResponseHead, data: &[u8]) 
     all
 }
 
-/// Heeds a refusal, of a 429 and a 402 the body as well.
+/// Heeds a refusal, of a 429 and a 402 the body as well; whether it may pass.
 pub async fn hear_out<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) {
+) -> bool {
     let status = answer.head.status;
     if !matches!(status, 402 | 429) {
-        return heed(course, step, (&answer.head, answer.rx.data()));
+        heed(course, step, (&answer.head, answer.rx.data()));
+        return !matches!(status, 501 | 505); // what it cannot do it never can
     }
     down.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
     while !is_here(answer) && answer.rx.len() < answer.head.len + BODY_MAX {
@@ -76,11 +77,13 @@ pub async fn hear_out<H: Host>(
     let (body, _) = body_so_far(answer);
     let refused = plain::refusal(step, status, &body);
     said.wait(refused.retry_after);
-    if refused.trouble == Trouble::Quota || status == 402 {
+    let is_spent = refused.trouble == Trouble::Quota || status == 402;
+    if is_spent {
         course.cool_provider(step, said.quota());
     } else if let Some(wait) = said.verdict(status, course.tokens(step)) {
         course.cool(step, wait);
     }
+    !is_spent
 }
 
 /// The gateway's key was refused: with 403 perhaps for this model alone. (402 was heard out.)

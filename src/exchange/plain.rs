@@ -90,7 +90,11 @@ pub async fn deliver<'a, H: Host>(
         if trouble == Trouble::Auth {
             return Err(Kind::UpstreamRefusedKey.into());
         }
-        if is_upstreams && let Some(another) = course.another(down) {
+        let may_pass = !matches!(
+            trouble,
+            Trouble::Quota | Trouble::NotFound | Trouble::Permission
+        );
+        if is_upstreams && let Some(another) = course.another(down, may_pass) {
             let status = if status < 400 {
                 trouble.status()
             } else {

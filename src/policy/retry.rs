@@ -1,0 +1,138 @@
+//! Asking a target again that has failed: which, and when.
+//!
+//! ```text
+//!   every target failed once ──► the one that failed first ──► after a pause ──► …
+//!                                 └ it wants to be left alone for a time: after that, if
+//!                                   anybody would wait so long
+//! ```
+//!
+//! Only what may pass is tried again: a provider in trouble, a connection that broke, a limit
+//! that says when it ends. A refused key, a spent quota or a wrong certificate is not.
+//!
+//! Invariants
+//! - Y1 A pause is within zero and `first` doubled for each one before, at most `max`: drawn
+//!   evenly, so that many who failed at once do not come back at once (full jitter).
+//! - Y2 Nobody waits longer than `wait_max` at a time: beyond, the client is told what the
+//!   provider said, and may do better.
+//! - Y3 Nothing is allocated.
+//!
+//! Sources: Brooker, "Exponential backoff and jitter" (AWS, 2015); RFC 9110, 10.2.3 for
+//! `Retry-After`.
+
+use crate::base::time::Instant;
+use crate::config::model::Retry;
+use crate::config::model::defaults::ATTEMPTS_MAX;
+use std::time::Duration;
+
+/// A target of a plan: whose turn it was, and its place among that model's.
+pub type Tried = (usize, usize);
+
+/// Those that failed and may be asked again, first things first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Retries {
+    waiting: [Option<Tried>; ATTEMPTS_MAX],
+    made: u32,
+}
+
+impl Retries {
+    /// This one failed, in a way that may pass.
+    pub fn add(&mut self, tried: Tried) {
+        let free = self.waiting.iter_mut().find(|place| place.is_none());
+        if let Some(free) = free {
+            *free = Some(tried);
+        }
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Tried> + '_ {
+        self.waiting.iter().map_while(|place| *place)
+    }
+
+    /// This one's turn has come.
+    pub fn take(&mut self, tried: Tried) {
+        let Some(at) = self.waiting.iter().position(|place| *place == Some(tried)) else {
+            return;
+        };
+        self.made = self.made.saturating_add(1);
+        if let Some(behind) = self.waiting.get_mut(at..) {
+            behind.rotate_left(1);
+        }
+        if let Some(last) = self.waiting.last_mut() {
+            *last = None;
+        }
+    }
+
+    /// When to ask again, where the first of them that may be asked is to be left alone until
+    /// `until`; `None`: not worth the wait (Y2).
+    pub fn when(
+        &self,
+        settings: &Retry,
+        until: Instant,
+        (now, random): (Instant, u64),
+    ) -> Option<Instant> {
+        let at = (now + pause(settings, self.made, random)).max(until);
+        (at.since(now) <= settings.wait_max).then_some(at)
+    }
+}
+
+/// The pause before one more attempt, of which there were `made` (Y1).
+fn pause(settings: &Retry, made: u32, random: u64) -> Duration {
+    let most = settings.backoff_first.saturating_mul(1 << made.min(16));
+    let most = most.min(settings.backoff_max);
+    let luck = u32::try_from(random % 1025).unwrap_or(0); // 0 to 1024
+    most.saturating_mul(luck) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::defaults::RETRY;
+
+    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
+    /// Goal: Y1 and its mean; a limit that ends later wins.
+    #[test]
+    fn pauses_grow_and_are_spread() {
+        let mut retries = Retries::default();
+        for doublings in 0..8 {
+            let most = (RETRY.backoff_first * (1 << doublings)).min(RETRY.backoff_max);
+            let pauses: Vec<_> = (0..1025)
+                .map(|luck| retries.when(&RETRY, NOW, (NOW, luck)).unwrap().since(NOW))
+                .collect();
+            assert!(pauses.iter().all(|pause| *pause <= most));
+            assert_eq!((pauses[0], pauses[1024]), (Duration::ZERO, most));
+            assert_eq!(pauses[512], most / 2);
+            let until = NOW + Duration::from_secs(5);
+            assert_eq!(retries.when(&RETRY, until, (NOW, 512)), Some(until));
+            retries.add((0, 0));
+            retries.take((0, 0));
+        }
+    }
+
+    /// Goal: Y2.
+    #[test]
+    fn nobody_waits_too_long() {
+        let retries = Retries::default();
+        let until = NOW + RETRY.wait_max;
+        assert_eq!(retries.when(&RETRY, until, (NOW, 7)), Some(until));
+        let until = until + Duration::from_millis(1);
+        assert_eq!(retries.when(&RETRY, until, (NOW, 7)), None);
+    }
+
+    /// Goal: who failed first is first; one that failed again is behind the others.
+    #[test]
+    fn they_come_in_order() {
+        let mut retries = Retries::default();
+        for target in 0..3 {
+            retries.add((0, target));
+        }
+        retries.take((0, 1));
+        retries.add((0, 1));
+        retries.take((7, 7)); // is none of them
+        assert!(retries.iter().eq([(0, 0), (0, 2), (0, 1)]));
+        for target in 0..20 {
+            retries.add((1, target));
+        }
+        assert_eq!(retries.iter().count(), ATTEMPTS_MAX);
+    }
+}
