@@ -44,7 +44,8 @@ pub enum Retry {
     /// On a reused connection that gave no byte, the same target once more on a fresh one;
     /// after that, another target may answer.
     IfReused,
-    /// Another target may answer; this one will not before somebody mends it.
+    /// Another target may answer. This one will not before somebody mends it, or has let the
+    /// client wait for a whole timeout already.
     Elsewhere,
     /// Another target may answer, and so may this one after a while.
     Anywhere,
@@ -187,11 +188,11 @@ kinds! {
     /// The gateway went down before the answer was complete.
     ShutDown = 503 "shut_down" Gateway Never "The gateway was shut down before the answer was complete; send the request again on another connection.";
     /// Connect timeout.
-    ConnectTimeout = 504 "upstream_connect_timeout" Upstream Anywhere "The provider did not accept a connection in time; try again later.";
+    ConnectTimeout = 504 "upstream_connect_timeout" Upstream Elsewhere "The provider did not accept a connection in time; try again later.";
     /// No first content in time.
-    FirstTokenTimeout = 504 "upstream_first_token_timeout" Upstream Anywhere "The provider sent no first token in time; try again later.";
+    FirstTokenTimeout = 504 "upstream_first_token_timeout" Upstream Elsewhere "The provider sent no first token in time; try again later.";
     /// Silence in mid-answer.
-    IdleTimeout = 504 "upstream_idle_timeout" Upstream Anywhere "The provider fell silent in the middle of its answer; what came before is incomplete.";
+    IdleTimeout = 504 "upstream_idle_timeout" Upstream Elsewhere "The provider fell silent in the middle of its answer; what came before is incomplete.";
     /// The deadline over everything.
     TotalTimeout = 504 "deadline_exceeded" Upstream Never "The request took longer than its deadline; what came before is incomplete.";
     /// HTTP version.

@@ -540,7 +540,8 @@ pub struct Retry {
     pub backoff_first: Duration,
     /// `backoff.max`: the longest pause.
     pub backoff_max: Duration,
-    /// The longest wait for a limit to end, at a time: a provider's `Retry-After`, a breaker.
+    /// The longest wait for a target that was asked already, at a time: a pause, a provider's
+    /// `Retry-After`, a breaker; zero: no target is asked twice.
     pub wait_max: Duration,
 }
 

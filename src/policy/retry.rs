@@ -13,7 +13,7 @@
 //! - Y1 A pause is within zero and `first` doubled for each one before, at most `max`: drawn
 //!   evenly, so that many who failed at once do not come back at once (full jitter).
 //! - Y2 Nobody waits longer than `wait_max` at a time: beyond, the client is told what the
-//!   provider said, and may do better.
+//!   provider said, and may do better. Where that is zero no target is asked twice.
 //! - Y3 Nothing is allocated.
 //!
 //! Sources: Brooker, "Exponential backoff and jitter" (AWS, 2015); RFC 9110, 10.2.3 for
@@ -71,7 +71,8 @@ impl Retries {
         (now, random): (Instant, u64),
     ) -> Option<Instant> {
         let at = (now + pause(settings, self.made, random)).max(until);
-        (at.since(now) <= settings.wait_max).then_some(at)
+        let is_worth_it = !settings.wait_max.is_zero() && at.since(now) <= settings.wait_max;
+        is_worth_it.then_some(at)
     }
 }
 
@@ -117,6 +118,11 @@ mod tests {
         assert_eq!(retries.when(&RETRY, until, (NOW, 7)), Some(until));
         let until = until + Duration::from_millis(1);
         assert_eq!(retries.when(&RETRY, until, (NOW, 7)), None);
+        let settings = Retry {
+            wait_max: Duration::ZERO,
+            ..RETRY
+        };
+        assert_eq!(retries.when(&settings, NOW, (NOW, 0)), None);
     }
 
     /// Goal: who failed first is first; one that failed again is behind the others.

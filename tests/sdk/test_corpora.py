@@ -33,7 +33,10 @@ base_url = "http://{recorder}/v1"
 targets = [{{ provider = "recorder" }}]
 """
 
-TROUBLED = """
+TROUBLED = """[retry]
+backoff = {{ first = "20ms", max = "200ms" }}
+
+
 [timeouts]
 first_token = "2s"
 idle = "2s"
