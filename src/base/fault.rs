@@ -41,13 +41,15 @@ pub enum Blame {
 pub enum Retry {
     /// Another attempt would fail the same way, or could do the work twice.
     Never,
-    /// On a reused connection that gave no byte, the same target once more on a fresh one;
-    /// after that, another target may answer.
+    /// On a reused connection that gave no byte, the same target at once on a fresh one;
+    /// after that as [`Retry::Once`].
     IfReused,
     /// Another target may answer. This one will not before somebody mends it, or has let the
     /// client wait for a whole timeout already.
     Elsewhere,
-    /// Another target may answer, and so may this one after a while.
+    /// Another target may answer; this one is asked once more: it may have done the work.
+    Once,
+    /// Another target may answer, and so may this one after a while: it did nothing.
     Anywhere,
 }
 
@@ -166,15 +168,15 @@ kinds! {
     /// The provider has TLS 1.1 or older only.
     TlsVersion = 502 "upstream_tls_version" Upstream Elsewhere "The provider speaks neither TLS 1.2 nor 1.3, so nothing was sent to it; the provider must be upgraded.";
     /// Another failure of the handshake.
-    TlsFailed = 502 "upstream_tls_failed" Upstream Anywhere "The TLS handshake with the provider failed, so nothing was sent to it; check that its port speaks TLS, or try again later.";
+    TlsFailed = 502 "upstream_tls_failed" Upstream Elsewhere "The TLS handshake with the provider failed, so nothing was sent to it; check that its port speaks TLS, or try again later.";
     /// The connection ended before the answer's head.
     UpstreamClosed = 502 "upstream_closed" Upstream IfReused "The provider closed the connection before it answered; try again.";
     /// The answer's head is broken.
-    UpstreamBadHead = 502 "upstream_malformed" Upstream Anywhere "The provider's answer is not well-formed HTTP; try again.";
+    UpstreamBadHead = 502 "upstream_malformed" Upstream Elsewhere "The provider's answer is not well-formed HTTP; try again.";
     /// The body broke off or its framing is broken.
-    UpstreamCut = 502 "upstream_cut" Upstream Anywhere "The provider's answer broke off; what came before is incomplete.";
+    UpstreamCut = 502 "upstream_cut" Upstream Once "The provider's answer broke off; what came before is incomplete.";
     /// The stream holds something that is no event of the dialect.
-    UpstreamGarbled = 502 "upstream_garbled" Upstream Anywhere "The provider's answer is garbled; what came before is incomplete.";
+    UpstreamGarbled = 502 "upstream_garbled" Upstream Elsewhere "The provider's answer is garbled; what came before is incomplete.";
     /// A status that is no answer to a chat request (204, 3xx, …).
     UpstreamBadStatus = 502 "upstream_bad_status" Upstream Elsewhere "The provider answered with a status that carries no answer.";
     /// The provider refused the gateway's own key.

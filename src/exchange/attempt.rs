@@ -28,6 +28,7 @@ use crate::base::time::Instant;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
@@ -228,7 +229,7 @@ pub async fn attempts<H: Host>(
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        let another = course.another(down, kind.retry() != Retry::Elsewhere);
+        let another = course.another(down, Hope::after(kind));
         step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
     }
@@ -246,13 +247,13 @@ async fn attempt<'a, H: Host>(
         .await
         .map_err(Failed::Fault)?;
     let refusal = refusal(answer.head.status);
-    let mut may_pass = false;
+    let mut hope = Hope::None;
     if refusal == Refusal::Retriable || answer.head.status == 402 {
-        may_pass = limits::hear_out(course, down, step, &mut answer).await;
+        hope = limits::hear_out(course, down, step, &mut answer).await;
     }
     if refusal == Refusal::Retriable
         && !plain::is_too_long(&answer, step)
-        && let Some(another) = course.another(down, may_pass)
+        && let Some(another) = course.another(down, hope)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }

@@ -20,6 +20,7 @@ use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::{Plan, Step};
+use crate::policy::retry::Hope;
 use crate::policy::rotation::Sight;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
@@ -149,15 +150,17 @@ impl<'a, H: Host> Course<'a, H> {
         step
     }
 
-    /// What to do after an attempt that failed, perhaps for a while only (`may_pass`): another
-    /// target, or one of those again, if the budget allows it. Who was told once that there is
-    /// nothing more is told so for good.
-    pub fn another(&self, down: &mut Down<H::Stream>, may_pass: bool) -> Option<Another<'a>> {
+    /// What to do after an attempt that failed: another target, or one of those again, if the
+    /// budget allows it. Who was told once that there is nothing more is told so for good.
+    pub fn another(&self, down: &mut Down<H::Stream>, hope: Hope) -> Option<Another<'a>> {
         if self.is_last.get() {
             return None;
         }
         let another = self.within_budget(|| {
-            self.with_plan(down, |plan, _, _| Some(plan.failed(may_pass)));
+            self.with_plan(down, |plan, _, _| {
+                plan.failed(hope);
+                Some(())
+            });
             let following = self.following(down).map(Another::Now);
             following.or_else(|| self.later(down).map(Another::Later))
         });

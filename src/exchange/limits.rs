@@ -17,6 +17,7 @@ use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
 use crate::policy::limits::{Announced, REFUSED_WAIT, is_low};
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::wire::http1::{Framing, ResponseHead};
 use std::time::Duration;
 
@@ -53,17 +54,20 @@ fn announced<H: Host>(course: &Course<'_, H>, head: &ResponseHead, data: &[u8]) 
     all
 }
 
-/// Heeds a refusal, of a 429 and a 402 the body as well; whether it may pass.
+/// Heeds a refusal, of a 429 and a 402 the body as well; whether it is worth asking again.
 pub async fn hear_out<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) -> bool {
+) -> Hope {
     let status = answer.head.status;
     if !matches!(status, 402 | 429) {
         heed(course, step, (&answer.head, answer.rx.data()));
-        return !matches!(status, 501 | 505); // what it cannot do it never can
+        return match status {
+            409 | 501 | 505 => Hope::None, // it would say so again
+            _ => Hope::More,
+        };
     }
     down.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
     while !is_here(answer) && answer.rx.len() < answer.head.len + BODY_MAX {
@@ -83,7 +87,7 @@ pub async fn hear_out<H: Host>(
     } else if let Some(wait) = said.verdict(status, course.tokens(step)) {
         course.cool(step, wait);
     }
-    !is_spent
+    if is_spent { Hope::None } else { Hope::More }
 }
 
 /// The gateway's key was refused: with 403 perhaps for this model alone. (402 was heard out.)

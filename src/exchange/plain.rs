@@ -31,6 +31,7 @@ use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::stats::receipt::AttemptEnd;
 use crate::wire::http1::{
     END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
@@ -90,11 +91,11 @@ pub async fn deliver<'a, H: Host>(
         if trouble == Trouble::Auth {
             return Err(Kind::UpstreamRefusedKey.into());
         }
-        let may_pass = !matches!(
-            trouble,
-            Trouble::Quota | Trouble::NotFound | Trouble::Permission
-        );
-        if is_upstreams && let Some(another) = course.another(down, may_pass) {
+        let hope = match trouble {
+            Trouble::Quota | Trouble::NotFound | Trouble::Permission => Hope::None,
+            _ => Hope::More,
+        };
+        if is_upstreams && let Some(another) = course.another(down, hope) {
             let status = if status < 400 {
                 trouble.status()
             } else {

@@ -22,7 +22,7 @@
 
 use super::balance::Set;
 use super::breaker::{Permits, Verdict};
-use super::retry::{Retries, Tried};
+use super::retry::{Hope, Retries, Tried};
 use super::rotation::{Rotation, Rotations, Sight};
 use crate::base::time::Instant;
 use crate::config::Config;
@@ -76,9 +76,7 @@ pub struct Plan {
     has_begun: bool,
     /// The best of the targets that were passed over.
     spare: Option<Spare>,
-    /// The target of the last step.
-    last: Option<Tried>,
-    /// Those that failed and may be asked again.
+    /// What was tried, and may be again.
     retries: Retries,
 }
 
@@ -103,7 +101,6 @@ impl Plan {
             left: attempts_max.clamp(1, ATTEMPTS_MAX),
             has_begun: false,
             spare: None,
-            last: None,
             retries: Retries::default(),
         }
     }
@@ -147,11 +144,9 @@ impl Plan {
         self.step(config, found, (spare.turn, spare.target), spare.permits)
     }
 
-    /// The attempt of the last step failed; whether that may pass.
-    pub fn failed(&mut self, may_pass: bool) {
-        if let (Some(last), true) = (self.last.take(), may_pass) {
-            self.retries.add(last);
-        }
+    /// The attempt of the last step failed.
+    pub fn failed(&mut self, hope: Hope) {
+        self.retries.failed(hope);
     }
 
     /// When there is a target worth asking again, once [`Plan::next`] has none;
@@ -208,7 +203,7 @@ impl Plan {
         let target = model.targets.get(target_index)?;
         self.left = self.left.saturating_sub(1);
         self.has_begun = true;
-        self.last = Some((turn, target_index));
+        self.retries.tries((turn, target_index));
         Some(Step {
             provider_index: target.provider,
             provider: config.provider(target)?,

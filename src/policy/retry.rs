@@ -19,6 +19,7 @@
 //! Sources: Brooker, "Exponential backoff and jitter" (AWS, 2015); RFC 9110, 10.2.3 for
 //! `Retry-After`.
 
+use crate::base::fault::{self, Kind};
 use crate::base::time::Instant;
 use crate::config::model::Retry;
 use crate::config::model::defaults::ATTEMPTS_MAX;
@@ -27,23 +28,68 @@ use std::time::Duration;
 /// A target of a plan: whose turn it was, and its place among that model's.
 pub type Tried = (usize, usize);
 
-/// Those that failed and may be asked again, first things first.
+/// How often a target is worth asking, after it failed in some way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hope {
+    /// No more: it would fail in the same way.
+    None,
+    /// Twice in all: it may have done the work, and charge for it.
+    Once,
+    /// [`TRIES_MAX`] times in all.
+    More,
+}
+
+/// How often a target is asked for one exchange, at most (Google, "Site Reliability
+/// Engineering", chapter 21: three attempts).
+pub const TRIES_MAX: usize = 3;
+
+impl Hope {
+    /// After this fault.
+    pub const fn after(kind: Kind) -> Self {
+        match kind.retry() {
+            fault::Retry::Never | fault::Retry::Elsewhere => Self::None,
+            fault::Retry::IfReused | fault::Retry::Once => Self::Once,
+            fault::Retry::Anywhere => Self::More,
+        }
+    }
+
+    const fn tries(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Once => 2,
+            Self::More => TRIES_MAX,
+        }
+    }
+}
+
+/// What an exchange has tried, and what of it may be tried again.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retries {
+    /// Every attempt, in order.
+    tried: [Option<Tried>; ATTEMPTS_MAX],
+    /// Those that failed and may be asked again, first things first.
     waiting: [Option<Tried>; ATTEMPTS_MAX],
     made: u32,
 }
 
 impl Retries {
-    /// This one failed, in a way that may pass.
-    pub fn add(&mut self, tried: Tried) {
-        let free = self.waiting.iter_mut().find(|place| place.is_none());
-        if let Some(free) = free {
-            *free = Some(tried);
+    /// This one is tried.
+    pub fn tries(&mut self, tried: Tried) {
+        put(&mut self.tried, tried);
+    }
+
+    /// The one that was tried last failed.
+    pub fn failed(&mut self, hope: Hope) {
+        let all = || self.tried.iter().map_while(|place| *place);
+        let Some(last) = all().last() else {
+            return;
+        };
+        if all().filter(|tried| *tried == last).count() < hope.tries() {
+            put(&mut self.waiting, last);
         }
     }
 
-    /// All of them, in order.
+    /// Those that may be asked again, in order.
     pub fn iter(&self) -> impl Iterator<Item = Tried> + '_ {
         self.waiting.iter().map_while(|place| *place)
     }
@@ -76,6 +122,12 @@ impl Retries {
     }
 }
 
+fn put(places: &mut [Option<Tried>], tried: Tried) {
+    if let Some(free) = places.iter_mut().find(|place| place.is_none()) {
+        *free = Some(tried);
+    }
+}
+
 /// The pause before one more attempt, of which there were `made` (Y1).
 fn pause(settings: &Retry, made: u32, random: u64) -> Duration {
     let most = settings.backoff_first.saturating_mul(1 << made.min(16));
@@ -105,7 +157,7 @@ mod tests {
             assert_eq!(pauses[512], most / 2);
             let until = NOW + Duration::from_secs(5);
             assert_eq!(retries.when(&RETRY, until, (NOW, 512)), Some(until));
-            retries.add((0, 0));
+            put(&mut retries.waiting, (0, 0));
             retries.take((0, 0));
         }
     }
@@ -125,20 +177,29 @@ mod tests {
         assert_eq!(retries.when(&settings, NOW, (NOW, 0)), None);
     }
 
-    /// Goal: who failed first is first; one that failed again is behind the others.
+    /// Goal: who failed first is first; one that failed again is behind the others; nobody is
+    /// tried more often than there is hope.
     #[test]
     fn they_come_in_order() {
         let mut retries = Retries::default();
-        for target in 0..3 {
-            retries.add((0, target));
+        let fail = |retries: &mut Retries, target, hope| {
+            retries.tries((0, target));
+            retries.failed(hope);
+        };
+        fail(&mut retries, 0, Hope::More);
+        fail(&mut retries, 1, Hope::Once);
+        fail(&mut retries, 2, Hope::None);
+        fail(&mut retries, 3, Hope::More);
+        retries.take((0, 2)); // is none of them
+        assert!(retries.iter().eq([(0, 0), (0, 1), (0, 3)]));
+        for hope in [Hope::More, Hope::Once] {
+            let next = retries.iter().next().unwrap();
+            retries.take(next);
+            fail(&mut retries, next.1, hope);
         }
-        retries.take((0, 1));
-        retries.add((0, 1));
-        retries.take((7, 7)); // is none of them
-        assert!(retries.iter().eq([(0, 0), (0, 2), (0, 1)]));
-        for target in 0..20 {
-            retries.add((1, target));
-        }
-        assert_eq!(retries.iter().count(), ATTEMPTS_MAX);
+        assert!(retries.iter().eq([(0, 3), (0, 0)]));
+        retries.take((0, 0));
+        fail(&mut retries, 0, Hope::More);
+        assert!(retries.iter().eq([(0, 3)]), "three times");
     }
 }

@@ -516,7 +516,10 @@ fn what_may_pass_is_tried_again() {
     let name = |step: Step<'_>| (step.fallback.is_some(), step.target_index);
     let mut made = Vec::new();
     while let Some(step) = table.next(&mut plan, &config, &mut rotations, &found) {
-        plan.failed(name(step) != (false, 1));
+        plan.failed(match name(step) {
+            (false, 1) => Hope::None,
+            _ => Hope::More,
+        });
         made.push(name(step));
     }
     assert_eq!(made.len(), 5, "three targets and two of the fallback");
@@ -527,7 +530,7 @@ fn what_may_pass_is_tried_again() {
         table.now = at;
         let step = table.with(|sight| plan.again(&config, &found, sight));
         again.push(name(step.unwrap()));
-        plan.failed(true);
+        plan.failed(Hope::More);
     }
     assert_eq!(again, made[..3], "eight in all");
 }
@@ -546,7 +549,7 @@ fn a_limit_that_ends_soon_is_waited_for() {
         let target = table.places.target(0, place).unwrap();
         let until = table.now + Duration::from_secs(if place == 0 { 9 } else { 5 });
         table.targets.cool(target, until, table.now);
-        plan.failed(true);
+        plan.failed(Hope::More);
     }
     let at = table.with(|sight| plan.later(&config.retry, &found, sight));
     assert_eq!(at, Some(table.now + Duration::from_secs(5)));
