@@ -31,7 +31,7 @@ use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -184,7 +184,10 @@ pub async fn attempts<H: Host>(
     let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     pulse::begin(&course, down, settle.receipt.id);
-    let mut why = "breaker_open";
+    let mut why = match step.fallback {
+        Some(_) => course.passed_over(settle),
+        None => "",
+    };
     let mut fallback = None;
     loop {
         match course.prepare(down, &step) {
@@ -214,14 +217,20 @@ pub async fn attempts<H: Host>(
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
-                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+                let said = Outcome::of_status(status);
+                settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
                 (step, why) = (another, "refused");
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        settle.end_attempt(AttemptEnd::Failed, Outcome::of_fault(kind, false));
+        let end = match kind {
+            Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+            _ => AttemptEnd::Failed,
+        };
+        let said = Outcome::of_fault(kind, false);
+        settle.end_attempt(end, Why::Fault(kind), said);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {

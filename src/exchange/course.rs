@@ -18,9 +18,10 @@ use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::Step;
 use crate::policy::rotation::Sight;
+use crate::policy::targets::Targets;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
@@ -34,6 +35,9 @@ pub const AS_ASKED: &str = "";
 
 /// The field by which a client says which conversation its request belongs to.
 const SESSION: &[u8] = b"x-shardgate-session";
+
+/// Why a fallback's turn came when a breaker, or several, let nothing through.
+const BREAKER_OPEN: &str = "breaker_open";
 
 /// What stays the same over all attempts of an exchange, and is still known when the request
 /// itself is gone.
@@ -234,6 +238,24 @@ impl<'a, H: Host> Course<'a, H> {
         let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
         step.provider.dialect.speaks() != self.route.dialect()
             || rewrite.is_some_and(|rewrite| rewrite.only_chats)
+    }
+
+    /// Why none of the targets of the model that was asked for was tried.
+    pub fn passed_over(&self, settle: &Settle<H>) -> &'static str {
+        let Some(asked) = settle.receipt.model else {
+            return BREAKER_OPEN;
+        };
+        let model = self.snapshot.config.models.get(asked);
+        let count = model.map_or(0, |model| model.targets.len());
+        let is_cooling = |targets: &mut Targets, turn: &Turn<'_>| {
+            let target = |place| self.snapshot.places.target(asked, place);
+            (0..count).all(|place| targets.is_cooling(target(place), turn))
+        };
+        if self.shard.with_turn(self.shard.host.now(), is_cooling) {
+            "cooling"
+        } else {
+            BREAKER_OPEN
+        }
     }
 
     /// A fallback's turn begins, for the reason `why`.
