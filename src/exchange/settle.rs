@@ -163,7 +163,7 @@ impl<H: Host> Settle<H> {
     }
 
     /// The model and the target of the last attempt.
-    fn tried(&self) -> Option<(&Model, &Target)> {
+    pub fn tried(&self) -> Option<(&Model, &Target)> {
         self.snapshot.config.tried(&self.receipt.last?)
     }
 
