@@ -12,8 +12,10 @@
 //!   that gave no byte of an answer: then it was closed before the request was read
 //!   (RFC 9112, 9.3.1). Once, on a fresh connection.
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
-//!   over all attempts. A plain answer comes when the last token is made, so only that
-//!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
+//!   over all attempts. A plain answer comes when the last token is made, so it has until that
+//!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
+//!   is a target that was not asked it must begin in half of the time that is left: a provider
+//!   that never answers must not take all of it.
 
 use super::connection::Next;
 use super::course::{Course, first_token, weight};
@@ -404,7 +406,8 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, down, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    down.arm(first_token(course, step, sent)); // I2
+    let begins = first_token(course, down, step, sent); // I2
+    down.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -413,7 +416,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(first_token(course, step, sent)));
+                down.arm(idle.min(begins));
             }
             is_untouched = false;
             match reader.push(rx.data()) {

@@ -126,6 +126,22 @@ impl<'a, H: Host> Course<'a, H> {
         step
     }
 
+    /// Whether there is a target that was not asked yet.
+    fn has_more(&self, down: &Down<H::Stream>) -> bool {
+        let config = &self.snapshot.config;
+        let request = down.request.as_ref();
+        let wanted = request.and_then(|request| request.wanted.as_ref());
+        wanted.is_some_and(|wanted| {
+            let model = config.models.get(wanted.model);
+            let found = model.map(|model| Found {
+                index: wanted.model,
+                model,
+                forwarded: AS_ASKED,
+            });
+            !self.is_last.get() && found.is_some_and(|found| wanted.plan.has_more(config, &found))
+        })
+    }
+
     /// The next target of the plan, after an attempt that was made: if the budget allows one
     /// more. Who was told once that there is none is told so for good.
     pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
@@ -355,9 +371,16 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 }
 
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
-pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+pub fn first_token<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    step: &Step<'_>,
+    sent: Instant,
+) -> Instant {
     if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
+    } else if course.has_more(down) {
+        sent + course.total.since(sent) / 2
     } else {
         course.total
     }
