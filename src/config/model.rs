@@ -23,6 +23,7 @@ pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
 use crate::dialect::model::Dialect as Spoken;
+use crate::stats::receipt::Try;
 use ahash::AHashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -210,6 +211,27 @@ impl Config {
     /// The entries of `[models]` with `*`, without the implicit ones.
     pub fn written(&self) -> &[Model] {
         self.models.get(..self.names.listed).unwrap_or_default()
+    }
+
+    /// The model and the target that an attempt was at.
+    pub fn tried(&self, one: &Try) -> Option<(&Model, &Target)> {
+        let model = self.models.get(usize::from(one.model))?;
+        Some((model, model.targets.get(usize::from(one.place))?))
+    }
+
+    /// The name upstream under which a target of the model at `index` is counted: `*` where it
+    /// forwards whatever name was asked for.
+    pub fn upstream_name<'a>(
+        &self,
+        (model, index): (&'a Model, usize),
+        target: &'a Target,
+    ) -> &'a str {
+        let is_open = index >= self.names.listed || model.name == "*";
+        match &target.model {
+            Some(name) => name,
+            None if is_open => "*",
+            None => &model.name,
+        }
     }
 
     /// The provider of a target.

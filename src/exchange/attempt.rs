@@ -12,8 +12,10 @@
 //!   that gave no byte of an answer: then it was closed before the request was read
 //!   (RFC 9112, 9.3.1). Once, on a fresh connection.
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
-//!   over all attempts. A plain answer comes when the last token is made, so only that
-//!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
+//!   over all attempts. A plain answer comes when the last token is made, so it has until that
+//!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
+//!   is a target that was not asked it must begin in half of the time that is left: a provider
+//!   that never answers must not take all of it.
 
 use super::connection::Next;
 use super::course::{Another, Course, first_token, weight};
@@ -32,7 +34,7 @@ use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -185,7 +187,10 @@ pub async fn attempts<H: Host>(
     let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     pulse::begin(&course, down, settle.receipt.id);
-    let mut why = "breaker_open";
+    let mut why = match step.fallback {
+        Some(_) => course.passed_over(settle),
+        None => "",
+    };
     let mut fallback = None;
     loop {
         match course.prepare(down, &step) {
@@ -215,7 +220,8 @@ pub async fn attempts<H: Host>(
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
-                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+                let said = Outcome::of_status(status);
+                settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
                 step = course.turn_of(down, another).await?;
                 why = "refused";
                 continue;
@@ -223,7 +229,12 @@ pub async fn attempts<H: Host>(
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        settle.end_attempt(AttemptEnd::Failed, Outcome::of_fault(kind, false));
+        let end = match kind {
+            Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+            _ => AttemptEnd::Failed,
+        };
+        let said = Outcome::of_fault(kind, false);
+        settle.end_attempt(end, Why::Fault(kind), said);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
@@ -399,7 +410,8 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, down, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    down.arm(first_token(course, step, sent)); // I2
+    let begins = first_token(course, down, step, sent); // I2
+    down.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -408,7 +420,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(first_token(course, step, sent)));
+                down.arm(idle.min(begins));
             }
             is_untouched = false;
             match reader.push(rx.data()) {

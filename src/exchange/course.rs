@@ -18,10 +18,11 @@ use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::{Plan, Step};
 use crate::policy::retry::Hope;
 use crate::policy::rotation::Sight;
+use crate::policy::targets::Targets;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
@@ -36,6 +37,9 @@ pub const AS_ASKED: &str = "";
 
 /// The field by which a client says which conversation its request belongs to.
 const SESSION: &[u8] = b"x-shardgate-session";
+
+/// Why a fallback's turn came when a breaker, or several, let nothing through.
+const BREAKER_OPEN: &str = "breaker_open";
 
 /// What stays the same over all attempts of an exchange, and is still known when the request
 /// itself is gone.
@@ -148,6 +152,22 @@ impl<'a, H: Host> Course<'a, H> {
             self.shard.gossip_now();
         }
         step
+    }
+
+    /// Whether there is a target that was not asked yet.
+    fn has_more(&self, down: &Down<H::Stream>) -> bool {
+        let config = &self.snapshot.config;
+        let request = down.request.as_ref();
+        let wanted = request.and_then(|request| request.wanted.as_ref());
+        wanted.is_some_and(|wanted| {
+            let model = config.models.get(wanted.model);
+            let found = model.map(|model| Found {
+                index: wanted.model,
+                model,
+                forwarded: AS_ASKED,
+            });
+            !self.is_last.get() && found.is_some_and(|found| wanted.plan.has_more(config, &found))
+        })
     }
 
     /// What to do after an attempt that failed: another target, or one of those again, if the
@@ -306,6 +326,24 @@ impl<'a, H: Host> Course<'a, H> {
             || rewrite.is_some_and(|rewrite| rewrite.only_chats)
     }
 
+    /// Why none of the targets of the model that was asked for was tried.
+    pub fn passed_over(&self, settle: &Settle<H>) -> &'static str {
+        let Some(asked) = settle.receipt.model else {
+            return BREAKER_OPEN;
+        };
+        let model = self.snapshot.config.models.get(asked);
+        let count = model.map_or(0, |model| model.targets.len());
+        let is_cooling = |targets: &mut Targets, turn: &Turn<'_>| {
+            let target = |place| self.snapshot.places.target(asked, place);
+            (0..count).all(|place| targets.is_cooling(target(place), turn))
+        };
+        if self.shard.with_turn(self.shard.host.now(), is_cooling) {
+            "cooling"
+        } else {
+            BREAKER_OPEN
+        }
+    }
+
     /// A fallback's turn begins, for the reason `why`.
     pub fn count_fallback(&self, settle: &Settle<H>, step: &Step<'_>, why: &'static str) {
         let Some(from) = settle.receipt.model else {
@@ -403,9 +441,16 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 }
 
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
-pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+pub fn first_token<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    step: &Step<'_>,
+    sent: Instant,
+) -> Instant {
     if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
+    } else if course.has_more(down) {
+        sent + course.total.since(sent) / 2
     } else {
         course.total
     }

@@ -99,8 +99,9 @@ pub fn refused_key<H: Host>(course: &Course<'_, H>, step: &Step<'_>, status: u16
     }
 }
 
-/// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too.
-pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) {
+/// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too; whether its
+/// target is worth asking again.
+pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) -> Hope {
     let mut said = Announced::default();
     said.wait(refused.retry_after);
     match refused.trouble {
@@ -111,6 +112,10 @@ pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Re
             course.cool(step, wait.unwrap_or_default());
         }
         _ => {}
+    }
+    match refused.trouble {
+        Trouble::Quota | Trouble::NotFound | Trouble::Permission => Hope::None,
+        _ => Hope::More,
     }
 }
 

@@ -6,7 +6,8 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
-use crate::config::model::Strategy;
+use crate::config::model::defaults::ATTEMPTS_MAX;
+use crate::config::model::{Model, Strategy, Target};
 use crate::dialect::tokens::Weight;
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
@@ -14,9 +15,11 @@ use crate::policy::plan::Step;
 use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
-use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
+use crate::stats::receipt::{AttemptEnd, EARLIER_MAX, End, Receipt, RequestId, Why};
 use std::rc::Rc;
 use std::time::Duration;
+
+const _: () = assert!(EARLIER_MAX + 1 >= ATTEMPTS_MAX);
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -26,12 +29,7 @@ pub struct Settle<H: Host> {
     snapshot: Rc<Snapshot<H::Stream>>,
     /// What is known so far.
     pub receipt: Receipt,
-    counts_stream: bool,
     running: Option<Running>,
-    has_content: bool,
-    attempt_end: AttemptEnd,
-    /// Whether the time of a plain answer is of use to the model's strategy.
-    is_timed: bool,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -57,11 +55,7 @@ impl<H: Host> Settle<H> {
             shard: Rc::clone(shard),
             snapshot: Rc::clone(snapshot),
             receipt,
-            counts_stream: false,
             running: None,
-            has_content: false,
-            attempt_end: AttemptEnd::Cancelled,
-            is_timed: false,
             weight: None,
         }
     }
@@ -73,8 +67,7 @@ impl<H: Host> Settle<H> {
 
     /// A stream was asked for.
     pub fn begin_stream(&mut self) {
-        if !self.counts_stream {
-            self.counts_stream = true;
+        if !self.receipt.is_stream {
             self.receipt.is_stream = true;
             self.shard.counters.borrow_mut().streams_open += 1;
         }
@@ -82,12 +75,8 @@ impl<H: Host> Settle<H> {
 
     /// The attempt `step` begins at `now`, of an estimated number of tokens.
     pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
-        self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
-        self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.receipt.provider = Some(step.provider_index);
-        self.attempt_end = AttemptEnd::Cancelled;
-        self.has_content = false;
-        self.is_timed = step.model.strategy == Strategy::LeastLatency;
+        self.end_attempt(AttemptEnd::Failed, Why::Nothing, Outcome::Neutral);
+        self.receipt.begin_try(step.model_index, step.target_index);
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
         self.running = target.map(|target| Running {
@@ -130,7 +119,7 @@ impl<H: Host> Settle<H> {
 
     /// The attempt got its first content, `took` after its request was sent.
     pub fn content(&mut self, took: Duration, now: Instant) {
-        self.has_content = true;
+        self.receipt.has_content = true;
         let Some(running) = self.running else {
             return;
         };
@@ -142,8 +131,9 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// The attempt under way, if any, came to `end`, which says `outcome` of its target.
-    pub fn end_attempt(&mut self, end: AttemptEnd, outcome: Outcome) {
+    /// The attempt under way, if any, came to `end`, for the reason `why`, which says `outcome`
+    /// of its target.
+    pub fn end_attempt(&mut self, end: AttemptEnd, why: Why, outcome: Outcome) {
         let Some(running) = self.running.take() else {
             return;
         };
@@ -157,7 +147,8 @@ impl<H: Host> Settle<H> {
             self.learn(running.target);
         }
         let now = self.shard.host.now();
-        if self.is_timed && end == AttemptEnd::Done && !self.has_content {
+        self.receipt.end_try(end, why, now.since(running.began));
+        if end == AttemptEnd::Done && !self.receipt.has_content && self.is_timed() {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
         }
@@ -171,10 +162,21 @@ impl<H: Host> Settle<H> {
         }
     }
 
+    /// The model and the target of the last attempt.
+    pub fn tried(&self) -> Option<(&Model, &Target)> {
+        self.snapshot.config.tried(&self.receipt.last?)
+    }
+
+    /// Whether the time of a plain answer is of use to the model's strategy.
+    fn is_timed(&self) -> bool {
+        let tried = self.tried();
+        tried.is_some_and(|(model, _)| model.strategy == Strategy::LeastLatency)
+    }
+
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
-        let provider = self.receipt.provider;
-        let provider = provider.and_then(|at| self.snapshot.config.providers.get(at));
+        let config = &self.snapshot.config;
+        let provider = self.tried().and_then(|(_, target)| config.provider(target));
         if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {
             let asked = (self.receipt.bytes_in, self.weight.as_deref());
             let came_to = (usage.input, provider.dialect.speaks());
@@ -210,22 +212,24 @@ impl<H: Host> Drop for Settle<H> {
             self.receipt.status = Kind::ClientGone.status();
         }
         // Who left after content saw a target that works.
-        let outcome = if self.has_content {
+        let outcome = if self.receipt.has_content {
             Outcome::Success
         } else {
             Outcome::Neutral
         };
-        self.end_attempt(self.attempt_end, outcome);
+        self.end_attempt(AttemptEnd::Cancelled, Why::Nothing, outcome);
         self.receipt.ended = self.shard.host.now();
         let mut counters = self.shard.counters.borrow_mut();
         counters.exchanges_open = counters.exchanges_open.saturating_sub(1);
-        if self.counts_stream {
+        if self.receipt.is_stream {
             counters.streams_open = counters.streams_open.saturating_sub(1);
         }
         let snapshot = &self.snapshot;
         let (places, receipt) = (&snapshot.places, &self.receipt);
         let model = receipt.model.map(|index| places.model(index));
-        let provider = receipt.provider.map(|index| places.provider(index));
+        let provider = self
+            .tried()
+            .map(|(_, target)| places.provider(target.provider));
         counters.settle(receipt, (model, provider));
         drop(counters);
         self.shard.note(&snapshot.config, &self.receipt);

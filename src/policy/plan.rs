@@ -110,6 +110,16 @@ impl Plan {
         self.left
     }
 
+    /// Whether there is a target that this plan has not come to, and a step for it.
+    pub fn has_more(&self, config: &Config, found: &Found<'_>) -> bool {
+        let model = turn_of(found, self.turn).and_then(|(index, ..)| config.models.get(index));
+        let has_untried = |model: &Model| {
+            let untried = Set::below(model.targets.len()).without(self.tried);
+            !untried.is_empty()
+        };
+        self.left > 0 && (model.is_some_and(has_untried) || found.model.fallbacks.len() > self.turn)
+    }
+
     /// The next attempt, with `asked` as it was given to [`Config::find`];
     /// `None` when targets or attempts are used up.
     ///

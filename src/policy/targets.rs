@@ -204,6 +204,12 @@ impl Targets {
         })
     }
 
+    /// Whether a target is left alone because its provider said so.
+    pub fn is_cooling(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| entry.is_cooling(turn))
+    }
+
     /// What the box has under way at a target, and how fast that answers.
     pub fn load(&self, target: Option<usize>, now: Instant) -> Load {
         let entry = target.and_then(|at| self.entries.get(at));

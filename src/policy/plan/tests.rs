@@ -183,12 +183,19 @@ fn open_targets_are_passed_over_unless_all_are() {
     assert_eq!(walk([9, 9, 9, 9]), ["m:t0"]);
 }
 
-/// All steps of one plan for `m`, as model and target name.
+/// All steps of one plan for `m`, as model and target name; before each it says that there is
+/// one, and that there is none in the end.
 fn steps(config: &Config, rotations: &mut Rotations, attempts_max: usize) -> Vec<String> {
     let found = config.find("m").unwrap();
     let mut plan = Plan::new(&found, attempts_max);
     let mut table = Table::new(config);
-    std::iter::from_fn(|| table.next(&mut plan, config, rotations, &found))
+    let mut next = || {
+        let has_more = plan.has_more(config, &found);
+        let step = table.next(&mut plan, config, rotations, &found);
+        assert_eq!(step.is_some(), has_more);
+        step
+    };
+    std::iter::from_fn(&mut next)
         .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
         .collect()
 }
