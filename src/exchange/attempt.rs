@@ -200,7 +200,7 @@ pub async fn attempts<H: Host>(
             Ok(()) => settle.weight = weight(down),
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
-                step = course.following(down).ok_or(Kind::Unfit)?;
+                step = course.following(down).ok_or_else(|| unfit(settle))?;
                 why = Kind::Unfit.code();
                 continue;
             }
@@ -240,6 +240,16 @@ pub async fn attempts<H: Host>(
         }
         step = course.another(down).ok_or(kind)?;
         why = kind.code();
+    }
+}
+
+/// What the client is told when no other target can honour its request: that, or why the one
+/// failed that could.
+fn unfit<H: Host>(settle: &Settle<H>) -> Kind {
+    match settle.receipt.last.map(|last| last.why) {
+        Some(Why::Fault(kind)) => kind,
+        Some(Why::Status(_)) => Kind::UpstreamError,
+        _ => Kind::Unfit,
     }
 }
 
