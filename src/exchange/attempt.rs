@@ -14,8 +14,8 @@
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
 //!   over all attempts. A plain answer comes when the last token is made, so it has until that
 //!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
-//!   is a target that was not asked it must begin in half of the time that is left: a provider
-//!   that never answers must not take all of it.
+//!   is a target that was not asked it must be there, or too long to be held, in half of the
+//!   time that is left: a provider that never answers must not take all of it.
 
 use super::connection::Next;
 use super::course::{Course, first_token, weight};

@@ -10,7 +10,7 @@
 use super::answer::{HOLD_MAX, Incoming, body_so_far, put_answer_head, read_more, retry_after};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
-use super::course::Course;
+use super::course::{Course, first_token};
 use super::down::Down;
 use super::limits;
 use super::reply::put_last_event;
@@ -71,7 +71,14 @@ pub async fn deliver<'a, H: Host>(
             return Ok(passed?);
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        read_more(course, down, answer, body, idle).await?;
+        // As long as it is held it has not begun, however steadily it drips.
+        let begins = first_token(course, down, step, answer.sent);
+        let until = if begins < idle.0 {
+            (begins, Kind::FirstTokenTimeout)
+        } else {
+            idle
+        };
+        read_more(course, down, answer, body, until).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let found = judge(
