@@ -7,10 +7,12 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{HOLD_MAX, Incoming, body_so_far, put_answer_head, read_more, retry_after};
+use super::answer::{
+    HOLD_MAX, Incoming, body_so_far, patience, put_answer_head, read_more, retry_after,
+};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
-use super::course::{Course, first_token};
+use super::course::Course;
 use super::down::Down;
 use super::limits;
 use super::reply::put_last_event;
@@ -70,14 +72,7 @@ pub async fn deliver<'a, H: Host>(
             let passed = pass_through(course, down, settle, step, (answer, &mut parts)).await;
             return Ok(passed?);
         }
-        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        // As long as it is held it has not begun, however steadily it drips.
-        let begins = first_token(course, down, step, answer.sent);
-        let until = if begins < idle.0 {
-            (begins, Kind::FirstTokenTimeout)
-        } else {
-            idle
-        };
+        let until = patience(course, down, step, answer.sent);
         read_more(course, down, answer, body, until).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
