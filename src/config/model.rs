@@ -93,6 +93,9 @@ pub mod defaults {
     pub const RETRY: super::Retry = super::Retry {
         attempts_max: 4,
         budget_percent: Some(20),
+        backoff_first: Duration::from_millis(50),
+        backoff_max: Duration::from_secs(2),
+        wait_max: Duration::from_secs(20),
     };
     /// `providers.*.api_version`: the last dated release of Azure's API.
     pub const AZURE_API_VERSION: &str = "2024-10-21";
@@ -554,6 +557,14 @@ pub struct Retry {
     /// Attempts beyond the first ones, in percent of the exchanges of the last ten seconds, per
     /// box; `None`: as many as there may be.
     pub budget_percent: Option<u32>,
+    /// `backoff.first`: the longest pause before a target is asked for the second time; twice
+    /// as long for each time more.
+    pub backoff_first: Duration,
+    /// `backoff.max`: the longest pause.
+    pub backoff_max: Duration,
+    /// The longest wait for a target that was asked already, at a time: a pause, a provider's
+    /// `Retry-After`, a breaker; zero: no target is asked twice.
+    pub wait_max: Duration,
 }
 
 /// `[breaker]`: when a target is left alone, and for how long.

@@ -18,7 +18,7 @@
 //!   time that is left: a provider that never answers must not take all of it.
 
 use super::connection::Next;
-use super::course::{Course, first_token, weight};
+use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
@@ -30,6 +30,7 @@ use crate::base::time::Instant;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
@@ -162,8 +163,8 @@ impl<H: Host> Answer<H> {
 pub enum Failed<'a> {
     /// A fault.
     Fault(Kind),
-    /// The provider's refusal with this status; there is this other target.
-    Refused(u16, Step<'a>),
+    /// The provider's refusal with this status; there is this other attempt to make.
+    Refused(u16, Another<'a>),
 }
 
 impl From<Kind> for Failed<'_> {
@@ -221,7 +222,8 @@ pub async fn attempts<H: Host>(
                 settle.receipt.upstream = spent + shard.host.now().since(began);
                 let said = Outcome::of_status(status);
                 settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
-                (step, why) = (another, "refused");
+                step = course.turn_of(down, another).await?;
+                why = "refused";
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
@@ -238,7 +240,8 @@ pub async fn attempts<H: Host>(
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        step = course.another(down).ok_or(kind)?;
+        let another = course.another(down, Hope::after(kind));
+        step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
     }
 }
@@ -265,12 +268,13 @@ async fn attempt<'a, H: Host>(
         .await
         .map_err(Failed::Fault)?;
     let refusal = refusal(answer.head.status);
+    let mut hope = Hope::None;
     if refusal == Refusal::Retriable || answer.head.status == 402 {
-        limits::hear_out(course, down, step, &mut answer).await;
+        hope = limits::hear_out(course, down, step, &mut answer).await;
     }
     if refusal == Refusal::Retriable
         && !plain::is_too_long(&answer, step)
-        && let Some(another) = course.another(down)
+        && let Some(another) = course.another(down, hope)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }

@@ -2,7 +2,7 @@
 //! the request in the form of that target.
 
 use super::count;
-use super::down::Down;
+use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::request::{Request, Wanted};
 use super::settle::Settle;
@@ -19,7 +19,8 @@ use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
-use crate::policy::plan::Step;
+use crate::policy::plan::{Plan, Step};
+use crate::policy::retry::Hope;
 use crate::policy::rotation::Sight;
 use crate::policy::targets::Targets;
 use crate::shard::Shard;
@@ -27,6 +28,7 @@ use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
@@ -67,6 +69,15 @@ pub struct Course<'a, H: Host> {
     is_last: Cell<bool>,
 }
 
+/// What follows an attempt that failed.
+#[derive(Clone, Copy, Debug)]
+pub enum Another<'a> {
+    /// This one.
+    Now(Step<'a>),
+    /// A target that was asked already, not before then.
+    Later(Instant),
+}
+
 impl<'a, H: Host> Course<'a, H> {
     /// The course of the request that `down` has; `None` without one.
     pub fn new(
@@ -95,6 +106,20 @@ impl<'a, H: Host> Course<'a, H> {
     /// The next target of the plan.
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| {
+            let mut rotations = self.snapshot.rotations.borrow_mut();
+            plan.next(config, &mut rotations, found, sight)
+        });
+        step.map(|step| self.taken(step))
+    }
+
+    /// Calls `with` with the plan, whose model it is for, and what decisions go by.
+    fn with_plan<T>(
+        &self,
+        down: &mut Down<H::Stream>,
+        with: impl FnOnce(&mut Plan, &Found<'a>, &mut Sight<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
         let Request { head, wanted } = request.as_deref_mut()?;
         let Wanted {
@@ -108,8 +133,7 @@ impl<'a, H: Host> Course<'a, H> {
         let data = rx.data();
         let conversation = || conversation(head, data, *body);
         let now = self.shard.host.now();
-        let mut rotations = self.snapshot.rotations.borrow_mut();
-        let step = self.shard.with_turn(now, |targets, turn| {
+        self.shard.with_turn(now, |targets, turn| {
             let mut sight = Sight {
                 targets,
                 turn,
@@ -118,9 +142,13 @@ impl<'a, H: Host> Course<'a, H> {
                 answer_max: self.answer_max,
                 conversation: &conversation,
             };
-            plan.next(config, &mut rotations, &found, &mut sight)
-        });
-        if step.is_some_and(|step| step.permits.is_probe()) {
+            with(plan, &found, &mut sight)
+        })
+    }
+
+    /// A step was taken from the plan: if that claimed a probe the others hear of it at once.
+    fn taken(&self, step: Step<'a>) -> Step<'a> {
+        if step.permits.is_probe() {
             self.shard.gossip_now();
         }
         step
@@ -142,19 +170,61 @@ impl<'a, H: Host> Course<'a, H> {
         })
     }
 
-    /// The next target of the plan, after an attempt that was made: if the budget allows one
-    /// more. Who was told once that there is none is told so for good.
-    pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+    /// What to do after an attempt that failed: another target, or one of those again, if the
+    /// budget allows it. Who was told once that there is nothing more is told so for good.
+    pub fn another(&self, down: &mut Down<H::Stream>, hope: Hope) -> Option<Another<'a>> {
         if self.is_last.get() {
             return None;
         }
-        let step = self.within_budget(|| self.following(down));
-        self.is_last.set(step.is_none());
-        step
+        let another = self.within_budget(|| {
+            self.with_plan(down, |plan, _, _| {
+                plan.failed(hope);
+                Some(())
+            });
+            let following = self.following(down).map(Another::Now);
+            following.or_else(|| self.later(down).map(Another::Later))
+        });
+        self.is_last.set(another.is_none());
+        another
+    }
+
+    /// When a target is worth asking again.
+    fn later(&self, down: &mut Down<H::Stream>) -> Option<Instant> {
+        let settings = &self.snapshot.config.retry;
+        let at = self.with_plan(down, |plan, found, sight| {
+            plan.later(settings, found, sight)
+        });
+        at.filter(|at| *at < self.total)
+    }
+
+    /// The target of `another`, once its time has come.
+    ///
+    /// # Errors
+    /// [`Kind::ClientGone`], [`Kind::ShutDown`].
+    pub async fn turn_of(
+        &self,
+        down: &mut Down<H::Stream>,
+        another: Another<'a>,
+    ) -> Result<Step<'a>, Kind> {
+        let at = match another {
+            Another::Now(step) => return Ok(step),
+            Another::Later(at) => at,
+        };
+        down.arm(at);
+        let wait = down.wait(|_| Poll::<()>::Pending).await;
+        if self.shard.is_over() {
+            return Err(Kind::ShutDown);
+        }
+        if matches!(wait, Wait::Gone) {
+            return Err(Kind::ClientGone);
+        }
+        let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| plan.again(config, found, sight));
+        step.map(|step| self.taken(step)).ok_or(Kind::Internal)
     }
 
     /// What `following` gives, paid for from the budget.
-    fn within_budget(&self, following: impl FnOnce() -> Option<Step<'a>>) -> Option<Step<'a>> {
+    fn within_budget<T>(&self, following: impl FnOnce() -> Option<T>) -> Option<T> {
         let Some(percent) = self.snapshot.config.retry.budget_percent else {
             return following();
         };
@@ -163,13 +233,13 @@ impl<'a, H: Host> Course<'a, H> {
         let exchanges = shard.counters.borrow().exchanges;
         let now = shard.host.now();
         let has_one = budget.has_one(percent, (exchanges, shard.shards), now);
-        let step = has_one.then(following).flatten();
-        if step.is_some() {
+        let further = has_one.then(following).flatten();
+        if further.is_some() {
             budget.spend();
         }
         shard.budget.set(budget);
         shard.counters.borrow_mut().budget_spent += u64::from(!has_one);
-        step
+        further
     }
 
     /// Puts the request into the form of the target of `step`, if that speaks another dialect

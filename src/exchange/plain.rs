@@ -86,13 +86,13 @@ pub async fn deliver<'a, H: Host>(
     .inspect_err(|kind| refuse_length(down, *kind))?;
     if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
         let (status, trouble) = (answer.head.status, refused.trouble);
-        limits::heed_words(course, step, refused);
+        let hope = limits::heed_words(course, step, refused);
         let is_upstreams = trouble.is_upstreams()
             || status < 400 && matches!(trouble, Trouble::NotFound | Trouble::Permission);
         if trouble == Trouble::Auth {
             return Err(Kind::UpstreamRefusedKey.into());
         }
-        if is_upstreams && let Some(another) = course.another(down) {
+        if is_upstreams && let Some(another) = course.another(down, hope) {
             let status = if status < 400 {
                 trouble.status()
             } else {

@@ -10,5 +10,6 @@ pub mod budget;
 pub mod limits;
 pub mod peak;
 pub mod plan;
+pub mod retry;
 pub mod rotation;
 pub mod targets;

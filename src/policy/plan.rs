@@ -2,27 +2,32 @@
 //!
 //! ```text
 //!   model ── first by strategy ──► target, then its others ──► fallback 1 … ──► fallback n
-//!            └────────────── at most `attempts_max` steps in all ──────────────┘
+//!                                  ▲                                             │ all failed
+//!                                  └──────── those that may do better now ◄──────┘
+//!            └────────────── at most `attempts_max` steps in all ───────────────┘
 //! ```
 //!
 //! A target whose breaker is open is passed over and costs no step. When all of them are,
 //! the one that may be asked again first is tried all the same: no answer is worse than a
 //! doubtful one.
 //!
-//! Each target is tried once. A model's rotation moves when the model's turn comes, so a
-//! fallback that is never reached is not moved by other models' requests.
+//! Each target is tried once; when all were, those whose failure may pass are tried again
+//! ([`Retries`]). A model's rotation moves when the model's turn comes, so a fallback that is
+//! never reached is not moved by other models' requests.
 //!
 //! Invariants
-//! - R2 A plan names no target of a model twice, and at most `attempts_max` in all.
+//! - R2 [`Plan::next`] names no target of a model twice; there are at most `attempts_max` steps
+//!   in all.
 //! - R3 Nothing is allocated.
 
 use super::balance::Set;
 use super::breaker::{Permits, Verdict};
+use super::retry::{Hope, Retries, Tried};
 use super::rotation::{Rotation, Rotations, Sight};
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::model::defaults::{ATTEMPTS_MAX, TARGETS_MAX};
-use crate::config::model::{Found, Model, Provider, Timeouts};
+use crate::config::model::{Found, Model, Provider, Retry, Timeouts};
 
 const _: () = assert!(TARGETS_MAX <= Set::MAX);
 
@@ -71,6 +76,8 @@ pub struct Plan {
     has_begun: bool,
     /// The best of the targets that were passed over.
     spare: Option<Spare>,
+    /// What was tried, and may be again.
+    retries: Retries,
 }
 
 /// A target whose breaker is open.
@@ -94,6 +101,7 @@ impl Plan {
             left: attempts_max.clamp(1, ATTEMPTS_MAX),
             has_begun: false,
             spare: None,
+            retries: Retries::default(),
         }
     }
 
@@ -146,6 +154,41 @@ impl Plan {
         self.step(config, found, (spare.turn, spare.target), spare.permits)
     }
 
+    /// The attempt of the last step failed.
+    pub fn failed(&mut self, hope: Hope) {
+        self.retries.failed(hope);
+    }
+
+    /// When there is a target worth asking again, once [`Plan::next`] has none;
+    /// `None` when no attempt is left, or nobody would wait so long.
+    pub fn later(&self, settings: &Retry, found: &Found<'_>, sight: &Sight<'_>) -> Option<Instant> {
+        let until = self.retries.iter().filter_map(|(turn, target)| {
+            let (index, ..) = turn_of(found, turn)?;
+            Some(sight.until(index, target))
+        });
+        let until = until.min().filter(|_| self.left > 0)?;
+        let turn = sight.turn;
+        self.retries.when(settings, until, (turn.now, turn.random))
+    }
+
+    /// The attempt that [`Plan::later`] spoke of: at the first target that may be asked, else
+    /// where that comes soonest.
+    pub fn again<'a>(
+        &mut self,
+        config: &'a Config,
+        found: &Found<'a>,
+        sight: &mut Sight<'_>,
+    ) -> Option<Step<'a>> {
+        let of = |(turn, _): &Tried| turn_of(found, *turn).map(|(index, ..)| index);
+        let best = self.retries.iter().min_by_key(|tried| {
+            let until = of(tried).map(|index| sight.until(index, tried.1));
+            until.map(|until| until.max(sight.turn.now)) // of equals the first
+        })?;
+        self.retries.take(best);
+        let (_, permits) = sight.ask(of(&best)?, best.1);
+        self.step(config, found, best, permits)
+    }
+
     fn pass_over(&mut self, until: Instant, target: usize, permits: Permits) {
         let is_better = self.spare.is_none_or(|spare| until < spare.until);
         if is_better && !self.has_begun {
@@ -170,6 +213,7 @@ impl Plan {
         let target = model.targets.get(target_index)?;
         self.left = self.left.saturating_sub(1);
         self.has_begun = true;
+        self.retries.tries((turn, target_index));
         Some(Step {
             provider_index: target.provider,
             provider: config.provider(target)?,

@@ -17,6 +17,7 @@
 use super::balance::{Load, Set, cheapest, faster, home, lightest};
 use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
+use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Places;
 use crate::config::model::defaults::TARGETS_MAX;
@@ -77,6 +78,16 @@ impl Sight<'_> {
         }
         permits.host = self.targets.ask(host, turn).1;
         (verdict, permits)
+    }
+
+    /// When the target at `place` of `model` may be asked; now or before: at once.
+    pub(super) fn until(&self, model: usize, place: usize) -> Instant {
+        let (target, host) = (
+            self.places.target(model, place),
+            self.places.host(model, place),
+        );
+        let until = |it| self.targets.until(it, self.turn);
+        until(target).max(until(host))
     }
 
     /// Those of `from` that may be asked.

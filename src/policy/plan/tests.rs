@@ -89,18 +89,22 @@ impl Table {
         rotations: &mut Rotations,
         found: &Found<'a>,
     ) -> Option<Step<'a>> {
+        self.with(|sight| plan.next(config, rotations, found, sight))
+    }
+
+    /// Calls `with` with what a decision goes by.
+    fn with<T>(&mut self, with: impl FnOnce(&mut Sight<'_>) -> T) -> T {
         let places = self.places.clone();
         let (conversation, bytes) = (self.conversation, self.bytes);
         self.turn(|targets, turn| {
-            let mut sight = Sight {
+            with(&mut Sight {
                 targets,
                 turn,
                 places: &places,
                 bytes,
                 answer_max: 100,
                 conversation: &|| conversation,
-            };
-            plan.next(config, rotations, found, &mut sight)
+            })
         })
     }
 
@@ -506,6 +510,65 @@ fn a_fast_failure_counts_as_slow() {
         }
         assert!(counts[0] < 20, "{outcome:?}: {counts:?}");
     }
+}
+
+/// Goal: when every target has failed, those that may do better are asked again in the order
+/// of their failing; never more than attempts in all; one that will not do better is not.
+#[test]
+fn what_may_pass_is_tried_again() {
+    let config = config("priority", &[1, 1, 1], "\"f\"");
+    let found = config.find("m").unwrap();
+    let (mut table, mut rotations) = (Table::new(&config), Rotations::new(&config, 0));
+    let mut plan = Plan::new(&found, 8);
+    let name = |step: Step<'_>| (step.fallback.is_some(), step.target_index);
+    let mut made = Vec::new();
+    while let Some(step) = table.next(&mut plan, &config, &mut rotations, &found) {
+        plan.failed(match name(step) {
+            (false, 1) => Hope::None,
+            _ => Hope::More,
+        });
+        made.push(name(step));
+    }
+    assert_eq!(made.len(), 5, "three targets and two of the fallback");
+    made.retain(|tried| *tried != (false, 1));
+    let mut again = Vec::new();
+    while let Some(at) = table.with(|sight| plan.later(&config.retry, &found, sight)) {
+        assert!(at.since(table.now) <= config.retry.backoff_max);
+        table.now = at;
+        let step = table.with(|sight| plan.again(&config, &found, sight));
+        again.push(name(step.unwrap()));
+        plan.failed(Hope::More);
+    }
+    assert_eq!(again, made[..3], "eight in all");
+}
+
+/// Goal: who wants to be left alone is, for as long as anybody would wait; of several that one
+/// is asked which may be asked first.
+#[test]
+fn a_limit_that_ends_soon_is_waited_for() {
+    let config = config("priority", &[1, 1], "");
+    let found = config.find("m").unwrap();
+    let (mut table, mut rotations) = (Table::new(&config), Rotations::new(&config, 0));
+    let mut plan = Plan::new(&found, 4);
+    for _ in 0..2 {
+        let step = table.next(&mut plan, &config, &mut rotations, &found);
+        let place = step.unwrap().target_index;
+        let target = table.places.target(0, place).unwrap();
+        let until = table.now + Duration::from_secs(if place == 0 { 9 } else { 5 });
+        table.targets.cool(target, until, table.now);
+        plan.failed(Hope::More);
+    }
+    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    assert_eq!(at, Some(table.now + Duration::from_secs(5)));
+    let (target, until) = (table.places.target(0, 1).unwrap(), Duration::from_secs(50));
+    table.targets.cool(target, table.now + until, table.now);
+    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    assert_eq!(at, Some(table.now + Duration::from_secs(9)));
+    table.now = at.unwrap();
+    let step = table.with(|sight| plan.again(&config, &found, sight));
+    assert_eq!(step.unwrap().target_index, 0);
+    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    assert_eq!(at, None, "41 s are too long");
 }
 
 proptest! {
