@@ -15,13 +15,14 @@
 //!   over all attempts. A plain answer comes when the last token is made, so only that
 //!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
 
+use super::asker::Asker;
 use super::connection::Next;
 use super::course::{Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, limits, plain, pulse, relay, secure};
+use super::{count, limits, plain, pulse, race, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
@@ -210,7 +211,11 @@ pub async fn attempts<H: Host>(
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         settle.begin_attempt(&step, course.tokens(&step), began);
-        let kind = match attempt(&course, down, settle, &step).await {
+        let outcome = match course.hedge {
+            None => attempt(&course, down, settle, &step).await,
+            Some(hedge) => Box::pin(race::attempt(&course, down, settle, (&step, hedge))).await,
+        };
+        let kind = match outcome {
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
@@ -234,7 +239,7 @@ pub async fn attempts<H: Host>(
 
 /// One attempt, from a connection to the delivered answer. The answer is stored here and
 /// nowhere else: whoever delivers it borrows it.
-async fn attempt<'a, H: Host>(
+pub async fn attempt<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -243,17 +248,42 @@ async fn attempt<'a, H: Host>(
     let mut answer = ask_target(course, down, step)
         .await
         .map_err(Failed::Fault)?;
-    let refusal = refusal(answer.head.status);
-    if refusal == Refusal::Retriable || answer.head.status == 402 {
-        limits::hear_out(course, down, step, &mut answer).await;
+    hear_out(course, down, step, &mut answer).await;
+    answered(course, down, settle, step, &mut answer).await
+}
+
+/// Heeds what a refusal says, where it is one that says something.
+pub async fn hear_out<H: Host>(
+    course: &Course<'_, H>,
+    asker: &mut impl Asker<H>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) {
+    let status = answer.head.status;
+    if refusal(status) == Refusal::Retriable || status == 402 {
+        limits::hear_out(course, asker, step, answer).await;
     }
+}
+
+/// What becomes of an answer that was heard out: delivered, or another target's turn.
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn answered<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) -> Result<Next, Failed<'a>> {
+    let refusal = refusal(answer.head.status);
     if refusal == Refusal::Retriable
-        && !plain::is_too_long(&answer, step)
+        && !plain::is_too_long(answer, step)
         && let Some(another) = course.another(down)
     {
         return Err(Failed::Refused(answer.head.status, another));
     }
-    deliver(course, down, settle, step, (&mut answer, refusal)).await
+    deliver(course, down, settle, step, (answer, refusal)).await
 }
 
 /// A function of its own, so that the answer lives over one await only: then the compiler
@@ -282,7 +312,7 @@ async fn deliver<'a, H: Host>(
 
 /// What a status says about trying elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub enum Refusal {
     /// It is an answer.
     None,
     /// The request itself is at fault; every target would say so. What comes with it may say
@@ -296,7 +326,8 @@ enum Refusal {
     Nonsense,
 }
 
-fn refusal(status: u16) -> Refusal {
+/// What `status` says.
+pub fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
@@ -307,9 +338,12 @@ fn refusal(status: u16) -> Refusal {
 }
 
 /// One attempt, up to the answer's head; on a stale connection, one more (I1).
-async fn ask_target<H: Host>(
+///
+/// # Errors
+/// What went wrong.
+pub async fn ask_target<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
@@ -321,9 +355,9 @@ async fn ask_target<H: Host>(
     let mut lease = pooled.map(|pooled| Lease::new(shard, pool, pooled.link, pooled.opened));
     loop {
         if lease.is_none() {
-            lease = Some(connect(course, down, step).await?);
+            lease = Some(connect(course, asker, step).await?);
         }
-        match exchange_heads(course, down, step, &mut lease).await {
+        match exchange_heads(course, asker, step, &mut lease).await {
             Err(Kind::UpstreamClosed) if is_reused => {
                 (is_reused, lease) = (false, None);
                 shard.counters.borrow_mut().reconnects += 1;
@@ -348,7 +382,7 @@ async fn ask_target<H: Host>(
 /// A fresh connection: every address once, those that failed lately last.
 async fn connect<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Lease<H>, Kind> {
     let shard = course.shard;
@@ -358,9 +392,9 @@ async fn connect<H: Host>(
     let mut failed = Kind::NoAddress;
     while let Some(address) = upstream.next_address(&mut tour, shard.host.now()) {
         let began = shard.host.now();
-        down.arm((began + step.timeouts().connect).min(course.total));
+        asker.arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(secure::connect(shard, upstream, address));
-        match down.wait(|cx| connecting.as_mut().poll(cx)).await {
+        match asker.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.note_connected(address);
                 course.connected(step, Outcome::Success);
@@ -386,16 +420,16 @@ async fn connect<H: Host>(
 /// Sends the request on `lease` and reads the head of its answer, which takes the lease over.
 async fn exchange_heads<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
     lease: &mut Option<Lease<H>>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
     let mut rx = RxBuf::new(&shard.buffers);
     let link = lease.as_mut().ok_or(Kind::Internal)?;
-    let was_sent = send(course, down, step, link, &mut rx).await?;
+    let was_sent = send(course, asker, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    down.arm(first_token(course, step, sent)); // I2
+    asker.arm(first_token(course, step, sent)); // I2
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -404,7 +438,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(first_token(course, step, sent)));
+                asker.arm(idle.min(first_token(course, step, sent)));
             }
             is_untouched = false;
             match reader.push(rx.data()) {
@@ -431,7 +465,7 @@ async fn exchange_heads<H: Host>(
                 Err(_) => return Err(Kind::UpstreamBadHead),
             }
         }
-        match down.wait(|cx| link.poll_read(cx, &mut rx)).await {
+        match asker.wait(|cx| link.poll_read(cx, &mut rx)).await {
             Wait::Done(Ok(1..)) => {}
             Wait::Done(_) if is_untouched => return Err(Kind::UpstreamClosed),
             Wait::Done(_) => return Err(Kind::UpstreamBadHead),

@@ -10,7 +10,7 @@ use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::config::Overrides;
-use crate::config::model::Found;
+use crate::config::model::{Found, Hedge};
 use crate::dialect::anthropic::request::holds_sealed_thinking;
 use crate::dialect::model::Dialect;
 use crate::dialect::opening;
@@ -18,9 +18,10 @@ use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
-use crate::policy::breaker::Outcome;
+use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::Step;
 use crate::policy::rotation::Sight;
+use crate::policy::targets::Targets;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
@@ -55,6 +56,8 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
+    /// When a second attempt starts beside a slow one.
+    pub hedge: Option<&'a Hedge>,
     /// Bytes of the body.
     bytes: u64,
     /// The most tokens that the answer may have.
@@ -73,6 +76,7 @@ impl<'a, H: Host> Course<'a, H> {
     ) -> Option<Self> {
         let wanted = down.request.as_ref()?.wanted.as_ref()?;
         let model = snapshot.config.models.get(wanted.model)?;
+        let hedge = model.hedge.as_ref();
         Some(Self {
             shard,
             snapshot,
@@ -82,6 +86,7 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
+            hedge: hedge.filter(|_| wanted.route != Route::CountTokens),
             bytes: wanted.body.len() as u64,
             answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
@@ -90,6 +95,11 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// The next target of the plan.
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        self.take_turn(down, false)
+    }
+
+    /// The same, of those only of which nothing is in doubt if `only_calm`.
+    fn take_turn(&self, down: &mut Down<H::Stream>, only_calm: bool) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
         let Request { head, wanted } = request.as_deref_mut()?;
@@ -112,6 +122,7 @@ impl<'a, H: Host> Course<'a, H> {
                 places: &self.snapshot.places,
                 bytes: self.bytes,
                 answer_max: self.answer_max,
+                only_calm,
                 conversation: &conversation,
             };
             plan.next(config, &mut rotations, &found, &mut sight)
@@ -131,6 +142,42 @@ impl<'a, H: Host> Course<'a, H> {
         let step = self.within_budget(|| self.following(down));
         self.is_last.set(step.is_none());
         step
+    }
+
+    /// The target for a second attempt beside the one under way, with the request in its form;
+    /// paid for from the budget. Without one the plan stays as it is.
+    pub fn rival(&self, down: &mut Down<H::Stream>, settle: &Settle<H>) -> Option<Step<'a>> {
+        let plan = |down: &Down<H::Stream>| Some(down.request.as_ref()?.wanted.as_ref()?.plan);
+        let before = plan(down)?;
+        if self.is_last.get() || before.left() == 0 {
+            return None;
+        }
+        let step = self.within_budget(|| {
+            loop {
+                let step = self.take_turn(down, true)?;
+                if self.prepare(down, &step).is_ok() {
+                    return Some(step);
+                }
+                settle.pass_over(&step);
+            }
+        });
+        let request = down.request.as_mut().filter(|_| step.is_none());
+        if let Some(wanted) = request.and_then(|request| request.wanted.as_mut()) {
+            wanted.plan = before;
+        }
+        step
+    }
+
+    /// Whether nothing of the target of `step` is in doubt, nor of its host.
+    pub fn is_calm(&self, step: &Step<'_>) -> bool {
+        let (model, place) = (step.model_index, step.target_index);
+        let places = &self.snapshot.places;
+        let (target, host) = (places.target(model, place), places.host(model, place));
+        let now = self.shard.host.now();
+        let is_calm = |targets: &mut Targets, turn: &Turn<'_>| {
+            targets.is_calm(target, turn) && targets.is_calm(host, turn)
+        };
+        !step.permits.is_probe() && self.shard.with_turn(now, is_calm)
     }
 
     /// What `following` gives, paid for from the budget.
@@ -250,10 +297,14 @@ impl<'a, H: Host> Course<'a, H> {
     /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
     /// taught, and what the answer may have.
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
+        self.prompt(step).saturating_add(self.answer_max)
+    }
+
+    /// The same of the prompt alone.
+    pub fn prompt(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
-        prompt.saturating_add(self.answer_max)
+        self.shard.targets.borrow().estimate(target, self.bytes)
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod asker;
 pub mod attempt;
 pub mod connection;
 pub mod count;
@@ -32,6 +33,7 @@ pub mod events;
 pub mod limits;
 pub mod plain;
 pub mod pulse;
+pub mod race;
 pub mod relay;
 pub mod reply;
 pub mod request;

@@ -14,9 +14,18 @@ use crate::policy::plan::Step;
 use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
-use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
+use crate::stats::receipt::{AttemptEnd, End, HedgeEnd, Receipt, RequestId};
 use std::rc::Rc;
 use std::time::Duration;
+
+/// A second attempt of an exchange.
+#[derive(Debug)]
+struct Rival {
+    running: Option<Running>,
+    provider: Option<usize>,
+    /// It began first.
+    is_first: bool,
+}
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -28,6 +37,10 @@ pub struct Settle<H: Host> {
     pub receipt: Receipt,
     counts_stream: bool,
     running: Option<Running>,
+    /// The attempt that runs beside it.
+    rival: Option<Box<Rival>>,
+    /// The times of its attempts are of use for hedging.
+    hedges: bool,
     has_content: bool,
     attempt_end: AttemptEnd,
     /// Whether the time of a plain answer is of use to the model's strategy.
@@ -59,6 +72,8 @@ impl<H: Host> Settle<H> {
             receipt,
             counts_stream: false,
             running: None,
+            rival: None,
+            hedges: false,
             has_content: false,
             attempt_end: AttemptEnd::Cancelled,
             is_timed: false,
@@ -88,18 +103,91 @@ impl<H: Host> Settle<H> {
         self.attempt_end = AttemptEnd::Cancelled;
         self.has_content = false;
         self.is_timed = step.model.strategy == Strategy::LeastLatency;
+        self.running = self.run(step, tokens, now);
+    }
+
+    fn run(&self, step: &Step<'_>, tokens: u64, now: Instant) -> Option<Running> {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        self.running = target.map(|target| Running {
+        let running = target.map(|target| Running {
             target,
             permit: step.permits.target,
             tokens,
             began: now,
         });
-        if let Some(running) = self.running {
+        if let Some(running) = running {
             self.shard.targets.borrow_mut().begin(running);
         }
         self.shard.gossip_soon();
+        running
+    }
+
+    /// How long attempts take is of use for hedging.
+    pub fn watch(&mut self) {
+        self.hedges = true;
+    }
+
+    /// The attempt `step` begins at `now` beside the one that is under way.
+    pub fn begin_rival(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
+        debug_assert!(self.rival.is_none(), "one hedge at a time");
+        self.receipt.attempts = self.receipt.attempts.saturating_add(1);
+        self.rival = Some(Box::new(Rival {
+            running: self.run(step, tokens, now),
+            provider: Some(step.provider_index),
+            is_first: false,
+        }));
+    }
+
+    /// The two attempts under way change places: what is done from here on is the other one's.
+    pub fn change_places(&mut self) {
+        if let Some(rival) = &mut self.rival {
+            std::mem::swap(&mut self.running, &mut rival.running);
+            std::mem::swap(&mut self.receipt.provider, &mut rival.provider);
+            rival.is_first = !rival.is_first;
+        }
+    }
+
+    /// The attempt beside the one under way came to `end`.
+    pub fn end_rival(&mut self, end: AttemptEnd, outcome: Outcome) {
+        let Some(rival) = self.rival.take() else {
+            return;
+        };
+        let Some(running) = rival.running else {
+            return;
+        };
+        if end == AttemptEnd::Lost && rival.is_first {
+            // The second one was perhaps given up soon after it began: that says nothing.
+            let now = self.shard.host.now();
+            let took = now.since(running.began);
+            let mut targets = self.shard.targets.borrow_mut();
+            targets.gave_way(running, took, now);
+            drop(targets);
+            self.note_time(running, took);
+        }
+        self.close(running, end, outcome);
+    }
+
+    /// The attempt beside the one under way lost; its prompt of `tokens` is paid for.
+    pub fn lose_rival(&mut self, tokens: u64) {
+        let running = self.rival.as_ref().and_then(|rival| rival.running);
+        if let Some(running) = running {
+            let mut counters = self.shard.counters.borrow_mut();
+            *counters.lost_tokens.entry(running.target).or_default() += tokens;
+        }
+        self.end_rival(AttemptEnd::Lost, Outcome::Neutral);
+    }
+
+    /// What came of a hedge.
+    pub fn hedged(&mut self, end: HedgeEnd) {
+        self.receipt.hedge = Some(end);
+        self.shard.counters.borrow_mut().hedge(end);
+    }
+
+    fn note_time(&self, running: Running, took: Duration) {
+        if self.hedges {
+            let whose = (running.target, self.receipt.is_stream);
+            self.shard.hedging.borrow_mut().note(whose, took);
+        }
     }
 
     /// The target of `step` is not asked after all: what was claimed of it is given back.
@@ -134,6 +222,7 @@ impl<H: Host> Settle<H> {
         let Some(running) = self.running else {
             return;
         };
+        self.note_time(running, now.since(running.began));
         let changed = self
             .shard
             .with_turn(now, |targets, turn| targets.content(running, took, turn));
@@ -147,20 +236,34 @@ impl<H: Host> Settle<H> {
         let Some(running) = self.running.take() else {
             return;
         };
+        if end == AttemptEnd::Done {
+            self.learn(running.target);
+            self.time_plain(running);
+        }
+        self.close(running, end, outcome);
+    }
+
+    /// An attempt got a whole answer: how long that took, where it was a plain one.
+    fn time_plain(&self, running: Running) {
+        if self.has_content {
+            return;
+        }
+        let now = self.shard.host.now();
+        self.note_time(running, now.since(running.began));
+        if self.is_timed {
+            let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
+            self.shard.targets.borrow_mut().whole(running, tokens, now);
+        }
+    }
+
+    fn close(&self, running: Running, end: AttemptEnd, outcome: Outcome) {
         let mut counters = self.shard.counters.borrow_mut();
         let attempts = counters.attempts.entry(running.target).or_default();
         if let Some(count) = attempts.get_mut(end.index()) {
             *count += 1;
         }
         drop(counters);
-        if end == AttemptEnd::Done {
-            self.learn(running.target);
-        }
         let now = self.shard.host.now();
-        if self.is_timed && end == AttemptEnd::Done && !self.has_content {
-            let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
-            self.shard.targets.borrow_mut().whole(running, tokens, now);
-        }
         let changed = self
             .shard
             .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
@@ -208,6 +311,10 @@ impl<H: Host> Drop for Settle<H> {
         if self.receipt.end == End::Cancelled {
             self.receipt.fault = Some(Kind::ClientGone);
             self.receipt.status = Kind::ClientGone.status();
+        }
+        if self.rival.is_some() {
+            self.end_rival(AttemptEnd::Cancelled, Outcome::Neutral);
+            self.hedged(HedgeEnd::Cancelled);
         }
         // Who left after content saw a target that works.
         let outcome = if self.has_content {

@@ -192,6 +192,12 @@ impl Targets {
         entry.is_none_or(|entry| entry.breaker.may_ask(turn) && !entry.is_cooling(turn))
     }
 
+    /// Whether nothing of a target is in doubt: [`Breaker::is_calm`].
+    pub fn is_calm(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_none_or(|entry| entry.breaker.is_calm(turn))
+    }
+
     /// What the box has under way at a target, and how fast that answers.
     pub fn load(&self, target: Option<usize>, now: Instant) -> Load {
         let entry = target.and_then(|at| self.entries.get(at));
@@ -240,6 +246,15 @@ impl Targets {
             entry.touch();
             entry.breaker.content(running.permit, turn)
         })
+    }
+
+    /// It was given up after `took` for another one that was faster: it is not known to be
+    /// faster than that.
+    pub fn gave_way(&mut self, running: Running, took: Duration, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(running.target) {
+            let so_far = Duration::from_nanos(entry.first_token.nanos(now));
+            entry.first_token.add(so_far.max(took), now);
+        }
     }
 
     /// It got a plain answer of so many tokens, whole.

@@ -43,16 +43,19 @@ pub enum AttemptEnd {
     Cut,
     /// The client went away.
     Cancelled,
+    /// Another attempt was faster.
+    Lost,
 }
 
 impl AttemptEnd {
     /// All of them, in the order of [`AttemptEnd::index`].
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Done,
         Self::Refused,
         Self::Failed,
         Self::Cut,
         Self::Cancelled,
+        Self::Lost,
     ];
 
     /// Its place in tables.
@@ -63,6 +66,7 @@ impl AttemptEnd {
             Self::Failed => 2,
             Self::Cut => 3,
             Self::Cancelled => 4,
+            Self::Lost => 5,
         }
     }
 
@@ -74,6 +78,56 @@ impl AttemptEnd {
             Self::Failed => "failed",
             Self::Cut => "cut",
             Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What came of a second attempt beside a slow one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HedgeEnd {
+    /// Its first content was first.
+    Won,
+    /// The other one's was.
+    Lost,
+    /// It gave nothing that could be delivered.
+    Failed,
+    /// The client went away.
+    Cancelled,
+    /// It was due, and was not made: nothing was left to spend, a breaker was in doubt, or
+    /// there was no other target.
+    Denied,
+}
+
+impl HedgeEnd {
+    /// All of them, in the order of [`HedgeEnd::index`].
+    pub const ALL: [Self; 5] = [
+        Self::Won,
+        Self::Lost,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Denied,
+    ];
+
+    /// Its place in tables.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Won => 0,
+            Self::Lost => 1,
+            Self::Failed => 2,
+            Self::Cancelled => 3,
+            Self::Denied => 4,
+        }
+    }
+
+    /// Metric label and log word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
         }
     }
 }
@@ -144,6 +198,8 @@ pub struct Receipt {
     pub end: End,
     /// Attempts made.
     pub attempts: u8,
+    /// What came of the last hedge.
+    pub hedge: Option<HedgeEnd>,
     /// Whether a stream was asked for.
     pub is_stream: bool,
     /// Tokens that the provider reported.
@@ -173,6 +229,9 @@ mod tests {
     #[test]
     fn attempt_ends_have_one_place_each() {
         for (index, end) in AttemptEnd::ALL.iter().enumerate() {
+            assert_eq!(end.index(), index);
+        }
+        for (index, end) in HedgeEnd::ALL.iter().enumerate() {
             assert_eq!(end.index(), index);
         }
     }

@@ -98,6 +98,7 @@ impl Table {
                 places: &places,
                 bytes,
                 answer_max: 100,
+                only_calm: false,
                 conversation: &|| conversation,
             };
             plan.next(config, rotations, found, &mut sight)
