@@ -334,6 +334,14 @@ fn doubtful_settings_give_warnings() {
             "[models.m]\nstrategy = \"cheapest\"\ntargets = [{ provider = \"p\", model = \"gpt-4o\" }, { provider = \"p\" }]",
             "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
         ),
+        (
+            "[models.m]\ntargets = [{ provider = \"p\" }]\nhedge = {}",
+            "3:1: `hedge` has no other target to turn to; add a target or a fallback",
+        ),
+        (
+            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\", model = \"a\" }, { provider = \"p\", model = \"b\" }]\nhedge = { after = \"1s\" }",
+            "5:1: `hedge` never comes to bear, as `retry.attempts_max` is 1; write attempts_max = 2 or more",
+        ),
     ];
     for (text, want) in cases {
         let warnings = good(&format!("{text}{PROVIDER}")).warnings;

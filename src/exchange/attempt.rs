@@ -239,6 +239,9 @@ pub async fn attempts<H: Host>(
 
 /// One attempt, from a connection to the delivered answer. The answer is stored here and
 /// nowhere else: whoever delivers it borrows it.
+///
+/// # Errors
+/// Nothing of it has reached the client.
 pub async fn attempt<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,

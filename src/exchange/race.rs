@@ -35,7 +35,7 @@ use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::config::model::Hedge;
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::{AttemptEnd, HedgeEnd, RequestId};
@@ -53,6 +53,15 @@ enum Who {
 /// An attempt that is under way, until its first content; nothing when it is not, any more.
 type Run<F> = Option<Pin<Box<F>>>;
 
+/// The second attempt of a race.
+struct Rival<'a> {
+    step: Step<'a>,
+    began: Instant,
+    /// What of the request is for the one or the other alone.
+    forms: [Form; 2],
+    has_failed: bool,
+}
+
 /// One attempt, and perhaps another one beside it.
 ///
 /// # Errors
@@ -64,89 +73,111 @@ pub async fn attempt<'a, H: Host>(
     (step, hedge): (&Step<'_>, &Hedge),
 ) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
-    let model = course
-        .snapshot
-        .places
-        .model(settle.receipt.model.unwrap_or_default());
+    let model = settle.receipt.model.unwrap_or_default();
+    let model = course.snapshot.places.model(model);
     if settle.receipt.attempts == 1 {
         shard.hedging.borrow_mut().earn(model, hedge);
     }
     settle.watch();
-    let was_sent = [Cell::new(false), Cell::new(false)];
-    let [first_sent, second_sent] = &was_sent;
+    let were_sent = [Cell::new(false), Cell::new(false)];
+    let [first_sent, second_sent] = &were_sent;
     let Some(errand) = errand(course, down, step, first_sent) else {
         return attempt::attempt(course, down, settle, step).await; // too long to be copied
     };
     let (id, began) = (settle.receipt.id, shard.host.now());
     let mut first = Some(Box::pin(run(course, *step, errand, id)));
     let mut second = None;
-    // The second one's step, and what of the request is for the one or the other alone.
-    let mut rival: Option<(Step<'a>, Instant, [Form; 2])> = None;
-    let mut failed = false;
+    let mut rival: Option<Rival<'a>> = None;
     down.arm(due(course, step, hedge, began));
-    let (who, outcome) = loop {
+    let (who, outcome, other_runs) = loop {
         let waited = down.wait(|cx| poll(&mut first, &mut second, cx)).await;
         let (who, outcome) = match waited {
             Wait::Done(ended) => ended,
-            Wait::Gone => {
-                if step.permits.host.is_probe() {
-                    course.connected(step, Outcome::Neutral);
-                }
-                return Err(Kind::ClientGone.into());
-            }
+            Wait::Gone => return Err(gone(course, step).into()),
             Wait::Late => {
                 down.arm(Instant::FAR); // both have their own ends
                 if !shard.is_over() && rival.is_none() {
                     let found = prepare(course, down, settle, (step, model), second_sent);
-                    if let Some((step, errand, forms)) = found {
-                        second = Some(Box::pin(run(course, step, errand, id)));
-                        rival = Some((step, shard.host.now(), forms));
-                    }
+                    let (found, errand) = found.unzip();
+                    rival = found;
+                    second = rival
+                        .as_ref()
+                        .zip(errand)
+                        .map(|(rival, errand)| Box::pin(run(course, rival.step, errand, id)));
                 }
                 continue;
             }
         };
-        let is_alone = match who {
-            Who::First => second.is_none(),
-            Who::Second => first.is_none(),
-        };
-        if is_alone || is_good(who, &outcome) {
-            break (who, outcome);
+        let other_runs = first.is_some() || second.is_some();
+        if !other_runs || is_good(who, &outcome) {
+            break (who, outcome, other_runs);
         }
-        failed |= who == Who::Second;
-        let step = match &rival {
-            Some((step, ..)) if who == Who::Second => step,
-            _ => step,
-        };
-        give_up(course, settle, (who, step), &outcome);
+        match &mut rival {
+            Some(rival) if who == Who::Second => {
+                rival.has_failed = true;
+                give_up(course, settle, (who, &rival.step), &outcome);
+            }
+            _ => give_up(course, settle, (who, step), &outcome),
+        }
     };
-    let Some((second_step, second_began, forms)) = rival else {
+    drop((first, second)); // G3
+    let Some(rival) = rival else {
         return finish(course, down, settle, step, outcome).await;
     };
-    let is_won = is_good(who, &outcome);
-    let has_other = first.is_some() || second.is_some();
-    drop((first, second)); // G3
-    let (step, other, was_sent) = match who {
-        Who::First => (*step, second_step, second_sent.get()),
-        Who::Second => (second_step, *step, first_sent.get()),
+    let (winner, loser, was_sent) = match who {
+        Who::First => (*step, rival.step, second_sent.get()),
+        Who::Second => (rival.step, *step, first_sent.get()),
     };
-    if has_other {
+    let spent = if was_sent { course.prompt(&loser) } else { 0 };
+    let loser = other_runs.then_some(spent);
+    conclude(
+        down,
+        settle,
+        (rival, began),
+        (who, is_good(who, &outcome)),
+        loser,
+    );
+    finish(course, down, settle, &winner, outcome).await
+}
+
+/// The client went away.
+fn gone<H: Host>(course: &Course<'_, H>, step: &Step<'_>) -> Kind {
+    if step.permits.host.is_probe() {
+        course.connected(step, Outcome::Neutral);
+    }
+    Kind::ClientGone
+}
+
+/// The race of `rival` with the one that began at `began` is over: `who` is what the attempt is
+/// now, and the other one, if it still ran, lost tokens of its prompt.
+fn conclude<L: Link, H: Host<Stream = L>>(
+    down: &mut Down<L>,
+    settle: &mut Settle<H>,
+    (rival, began): (Rival<'_>, Instant),
+    (who, is_good): (Who, bool),
+    loser: Option<u64>,
+) {
+    if let Some(tokens) = loser {
         if who == Who::Second {
             settle.change_places();
         }
-        settle.lose_rival(if was_sent { course.prompt(&other) } else { 0 });
+        settle.lose_rival(tokens);
     }
     settle.hedged(match who {
-        Who::First if failed => HedgeEnd::Failed,
+        Who::First if rival.has_failed => HedgeEnd::Failed,
         Who::First => HedgeEnd::Lost,
-        Who::Second if is_won => HedgeEnd::Won,
+        Who::Second if is_good => HedgeEnd::Won,
         Who::Second => HedgeEnd::Failed,
     });
     if who == Who::Second {
-        settle.receipt.upstream += second_began.since(began);
+        // The provider that was waited for until then was the other one.
+        settle.receipt.upstream += rival.began.since(began);
     }
-    install(down, settle, forms, who);
-    finish(course, down, settle, &step, outcome).await
+    let [first, second] = rival.forms;
+    if let Some(rewrite) = rewrite(down) {
+        rewrite.put_form(if who == Who::First { first } else { second });
+    }
+    settle.weight = weight(down);
 }
 
 /// When the attempt at the target of `step`, which began at `began`, gets company.
@@ -193,14 +224,13 @@ fn errand<'r, H: Host>(
 }
 
 /// A second attempt, if there may be one (G1, G2).
-#[expect(clippy::type_complexity, reason = "taken apart where it is called")]
 fn prepare<'a, 'r, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     (step, model): (&Step<'_>, usize),
     was_sent: &'r Cell<bool>,
-) -> Option<(Step<'a>, (Errand<'r>, bool), [Form; 2])> {
+) -> Option<(Rival<'a>, (Errand<'r>, bool))> {
     let shard = course.shard;
     let may = shard.hedging.borrow().has_one(model) && course.is_calm(step);
     let first_form = rewrite(down).map(Rewrite::take_form).unwrap_or_default();
@@ -224,26 +254,20 @@ fn prepare<'a, 'r, H: Host>(
     if step.fallback.is_some() {
         course.count_fallback(settle, &step, "hedge");
     }
-    settle.begin_rival(&step, course.tokens(&step), shard.host.now());
-    Some((step, errand, [first_form, second_form]))
+    let began = shard.host.now();
+    settle.begin_rival(&step, course.tokens(&step), began);
+    let rival = Rival {
+        step,
+        began,
+        forms: [first_form, second_form],
+        has_failed: false,
+    };
+    Some((rival, errand))
 }
 
 fn rewrite<L>(down: &mut Down<L>) -> Option<&mut Rewrite> {
     let request = down.request.as_mut()?;
     request.wanted.as_mut()?.rewrite.as_deref_mut()
-}
-
-/// The request is again as it is for the target of `who`.
-fn install<H: Host>(
-    down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    [first, second]: [Form; 2],
-    who: Who,
-) {
-    if let Some(rewrite) = rewrite(down) {
-        rewrite.put_form(if who == Who::First { first } else { second });
-    }
-    settle.weight = weight(down);
 }
 
 /// Whether this ends the race. A refusal that is the caller's fault is believed of the first

@@ -18,6 +18,15 @@ use crate::stats::receipt::{AttemptEnd, End, HedgeEnd, Receipt, RequestId};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// What times of attempts are of use for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Timed {
+    /// Those of plain answers, for the model's strategy.
+    whole: bool,
+    /// All, for hedging.
+    hedges: bool,
+}
+
 /// A second attempt of an exchange.
 #[derive(Debug)]
 struct Rival {
@@ -39,12 +48,9 @@ pub struct Settle<H: Host> {
     running: Option<Running>,
     /// The attempt that runs beside it.
     rival: Option<Box<Rival>>,
-    /// The times of its attempts are of use for hedging.
-    hedges: bool,
     has_content: bool,
     attempt_end: AttemptEnd,
-    /// Whether the time of a plain answer is of use to the model's strategy.
-    is_timed: bool,
+    timed: Timed,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -73,10 +79,9 @@ impl<H: Host> Settle<H> {
             counts_stream: false,
             running: None,
             rival: None,
-            hedges: false,
             has_content: false,
             attempt_end: AttemptEnd::Cancelled,
-            is_timed: false,
+            timed: Timed::default(),
             weight: None,
         }
     }
@@ -102,7 +107,7 @@ impl<H: Host> Settle<H> {
         self.receipt.provider = Some(step.provider_index);
         self.attempt_end = AttemptEnd::Cancelled;
         self.has_content = false;
-        self.is_timed = step.model.strategy == Strategy::LeastLatency;
+        self.timed.whole = step.model.strategy == Strategy::LeastLatency;
         self.running = self.run(step, tokens, now);
     }
 
@@ -124,7 +129,7 @@ impl<H: Host> Settle<H> {
 
     /// How long attempts take is of use for hedging.
     pub fn watch(&mut self) {
-        self.hedges = true;
+        self.timed.hedges = true;
     }
 
     /// The attempt `step` begins at `now` beside the one that is under way.
@@ -184,7 +189,7 @@ impl<H: Host> Settle<H> {
     }
 
     fn note_time(&self, running: Running, took: Duration) {
-        if self.hedges {
+        if self.timed.hedges {
             let whose = (running.target, self.receipt.is_stream);
             self.shard.hedging.borrow_mut().note(whose, took);
         }
@@ -250,7 +255,7 @@ impl<H: Host> Settle<H> {
         }
         let now = self.shard.host.now();
         self.note_time(running, now.since(running.began));
-        if self.is_timed {
+        if self.timed.whole {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
         }
