@@ -211,7 +211,7 @@ pub async fn attempts<H: Host>(
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         settle.begin_attempt(&step, course.tokens(&step), began);
-        let outcome = match course.hedge {
+        let outcome = match course.hedge(settle.receipt.model) {
             None => attempt(&course, down, settle, &step).await,
             Some(hedge) => Box::pin(race::attempt(&course, down, settle, (&step, hedge))).await,
         };
@@ -252,7 +252,8 @@ pub async fn attempt<'a, H: Host>(
         .await
         .map_err(Failed::Fault)?;
     hear_out(course, down, step, &mut answer).await;
-    answered(course, down, settle, step, &mut answer).await
+    let refusal = judge(course, down, step, &answer)?;
+    deliver(course, down, settle, step, (&mut answer, refusal)).await
 }
 
 /// Heeds what a refusal says, where it is one that says something.
@@ -268,30 +269,33 @@ pub async fn hear_out<H: Host>(
     }
 }
 
-/// What becomes of an answer that was heard out: delivered, or another target's turn.
+/// What an answer that was heard out says, when it is to be delivered.
 ///
 /// # Errors
-/// Nothing of it has reached the client.
-pub async fn answered<'a, H: Host>(
+/// It is another target's turn.
+pub fn judge<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
     step: &Step<'_>,
-    answer: &mut Answer<H>,
-) -> Result<Next, Failed<'a>> {
-    let refusal = refusal(answer.head.status);
+    answer: &Answer<H>,
+) -> Result<Refusal, Failed<'a>> {
+    let status = answer.head.status;
+    let refusal = refusal(status);
     if refusal == Refusal::Retriable
         && !plain::is_too_long(answer, step)
         && let Some(another) = course.another(down)
     {
-        return Err(Failed::Refused(answer.head.status, another));
+        return Err(Failed::Refused(status, another));
     }
-    deliver(course, down, settle, step, (answer, refusal)).await
+    Ok(refusal)
 }
 
 /// A function of its own, so that the answer lives over one await only: then the compiler
 /// lets it share its place with what asking for it took.
-async fn deliver<'a, H: Host>(
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn deliver<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,

@@ -56,8 +56,6 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
-    /// When a second attempt starts beside a slow one.
-    pub hedge: Option<&'a Hedge>,
     /// Bytes of the body.
     bytes: u64,
     /// The most tokens that the answer may have.
@@ -76,7 +74,6 @@ impl<'a, H: Host> Course<'a, H> {
     ) -> Option<Self> {
         let wanted = down.request.as_ref()?.wanted.as_ref()?;
         let model = snapshot.config.models.get(wanted.model)?;
-        let hedge = model.hedge.as_ref();
         Some(Self {
             shard,
             snapshot,
@@ -86,11 +83,17 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
-            hedge: hedge.filter(|_| wanted.route != Route::CountTokens),
             bytes: wanted.body.len() as u64,
             answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
         })
+    }
+
+    /// When a second attempt starts beside a slow one, for the model of this index.
+    pub fn hedge(&self, asked: Option<usize>) -> Option<&'a Hedge> {
+        let model = self.snapshot.config.models.get(asked?)?;
+        let hedge = model.hedge.as_ref();
+        hedge.filter(|_| self.route != Route::CountTokens)
     }
 
     /// The next target of the plan.

@@ -25,6 +25,7 @@
 pub mod answer;
 pub mod asker;
 pub mod attempt;
+pub mod beside;
 pub mod connection;
 pub mod count;
 pub mod course;

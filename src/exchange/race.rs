@@ -22,7 +22,8 @@
 
 use super::answer::{HOLD_MAX, Incoming};
 use super::asker::{Asker, Errand};
-use super::attempt::{self, Answer, Failed, Refusal, answered, ask_target, refusal};
+use super::attempt::{self, Answer, Failed, Refusal, ask_target, refusal};
+use super::beside::Beside;
 use super::connection::Next;
 use super::course::{Course, weight};
 use super::down::{Down, Wait};
@@ -54,9 +55,11 @@ enum Who {
 type Run<F> = Option<Pin<Box<F>>>;
 
 /// The second attempt of a race.
-struct Rival<'a> {
+struct Rival<'a, H: Host> {
     step: Step<'a>,
     began: Instant,
+    /// The attempt that is not the exchange's: this one, until the first one fails.
+    beside: Beside<H>,
     /// What of the request is for the one or the other alone.
     forms: [Form; 2],
     has_failed: bool,
@@ -87,7 +90,7 @@ pub async fn attempt<'a, H: Host>(
     let (id, began) = (settle.receipt.id, shard.host.now());
     let mut first = Some(Box::pin(run(course, *step, errand, id)));
     let mut second = None;
-    let mut rival: Option<Rival<'a>> = None;
+    let mut rival: Option<Rival<'a, H>> = None;
     down.arm(due(course, step, hedge, began));
     let (who, outcome, other_runs) = loop {
         let waited = down.wait(|cx| poll(&mut first, &mut second, cx)).await;
@@ -112,12 +115,8 @@ pub async fn attempt<'a, H: Host>(
         if !other_runs || is_good(who, &outcome) {
             break (who, outcome, other_runs);
         }
-        match &mut rival {
-            Some(rival) if who == Who::Second => {
-                rival.has_failed = true;
-                give_up(course, settle, (who, &rival.step), &outcome);
-            }
-            _ => give_up(course, settle, (who, step), &outcome),
+        if let Some(rival) = &mut rival {
+            give_up(course, settle, rival, (who, step), &outcome);
         }
     };
     drop((first, second)); // G3
@@ -129,14 +128,9 @@ pub async fn attempt<'a, H: Host>(
         Who::Second => (rival.step, *step, first_sent.get()),
     };
     let spent = if was_sent { course.prompt(&loser) } else { 0 };
-    let loser = other_runs.then_some(spent);
-    conclude(
-        down,
-        settle,
-        (rival, began),
-        (who, is_good(who, &outcome)),
-        loser,
-    );
+    let spent = other_runs.then_some(spent);
+    let winning = (who, is_good(who, &outcome), began);
+    conclude(down, settle, rival, winning, spent);
     finish(course, down, settle, &winner, outcome).await
 }
 
@@ -148,27 +142,29 @@ fn gone<H: Host>(course: &Course<'_, H>, step: &Step<'_>) -> Kind {
     Kind::ClientGone
 }
 
-/// The race of `rival` with the one that began at `began` is over: `who` is what the attempt is
-/// now, and the other one, if it still ran, lost tokens of its prompt.
+/// The race is over, which began at `began`: `who` is what the attempt is now. The other one, if
+/// it still ran, spent tokens on its prompt.
 fn conclude<L: Link, H: Host<Stream = L>>(
     down: &mut Down<L>,
     settle: &mut Settle<H>,
-    (rival, began): (Rival<'_>, Instant),
-    (who, is_good): (Who, bool),
-    loser: Option<u64>,
+    rival: Rival<'_, H>,
+    (who, is_good, began): (Who, bool, Instant),
+    spent: Option<u64>,
 ) {
-    if let Some(tokens) = loser {
+    let mut beside = rival.beside;
+    if let Some(tokens) = spent {
         if who == Who::Second {
-            settle.change_places();
+            beside.change_places(settle);
         }
-        settle.lose_rival(tokens);
+        beside.lose(settle, tokens);
     }
-    settle.hedged(match who {
+    let end = match who {
         Who::First if rival.has_failed => HedgeEnd::Failed,
         Who::First => HedgeEnd::Lost,
         Who::Second if is_good => HedgeEnd::Won,
         Who::Second => HedgeEnd::Failed,
-    });
+    };
+    beside.hedged(settle, end);
     if who == Who::Second {
         // The provider that was waited for until then was the other one.
         settle.receipt.upstream += rival.began.since(began);
@@ -230,7 +226,7 @@ fn prepare<'a, 'r, H: Host>(
     settle: &mut Settle<H>,
     (step, model): (&Step<'_>, usize),
     was_sent: &'r Cell<bool>,
-) -> Option<(Rival<'a>, (Errand<'r>, bool))> {
+) -> Option<(Rival<'a, H>, (Errand<'r>, bool))> {
     let shard = course.shard;
     let may = shard.hedging.borrow().has_one(model) && course.is_calm(step);
     let first_form = rewrite(down).map(Rewrite::take_form).unwrap_or_default();
@@ -255,10 +251,11 @@ fn prepare<'a, 'r, H: Host>(
         course.count_fallback(settle, &step, "hedge");
     }
     let began = shard.host.now();
-    settle.begin_rival(&step, course.tokens(&step), began);
+    let beside = Beside::begin(shard, settle, (&step, course.tokens(&step)), began);
     let rival = Rival {
         step,
         began,
+        beside,
         forms: [first_form, second_form],
         has_failed: false,
     };
@@ -287,9 +284,14 @@ fn is_good<H: Host>(who: Who, outcome: &Result<Answer<H>, Kind>) -> bool {
 fn give_up<H: Host>(
     course: &Course<'_, H>,
     settle: &mut Settle<H>,
-    (who, step): (Who, &Step<'_>),
+    rival: &mut Rival<'_, H>,
+    (who, first): (Who, &Step<'_>),
     outcome: &Result<Answer<H>, Kind>,
 ) {
+    let step = match who {
+        Who::First => first,
+        Who::Second => &rival.step,
+    };
     let (end, said) = match outcome {
         Ok(answer) => {
             let status = answer.head.status;
@@ -300,10 +302,11 @@ fn give_up<H: Host>(
         }
         Err(kind) => (AttemptEnd::Failed, Outcome::of_fault(*kind, false)),
     };
+    rival.has_failed |= who == Who::Second;
     if who == Who::First {
-        settle.change_places();
+        rival.beside.change_places(settle);
     }
-    settle.end_rival(end, said);
+    rival.beside.end(end, said);
 }
 
 /// What is left of the race is an attempt like any other.
@@ -315,7 +318,8 @@ async fn finish<'a, H: Host>(
     outcome: Result<Answer<H>, Kind>,
 ) -> Result<Next, Failed<'a>> {
     let mut answer = outcome.map_err(Failed::Fault)?;
-    answered(course, down, settle, step, &mut answer).await
+    let refusal = attempt::judge(course, down, step, &answer)?;
+    attempt::deliver(course, down, settle, step, (&mut answer, refusal)).await
 }
 
 /// Asks the target of `step`, and holds its answer until its first content.

@@ -27,15 +27,6 @@ struct Timed {
     hedges: bool,
 }
 
-/// A second attempt of an exchange.
-#[derive(Debug)]
-struct Rival {
-    running: Option<Running>,
-    provider: Option<usize>,
-    /// It began first.
-    is_first: bool,
-}
-
 /// An exchange that is under way.
 #[derive(Debug)]
 pub struct Settle<H: Host> {
@@ -46,8 +37,6 @@ pub struct Settle<H: Host> {
     pub receipt: Receipt,
     counts_stream: bool,
     running: Option<Running>,
-    /// The attempt that runs beside it.
-    rival: Option<Box<Rival>>,
     has_content: bool,
     attempt_end: AttemptEnd,
     timed: Timed,
@@ -78,7 +67,6 @@ impl<H: Host> Settle<H> {
             receipt,
             counts_stream: false,
             running: None,
-            rival: None,
             has_content: false,
             attempt_end: AttemptEnd::Cancelled,
             timed: Timed::default(),
@@ -111,7 +99,8 @@ impl<H: Host> Settle<H> {
         self.running = self.run(step, tokens, now);
     }
 
-    fn run(&self, step: &Step<'_>, tokens: u64, now: Instant) -> Option<Running> {
+    /// Counts the attempt `step` as one that is under way.
+    pub(super) fn run(&self, step: &Step<'_>, tokens: u64, now: Instant) -> Option<Running> {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
         let running = target.map(|target| Running {
@@ -132,54 +121,14 @@ impl<H: Host> Settle<H> {
         self.timed.hedges = true;
     }
 
-    /// The attempt `step` begins at `now` beside the one that is under way.
-    pub fn begin_rival(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
-        debug_assert!(self.rival.is_none(), "one hedge at a time");
-        self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.rival = Some(Box::new(Rival {
-            running: self.run(step, tokens, now),
-            provider: Some(step.provider_index),
-            is_first: false,
-        }));
-    }
-
-    /// The two attempts under way change places: what is done from here on is the other one's.
-    pub fn change_places(&mut self) {
-        if let Some(rival) = &mut self.rival {
-            std::mem::swap(&mut self.running, &mut rival.running);
-            std::mem::swap(&mut self.receipt.provider, &mut rival.provider);
-            rival.is_first = !rival.is_first;
-        }
-    }
-
-    /// The attempt beside the one under way came to `end`.
-    pub fn end_rival(&mut self, end: AttemptEnd, outcome: Outcome) {
-        let Some(rival) = self.rival.take() else {
-            return;
-        };
-        let Some(running) = rival.running else {
-            return;
-        };
-        if end == AttemptEnd::Lost && rival.is_first {
-            // The second one was perhaps given up soon after it began: that says nothing.
-            let now = self.shard.host.now();
-            let took = now.since(running.began);
-            let mut targets = self.shard.targets.borrow_mut();
-            targets.gave_way(running, took, now);
-            drop(targets);
-            self.note_time(running, took);
-        }
-        self.close(running, end, outcome);
-    }
-
-    /// The attempt beside the one under way lost; its prompt of `tokens` is paid for.
-    pub fn lose_rival(&mut self, tokens: u64) {
-        let running = self.rival.as_ref().and_then(|rival| rival.running);
-        if let Some(running) = running {
-            let mut counters = self.shard.counters.borrow_mut();
-            *counters.lost_tokens.entry(running.target).or_default() += tokens;
-        }
-        self.end_rival(AttemptEnd::Lost, Outcome::Neutral);
+    /// What is under way is `running` from here on, at `provider`, which give way to it.
+    pub(super) fn change_places(
+        &mut self,
+        running: &mut Option<Running>,
+        provider: &mut Option<usize>,
+    ) {
+        std::mem::swap(&mut self.running, running);
+        std::mem::swap(&mut self.receipt.provider, provider);
     }
 
     /// What came of a hedge.
@@ -188,7 +137,8 @@ impl<H: Host> Settle<H> {
         self.shard.counters.borrow_mut().hedge(end);
     }
 
-    fn note_time(&self, running: Running, took: Duration) {
+    /// An attempt took so long to its first content, or at least that.
+    pub(super) fn note_time(&self, running: Running, took: Duration) {
         if self.timed.hedges {
             let whose = (running.target, self.receipt.is_stream);
             self.shard.hedging.borrow_mut().note(whose, took);
@@ -245,7 +195,7 @@ impl<H: Host> Settle<H> {
             self.learn(running.target);
             self.time_plain(running);
         }
-        self.close(running, end, outcome);
+        close(&self.shard, running, end, outcome);
     }
 
     /// An attempt got a whole answer: how long that took, where it was a plain one.
@@ -258,24 +208,6 @@ impl<H: Host> Settle<H> {
         if self.timed.whole {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
-        }
-    }
-
-    fn close(&self, running: Running, end: AttemptEnd, outcome: Outcome) {
-        let mut counters = self.shard.counters.borrow_mut();
-        let attempts = counters.attempts.entry(running.target).or_default();
-        if let Some(count) = attempts.get_mut(end.index()) {
-            *count += 1;
-        }
-        drop(counters);
-        let now = self.shard.host.now();
-        let changed = self
-            .shard
-            .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
-        if changed {
-            self.shard.gossip_now();
-        } else {
-            self.shard.gossip_soon();
         }
     }
 
@@ -311,15 +243,33 @@ impl<H: Host> Settle<H> {
     }
 }
 
+/// An attempt came to `end`, which says `outcome` of its target.
+pub(super) fn close<H: Host>(
+    shard: &Rc<Shard<H>>,
+    running: Running,
+    end: AttemptEnd,
+    outcome: Outcome,
+) {
+    let mut counters = shard.counters.borrow_mut();
+    let attempts = counters.attempts.entry(running.target).or_default();
+    if let Some(count) = attempts.get_mut(end.index()) {
+        *count += 1;
+    }
+    drop(counters);
+    let now = shard.host.now();
+    let changed = shard.with_turn(now, |targets, turn| targets.end(running, outcome, turn));
+    if changed {
+        shard.gossip_now();
+    } else {
+        shard.gossip_soon();
+    }
+}
+
 impl<H: Host> Drop for Settle<H> {
     fn drop(&mut self) {
         if self.receipt.end == End::Cancelled {
             self.receipt.fault = Some(Kind::ClientGone);
             self.receipt.status = Kind::ClientGone.status();
-        }
-        if self.rival.is_some() {
-            self.end_rival(AttemptEnd::Cancelled, Outcome::Neutral);
-            self.hedged(HedgeEnd::Cancelled);
         }
         // Who left after content saw a target that works.
         let outcome = if self.has_content {

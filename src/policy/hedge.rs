@@ -5,7 +5,7 @@
 //!   exchanges ── extra_max of each ─────► Purse, per model ── has one? ────────► whether
 //! ```
 //!
-//! Times are counted in buckets a twelfth apart or less, streams and plain answers each for
+//! Times are counted in buckets a thirtieth apart or less, streams and plain answers each for
 //! themselves, and what is old counts half after each [`WINDOW`] / 2 new ones. An attempt that
 //! lost to its hedge counts with the time after which it was given up: it took longer than what
 //! was waited for, so the percentile stays what it would be without hedges.
@@ -42,8 +42,10 @@ const WEIGHT: u32 = 256;
 /// The shortest and the longest time that are told apart: 2¹⁰ and 2³⁰ µs.
 const OCTAVES: std::ops::Range<u32> = 10..30;
 
-/// Buckets of an octave.
-const PARTS: usize = 8;
+/// Buckets of an octave: 2⁵. What a percentile is off by is waited for in vain.
+const PARTS: usize = 1 << PART_BITS;
+
+const PART_BITS: u32 = 5;
 
 const BUCKETS: usize = (OCTAVES.end - OCTAVES.start) as usize * PARTS;
 
@@ -104,7 +106,7 @@ fn place(took: Duration) -> usize {
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     let micros = micros.clamp(1 << OCTAVES.start, (1 << OCTAVES.end) - 1);
     let octave = micros.ilog2();
-    let part = usize::try_from(micros >> (octave - 3)).unwrap_or(PARTS) - PARTS;
+    let part = usize::try_from(micros >> (octave - PART_BITS)).unwrap_or(PARTS) - PARTS;
     (octave - OCTAVES.start) as usize * PARTS + part
 }
 
@@ -112,7 +114,7 @@ fn place(took: Duration) -> usize {
 fn end(place: usize) -> Duration {
     let (octave, part) = (place / PARTS, place % PARTS);
     let octave = u32::try_from(octave).unwrap_or(0) + OCTAVES.start;
-    Duration::from_micros(((PARTS + part + 1) as u64) << (octave - 3))
+    Duration::from_micros(((PARTS + part + 1) as u64) << (octave - PART_BITS))
 }
 
 /// What a model may still spend on extra attempts.
@@ -149,6 +151,13 @@ impl Hedging {
         let [plain, stream] = self.times.get(&target)?;
         let times = if is_stream { stream } else { plain };
         times.percentile(percent)
+    }
+
+    /// The 95th percentiles by target, of plain answers and of streams, for whoever looks.
+    pub fn known(&self) -> Vec<(usize, [Option<Duration>; 2])> {
+        let all = self.times.iter();
+        let known = |times: &[Times; 2]| times.each_ref().map(|times| times.percentile(95));
+        all.map(|(target, times)| (*target, known(times))).collect()
     }
 
     /// How long an attempt at `target` has before another one starts beside it.
@@ -208,7 +217,7 @@ mod tests {
             let end = end(place(took));
             assert!(end > took, "{micros}");
             assert!(
-                end <= took + took / 8 + Duration::from_micros(1),
+                end <= took + took / 32 + Duration::from_micros(1),
                 "{micros}"
             );
         }
@@ -256,7 +265,7 @@ mod tests {
             } else {
                 ms(40 + n % 20)
             };
-            let after = all.percentile(AT, 95).unwrap_or(Duration::MAX);
+            let after = all.percentile(AT, 95).unwrap_or(ms(60_000));
             all.note(AT, took.min(after + ms(20))); // the hedge answers 20 ms later
         }
         let p95 = all.percentile(AT, 95).unwrap();
