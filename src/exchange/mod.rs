@@ -31,6 +31,7 @@ pub mod count;
 pub mod course;
 pub mod down;
 pub mod events;
+pub mod hold;
 pub mod limits;
 pub mod plain;
 pub mod pulse;

@@ -6,10 +6,9 @@
 //! ```
 //!
 //! For models with `hedge` alone. Both attempts are errands ([`Errand`]): each has its own copy of
-//! the request, its own connection and timer, and *holds* what arrives, with its framing, until
-//! its first content is here (of a plain answer the whole, up to [`HOLD_MAX`]). A copy without
-//! framing is looked at as the relay will look at it. So the winner is an answer like any other,
-//! and is delivered from its head on.
+//! the request, its own connection and timer, and holds what arrives until its first content is
+//! here ([`super::hold`]). So the winner is an answer like any other, and is delivered from its
+//! head on.
 //!
 //! Invariants
 //! - G1 One hedge for an attempt at the most; it counts as an attempt, and is paid for from the
@@ -20,26 +19,23 @@
 //! - G5 One of two that fails leaves the other to go on alone; what becomes of that one is what
 //!   becomes of the attempt.
 
-use super::answer::{HOLD_MAX, Incoming};
-use super::asker::{Asker, Errand};
-use super::attempt::{self, Answer, Failed, Refusal, ask_target, refusal};
+use super::asker::Errand;
+use super::attempt::{self, Failed, Refusal};
 use super::beside::Beside;
 use super::connection::Next;
 use super::course::{Course, weight};
 use super::down::{Down, Wait};
+use super::hold::{self, Held};
 use super::rewrite::{Form, Rewrite};
-use super::seen::{Form as StreamForm, Seen};
 use super::settle::Settle;
-use super::translator::Naming;
-use super::{limits, relay, sending};
-use crate::base::bytes::{RxBuf, TxBuf};
+use super::{limits, sending};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::config::model::Hedge;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
-use crate::stats::receipt::{AttemptEnd, HedgeEnd, RequestId};
+use crate::stats::receipt::{AttemptEnd, HedgeEnd};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -63,6 +59,8 @@ struct Rival<'a, H: Host> {
     /// What of the request is for the one or the other alone.
     forms: [Form; 2],
     has_failed: bool,
+    /// What it got: a refusal that is the caller's fault, if the first one fails as well.
+    held: Option<Held<H>>,
 }
 
 /// One attempt, and perhaps another one beside it.
@@ -88,7 +86,7 @@ pub async fn attempt<'a, H: Host>(
         return attempt::attempt(course, down, settle, step).await; // too long to be copied
     };
     let (id, began) = (settle.receipt.id, shard.host.now());
-    let mut first = Some(Box::pin(run(course, *step, errand, id)));
+    let mut first = Some(Box::pin(hold::ask(course, *step, errand, id)));
     let mut second = None;
     let mut rival: Option<Rival<'a, H>> = None;
     down.arm(due(course, step, hedge, began));
@@ -106,17 +104,20 @@ pub async fn attempt<'a, H: Host>(
                     second = rival
                         .as_ref()
                         .zip(errand)
-                        .map(|(rival, errand)| Box::pin(run(course, rival.step, errand, id)));
+                        .map(|(rival, errand)| Box::pin(hold::ask(course, rival.step, errand, id)));
                 }
                 continue;
             }
         };
         let other_runs = first.is_some() || second.is_some();
-        if !other_runs || is_good(who, &outcome) {
+        let has_other = other_runs || rival.as_ref().is_some_and(|rival| rival.held.is_some());
+        if !has_other || is_good(who, &outcome) {
             break (who, outcome, other_runs);
         }
-        if let Some(rival) = &mut rival {
-            give_up(course, settle, rival, (who, step), &outcome);
+        if let Some(rival) = &mut rival
+            && let Some(held) = give_up(course, settle, rival, (who, step), outcome)
+        {
+            break (Who::Second, Ok(held), false);
         }
     };
     drop((first, second)); // G3
@@ -152,6 +153,10 @@ fn conclude<L: Link, H: Host<Stream = L>>(
     spent: Option<u64>,
 ) {
     let mut beside = rival.beside;
+    if let Some(refused) = rival.held {
+        let said = Outcome::of_status(refused.status);
+        beside.end(AttemptEnd::Refused, said);
+    }
     if let Some(tokens) = spent {
         if who == Who::Second {
             beside.change_places(settle);
@@ -258,6 +263,7 @@ fn prepare<'a, 'r, H: Host>(
         beside,
         forms: [first_form, second_form],
         has_failed: false,
+        held: None,
     };
     Some((rival, errand))
 }
@@ -268,45 +274,49 @@ fn rewrite<L>(down: &mut Down<L>) -> Option<&mut Rewrite> {
 }
 
 /// Whether this ends the race. A refusal that is the caller's fault is believed of the first
-/// target: the second one may be another model, with other demands.
-fn is_good<H: Host>(who: Who, outcome: &Result<Answer<H>, Kind>) -> bool {
-    let Ok(answer) = outcome else {
-        return false;
-    };
-    match refusal(answer.head.status) {
-        Refusal::None => true,
-        Refusal::Caller => who == Who::First,
-        Refusal::Retriable | Refusal::Key | Refusal::Nonsense => false,
+/// target: the second one may be another model, with other demands; what it says is held until
+/// the first one has failed.
+fn is_good<H: Host>(who: Who, outcome: &Result<Held<H>, Kind>) -> bool {
+    match outcome.as_ref().map(|held| held.refusal) {
+        Ok(Refusal::None) => true,
+        Ok(Refusal::Caller) => who == Who::First,
+        Ok(Refusal::Retriable | Refusal::Key | Refusal::Nonsense) | Err(_) => false,
     }
 }
 
-/// One of the two failed; the other goes on as the attempt (G5).
+/// One of the two failed; the other goes on as the attempt (G5). When it is over already, what
+/// came of it.
 fn give_up<H: Host>(
     course: &Course<'_, H>,
     settle: &mut Settle<H>,
     rival: &mut Rival<'_, H>,
     (who, first): (Who, &Step<'_>),
-    outcome: &Result<Answer<H>, Kind>,
-) {
+    outcome: Result<Held<H>, Kind>,
+) -> Option<Held<H>> {
+    rival.has_failed |= who == Who::Second;
     let step = match who {
         Who::First => first,
         Who::Second => &rival.step,
     };
     let (end, said) = match outcome {
-        Ok(answer) => {
-            let status = answer.head.status;
-            if refusal(status) == Refusal::Key {
-                limits::refused_key(course, step, status);
-            }
-            (AttemptEnd::Refused, Outcome::of_status(status))
+        Ok(held) if held.refusal == Refusal::Caller => {
+            debug_assert_eq!(who, Who::Second, "that of the first one ends the race");
+            rival.held = Some(held);
+            return None;
         }
-        Err(kind) => (AttemptEnd::Failed, Outcome::of_fault(*kind, false)),
+        Ok(held) => {
+            if held.refusal == Refusal::Key {
+                limits::refused_key(course, step, held.status);
+            }
+            (AttemptEnd::Refused, Outcome::of_status(held.status))
+        }
+        Err(kind) => (AttemptEnd::Failed, Outcome::of_fault(kind, false)),
     };
-    rival.has_failed |= who == Who::Second;
     if who == Who::First {
         rival.beside.change_places(settle);
     }
     rival.beside.end(end, said);
+    rival.held.take()
 }
 
 /// What is left of the race is an attempt like any other.
@@ -315,130 +325,9 @@ async fn finish<'a, H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
-    outcome: Result<Answer<H>, Kind>,
+    outcome: Result<Held<H>, Kind>,
 ) -> Result<Next, Failed<'a>> {
-    let mut answer = outcome.map_err(Failed::Fault)?;
+    let mut answer = outcome.map_err(Failed::Fault)?.answer;
     let refusal = attempt::judge(course, down, step, &answer)?;
     attempt::deliver(course, down, settle, step, (&mut answer, refusal)).await
-}
-
-/// Asks the target of `step`, and holds its answer until its first content.
-async fn run<H: Host>(
-    course: &Course<'_, H>,
-    step: Step<'_>,
-    (mut errand, is_translated): (Errand<'_>, bool),
-    id: RequestId,
-) -> Result<Answer<H>, Kind> {
-    let mut answer = ask_target(course, &mut errand, &step).await?;
-    errand.drop_request();
-    if refusal(answer.head.status) != Refusal::None {
-        attempt::hear_out(course, &mut errand, &step, &mut answer).await;
-    } else if course.is_stream && relay::is_stream(&answer, step.provider) {
-        let seen = watch(course, &step, is_translated, id);
-        hold_stream(course, &mut errand, &step, (&mut answer, seen)).await?;
-    } else {
-        hold_plain(course, &mut errand, &step, &mut answer).await?;
-    }
-    Ok(answer)
-}
-
-/// What looks at a stream as the relay will.
-fn watch<H: Host>(
-    course: &Course<'_, H>,
-    step: &Step<'_>,
-    is_translated: bool,
-    id: RequestId,
-) -> Seen {
-    let form = StreamForm {
-        wants_usage: course.wants_usage,
-        is_chunked: false,
-        is_single: course.is_single,
-    };
-    let wire = relay::wire(step.provider);
-    let from = step.provider.dialect.speaks();
-    let translator = relay::translator(course, step, is_translated, || Naming::new(course, id, ""));
-    Seen::new((from, wire), 0, form, translator)
-}
-
-/// Reads the stream `answer` until its first content is here, or its end.
-async fn hold_stream<H: Host>(
-    course: &Course<'_, H>,
-    errand: &mut Errand<'_>,
-    step: &Step<'_>,
-    (answer, mut seen): (&mut Answer<H>, Seen),
-) -> Result<(), Kind> {
-    let shard = course.shard;
-    let mut tx = TxBuf::new(&shard.buffers);
-    let mut body = Incoming::new(&answer.head);
-    let mut copy = copied(course, answer);
-    body.absorb(&mut copy)?;
-    let until = answer.sent + step.timeouts().first_token;
-    loop {
-        seen.digest(shard, &mut copy, &mut body, &mut tx);
-        tx.clear();
-        if seen.has_content || answer.rx.len() > answer.head.len + relay::HELD_MAX {
-            return Ok(());
-        }
-        if let Some(fault) = seen.fault {
-            return Err(fault);
-        }
-        if seen.has_done || body.is_done {
-            return seen.end(&copy, &mut tx);
-        }
-        let late = (until, Kind::FirstTokenTimeout);
-        read(course, errand, (answer, &mut copy), &mut body, late).await?;
-    }
-}
-
-/// Reads the plain `answer` until it is here as a whole, or is too long to be held.
-async fn hold_plain<H: Host>(
-    course: &Course<'_, H>,
-    errand: &mut Errand<'_>,
-    step: &Step<'_>,
-    answer: &mut Answer<H>,
-) -> Result<(), Kind> {
-    let mut body = Incoming::new(&answer.head);
-    let mut copy = copied(course, answer);
-    body.absorb(&mut copy)?;
-    while !body.is_done && answer.rx.len() <= answer.head.len + HOLD_MAX {
-        let decoded = body.decoded;
-        body.passed(&mut copy, decoded);
-        let until = course.shard.host.now() + step.timeouts().idle;
-        let late = (until, Kind::IdleTimeout);
-        read(course, errand, (answer, &mut copy), &mut body, late).await?;
-    }
-    Ok(())
-}
-
-/// What has come of the body of `answer`.
-fn copied<H: Host>(course: &Course<'_, H>, answer: &Answer<H>) -> RxBuf {
-    let mut copy = RxBuf::new(&course.shard.buffers);
-    copy.put(answer.rx.data().get(answer.head.len..).unwrap_or_default());
-    copy
-}
-
-/// Reads once more, into the answer as it comes and without its framing into `copy`.
-async fn read<H: Host>(
-    course: &Course<'_, H>,
-    errand: &mut Errand<'_>,
-    (answer, copy): (&mut Answer<H>, &mut RxBuf),
-    body: &mut Incoming,
-    (until, late): (Instant, Kind),
-) -> Result<(), Kind> {
-    if body.is_broken() {
-        return Err(Kind::UpstreamCut);
-    }
-    Asker::<H>::arm(errand, until.min(course.total));
-    let Answer { lease, rx, .. } = answer;
-    let before = rx.len();
-    match Asker::<H>::wait(errand, |cx| lease.poll_read(cx, rx)).await {
-        Wait::Done(Ok(1..)) => {
-            copy.put(rx.data().get(before..).unwrap_or_default());
-            body.absorb(copy).map(drop)
-        }
-        Wait::Done(Ok(_)) => body.end(),
-        Wait::Done(Err(_)) => Err(Kind::UpstreamCut),
-        Wait::Late => Err(course.late(late)),
-        Wait::Gone => Err(Kind::ClientGone),
-    }
 }
