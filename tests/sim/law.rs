@@ -73,10 +73,12 @@ pub(crate) fn judge(scene: &Scene, exchange: &Exchange) -> Result<Outcome, Strin
     let is_lawful = match &seen {
         Seen::Whole(turn) => {
             let act = exchange.act(*turn);
-            let has_more = match scene.hedges {
-                true => act.sort == Sort::Busy && !others(*turn),
-                false => act.sort == Sort::Busy && turn + 1 < scene.targets,
+            let is_last = if scene.hedges {
+                others(*turn)
+            } else {
+                turn + 1 >= scene.targets
             };
+            let has_more = act.sort == Sort::Busy && !is_last;
             before(*turn) && act.can_be_whole() && (has_resets || !has_more)
         }
         Seen::Broken(turn) => before(*turn) && (has_resets || exchange.act(*turn).can_break()),
