@@ -27,7 +27,7 @@ HEDGED = 'hedge = { after = "150ms", extra_max = "100%" }'
 class Player(Listening):
     """Streams a few events to whoever asks for a model, after as many seconds as `waits` has of it: a number,
     or what gives one for the number of the request, from 0. While it waits it watches for the gateway's leaving;
-    `left` has model and time of each."""
+    `left` has model and time of each. With `long` in the model's name it takes a second between its words."""
 
     def __init__(self):
         self.waits: dict = {}
@@ -56,8 +56,10 @@ class Player(Listening):
         if readable:
             self.left.append((model, time.monotonic()))
             raise ConnectionResetError
-        rest = chunk({"content": "Hello"}) + chunk({"content": " there"}) + chunk({}, "stop")
+        handler.wfile.write(chunk({"content": "Hello"}))
+        time.sleep(1.0 if "long" in model else 0)
         done = b"data: [DONE]\n\n"
+        rest = chunk({"content": " there"}) + chunk({}, "stop")
         handler.wfile.write(rest + b"%x\r\n%s\r\n0\r\n\r\n" % (len(done), done))
 
 
@@ -170,10 +172,11 @@ def test_a_slow_tail_is_hidden_for_few_extra_requests(start, player):
     about one p50, so p99 is about 2 × p50; with a faster second target it is below. The best of three parts
     counts, as the machine may be busy."""
 
-    def tail(number):
-        return 5.0 if number % 50 == 49 else 0.15
+    def tail(at):
+        return lambda number: 5.0 if number % 50 == at else 0.15
 
-    player.waits = {"a": tail, "b": tail, "bare-a": tail, "bare-b": tail, "c": tail, "d": 0.02}
+    player.asked = {}
+    player.waits = {"a": tail(49), "b": tail(24), "bare-a": tail(49), "bare-b": tail(24), "c": tail(49), "d": 0.02}
     equal = [("player", "a"), ("player", "b")]
     config = "shards = 1\n" + model("equal", *equal, hedge="hedge = {}").replace("priority", "weighted")
     config += model("bare", ("player", "bare-a"), ("player", "bare-b"), hedge="").replace("priority", "weighted")
@@ -199,7 +202,7 @@ def test_a_slow_tail_is_hidden_for_few_extra_requests(start, player):
             assert p99 > 4000 and extra == 0
             continue
         assert 0 < extra <= total * 0.05 + 1, "one may be made before it is earned"
-        assert max(times) < 4, "none of the tail is seen"
+        assert sum(time > 4 for time in times) <= 1, "the tail is not seen"
         best = min(share(part, 99) / share(part, 50) for part in parts)
         assert best < (3 if name == "equal" else 2)
     assert "failed" not in hedges(gateway)
@@ -208,27 +211,30 @@ def test_a_slow_tail_is_hidden_for_few_extra_requests(start, player):
 def test_the_loser_is_closed_at_once_and_what_it_cost_is_counted(start, player):
     """Goal: the connection of the first target is closed as soon as the second one's content is there; tokens of
     its prompt are counted apart; attempts, log and header tell of both."""
-    player.waits, player.left = {"slow": 20.0, "fast": 0.02}, []
-    gateway = start(model("m", ("player", "slow"), ("player", "fast")))
+    player.waits, player.left = {"slow": 20.0, "long": 0.02}, []
+    gateway = start(model("m", ("player", "slow"), ("player", "long")))
     delays = []
-    for _ in range(5):
-        took = first_token(client(gateway), "m")
-        won = time.monotonic()
-        while len(player.left) <= len(delays):
-            assert time.monotonic() - won < 5
-            time.sleep(0.001)
-        delays.append(player.left[-1][1] - won)
-        assert 0.1 < took < 5
-    print("closed after the answer was read:", [f"{delay * 1000:.1f} ms" for delay in delays])
+    for count in range(1, 6):
+        said = []
+        with client(gateway).chat.completions.create(model="m", messages=MESSAGES, stream=True) as stream:
+            for event in stream:
+                said.append((event.choices[0].delta.content, time.monotonic()))
+        words = [(word, at) for word, at in said if word]
+        assert "".join(word for word, _ in words) == "Hello there"
+        assert len(player.left) == count, "it left before the answer ended"
+        delays.append(player.left[-1][1] - words[0][1])
+    print("closed after the first content:", [f"{delay * 1000:.1f} ms" for delay in delays])
     assert statistics.median(delays) < 0.5
     assert hedges(gateway) == {"won": 5}
-    assert attempts(gateway, "lost") == {"player/slow": 5} and attempts(gateway, "done") == {"player/fast": 5}
+    assert attempts(gateway, "lost") == {"player/slow": 5} and attempts(gateway, "done") == {"player/long": 5}
     lost = metrics(gateway, "shardgate_hedge_lost_tokens_total")
     assert list(lost) == ['shardgate_hedge_lost_tokens_total{target="player/slow"}'] and min(lost.values()) > 0
     gateway.at_rest()
     receipt = gateway.receipts()[-1]
     assert (receipt["hedge"], receipt["attempts"], receipt["end"]) == ("won", 2, "done")
-    assert receipt["overhead_us"] < receipt["duration_us"] / 2, "waiting for the first target is no overhead"
+    answer = client(gateway).chat.completions.with_raw_response.create(model="m", messages=MESSAGES, stream=True)
+    assert int(answer.headers["x-shardgate-overhead-us"]) < 100_000, "waiting for the first target is no overhead"
+    assert answer.headers["x-shardgate-attempts"] == "2" and answer.headers["x-shardgate-target"] == "player"
 
 
 def test_a_hedge_that_comes_second_is_the_loser(start, player):
