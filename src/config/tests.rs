@@ -134,7 +134,7 @@ fn full() -> String {
     "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:0\"]\nadmin = \"off\"\nshards = 2\nhandover = \"/run/shardgate/h.sock\"\n\
      [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nconnections_max = 0xffff\n\
      [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
-     [retry]\nattempts_max = 2\nbudget = \"7%\"\n\
+     [retry]\nattempts_max = 2\nbudget = \"7%\"\nbackoff = { first = \"20ms\", max = \"1s\" }\nwait_max = \"3s\"\n\
      [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\nramp = \"0s\"\n\
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
@@ -212,6 +212,8 @@ fn a_full_file_arrives_whole() {
     );
     let retry = config.retry;
     assert_eq!((retry.attempts_max, retry.budget_percent), (2, Some(7)));
+    let waits = [retry.backoff_first, retry.backoff_max, retry.wait_max];
+    assert_eq!(waits.map(|d| d.as_millis()), [20, 1000, 3000]);
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
     assert_eq!(config.keys[1].models, ["*"]);
     assert_eq!(config.keys[1].digest.unwrap()[..3], [0x2b, 0xb8, 0x0d]);

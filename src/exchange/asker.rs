@@ -34,6 +34,9 @@ pub trait Asker<H: Host> {
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> impl Future<Output = Wait<T>>;
 
+    /// Whether there is a target that was not asked yet.
+    fn has_more(&self, course: &Course<'_, H>) -> bool;
+
     /// Puts the next round of the request into `tx`, of which `done` were put before; gives the
     /// new `done`. Nothing is put when all of it was.
     fn fill(
@@ -57,6 +60,10 @@ impl<H: Host> Asker<H> for Down<H::Stream> {
         Down::wait(self, poll)
     }
 
+    fn has_more(&self, course: &Course<'_, H>) -> bool {
+        course.has_more(self)
+    }
+
     fn fill(
         &mut self,
         (course, step): (&Course<'_, H>, &Step<'_>),
@@ -73,16 +80,23 @@ impl<H: Host> Asker<H> for Down<H::Stream> {
 pub struct Errand<'r> {
     timer: Timer,
     request: Vec<u8>,
+    /// There was a target that was not asked yet.
+    has_more: bool,
     /// Whether anything was sent.
     was_sent: &'r Cell<bool>,
 }
 
 impl<'r> Errand<'r> {
     /// With the whole `request`, and a timer of its own.
-    pub fn new(request: Vec<u8>, timer: Timer, was_sent: &'r Cell<bool>) -> Self {
+    pub fn new(
+        (request, has_more): (Vec<u8>, bool),
+        timer: Timer,
+        was_sent: &'r Cell<bool>,
+    ) -> Self {
         Self {
             timer,
             request,
+            has_more,
             was_sent,
         }
     }
@@ -104,6 +118,10 @@ impl<H: Host> Asker<H> for Errand<'_> {
             Poll::Pending => self.timer.poll_fired(cx).map(|()| Wait::Late),
         })
         .await
+    }
+
+    fn has_more(&self, _course: &Course<'_, H>) -> bool {
+        self.has_more
     }
 
     fn fill(

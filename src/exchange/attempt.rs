@@ -12,12 +12,14 @@
 //!   that gave no byte of an answer: then it was closed before the request was read
 //!   (RFC 9112, 9.3.1). Once, on a fresh connection.
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
-//!   over all attempts. A plain answer comes when the last token is made, so only that
-//!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
+//!   over all attempts. A plain answer comes when the last token is made, so it has until that
+//!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
+//!   is a target that was not asked it must begin in half of the time that is left: a provider
+//!   that never answers must not take all of it.
 
 use super::asker::Asker;
 use super::connection::Next;
-use super::course::{Course, first_token, weight};
+use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
@@ -29,10 +31,11 @@ use crate::base::time::Instant;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -161,8 +164,8 @@ impl<H: Host> Answer<H> {
 pub enum Failed<'a> {
     /// A fault.
     Fault(Kind),
-    /// The provider's refusal with this status; there is this other target.
-    Refused(u16, Step<'a>),
+    /// The provider's refusal with this status; there is this other attempt to make.
+    Refused(u16, Another<'a>),
 }
 
 impl From<Kind> for Failed<'_> {
@@ -185,7 +188,10 @@ pub async fn attempts<H: Host>(
     let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     pulse::begin(&course, down, settle.receipt.id);
-    let mut why = "breaker_open";
+    let mut why = match step.fallback {
+        Some(_) => course.passed_over(settle),
+        None => "",
+    };
     let mut fallback = None;
     loop {
         match course.prepare(down, &step) {
@@ -219,20 +225,28 @@ pub async fn attempts<H: Host>(
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
-                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
-                (step, why) = (another, "refused");
+                let said = Outcome::of_status(status);
+                settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
+                step = course.turn_of(down, another).await?;
+                why = "refused";
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        settle.end_attempt(AttemptEnd::Failed, Outcome::of_fault(kind, false));
+        let end = match kind {
+            Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+            _ => AttemptEnd::Failed,
+        };
+        let said = Outcome::of_fault(kind, false);
+        settle.end_attempt(end, Why::Fault(kind), said);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        step = course.another(down).ok_or(kind)?;
+        let another = course.another(down, Hope::after(kind));
+        step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
     }
 }
@@ -251,21 +265,24 @@ pub async fn attempt<'a, H: Host>(
     let mut answer = ask_target(course, down, step)
         .await
         .map_err(Failed::Fault)?;
-    hear_out(course, down, step, &mut answer).await;
-    let refusal = judge(course, down, step, &answer)?;
+    let hope = hear_out(course, down, step, &mut answer).await;
+    let refusal = judge(course, down, step, (&answer, hope))?;
     deliver(course, down, settle, step, (&mut answer, refusal)).await
 }
 
-/// Heeds what a refusal says, where it is one that says something.
+/// Heeds what a refusal says, where it is one that says something; whether it is worth asking
+/// again.
 pub async fn hear_out<H: Host>(
     course: &Course<'_, H>,
     asker: &mut impl Asker<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) {
+) -> Hope {
     let status = answer.head.status;
     if refusal(status) == Refusal::Retriable || status == 402 {
-        limits::hear_out(course, asker, step, answer).await;
+        limits::hear_out(course, asker, step, answer).await
+    } else {
+        Hope::None
     }
 }
 
@@ -277,13 +294,13 @@ pub fn judge<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
-    answer: &Answer<H>,
+    (answer, hope): (&Answer<H>, Hope),
 ) -> Result<Refusal, Failed<'a>> {
     let status = answer.head.status;
     let refusal = refusal(status);
     if refusal == Refusal::Retriable
         && !plain::is_too_long(answer, step)
-        && let Some(another) = course.another(down)
+        && let Some(another) = course.another(down, hope)
     {
         return Err(Failed::Refused(status, another));
     }
@@ -436,7 +453,9 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, asker, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    asker.arm(first_token(course, step, sent)); // I2
+    let has_more = asker.has_more(course);
+    let begins = first_token(course, has_more, step, sent); // I2
+    asker.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -445,7 +464,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                asker.arm(idle.min(first_token(course, step, sent)));
+                asker.arm(idle.min(begins));
             }
             is_untouched = false;
             match reader.push(rx.data()) {

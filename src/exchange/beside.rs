@@ -18,7 +18,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::policy::targets::Running;
 use crate::shard::Shard;
-use crate::stats::receipt::{AttemptEnd, HedgeEnd};
+use crate::stats::receipt::{AttemptEnd, HedgeEnd, Try, Why};
 use std::rc::Rc;
 
 /// The attempt beside the one that is the exchange's.
@@ -26,7 +26,7 @@ use std::rc::Rc;
 pub struct Beside<H: Host> {
     shard: Rc<Shard<H>>,
     running: Option<Running>,
-    provider: Option<usize>,
+    one: Try,
     /// It began first.
     is_first: bool,
     /// What came of the hedge was not told yet.
@@ -47,7 +47,7 @@ impl<H: Host> Beside<H> {
         Self {
             shard: Rc::clone(shard),
             running: settle.run(step, tokens, now),
-            provider: Some(step.provider_index),
+            one: Try::new(step.model_index, step.target_index),
             is_first: false,
             is_open: true,
         }
@@ -55,19 +55,27 @@ impl<H: Host> Beside<H> {
 
     /// The other one is the attempt of `settle` from here on, and that one is this.
     pub fn change_places(&mut self, settle: &mut Settle<H>) {
-        settle.change_places(&mut self.running, &mut self.provider);
+        settle.change_places(&mut self.running, &mut self.one);
         self.is_first = !self.is_first;
     }
 
-    /// It came to `end`.
-    pub fn end(&mut self, end: AttemptEnd, outcome: Outcome) {
-        if let Some(running) = self.running.take() {
-            close(&self.shard, running, end, outcome);
-        }
+    /// It came to `end`, for the reason `why`, which says `outcome` of its target.
+    pub fn end(&mut self, settle: &mut Settle<H>, end: AttemptEnd, why: Why, outcome: Outcome) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let took = self.shard.host.now().since(running.began);
+        let one = Try {
+            end,
+            why,
+            ..self.one
+        };
+        settle.receipt.end_beside(one, took);
+        close(&self.shard, running, end, outcome);
     }
 
     /// The other one was faster; the prompt of this one, of so many tokens, is paid for.
-    pub fn lose(&mut self, settle: &Settle<H>, tokens: u64) {
+    pub fn lose(&mut self, settle: &mut Settle<H>, tokens: u64) {
         let Some(running) = self.running else {
             return;
         };
@@ -83,7 +91,7 @@ impl<H: Host> Beside<H> {
             drop(targets);
             settle.note_time(running, took);
         }
-        self.end(AttemptEnd::Lost, Outcome::Neutral);
+        self.end(settle, AttemptEnd::Lost, Why::Nothing, Outcome::Neutral);
     }
 
     /// What came of the hedge.
@@ -95,7 +103,10 @@ impl<H: Host> Beside<H> {
 
 impl<H: Host> Drop for Beside<H> {
     fn drop(&mut self) {
-        self.end(AttemptEnd::Cancelled, Outcome::Neutral);
+        if let Some(running) = self.running.take() {
+            let end = AttemptEnd::Cancelled;
+            close(&self.shard, running, end, Outcome::Neutral);
+        }
         if self.is_open {
             let mut counters = self.shard.counters.borrow_mut();
             counters.hedge(HedgeEnd::Cancelled);

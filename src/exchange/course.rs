@@ -2,7 +2,7 @@
 //! the request in the form of that target.
 
 use super::count;
-use super::down::Down;
+use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::request::{Request, Wanted};
 use super::settle::Settle;
@@ -19,7 +19,8 @@ use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
-use crate::policy::plan::Step;
+use crate::policy::plan::{Plan, Step};
+use crate::policy::retry::Hope;
 use crate::policy::rotation::Sight;
 use crate::policy::targets::Targets;
 use crate::shard::Shard;
@@ -27,6 +28,7 @@ use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
@@ -35,6 +37,9 @@ pub const AS_ASKED: &str = "";
 
 /// The field by which a client says which conversation its request belongs to.
 const SESSION: &[u8] = b"x-shardgate-session";
+
+/// Why a fallback's turn came when a breaker, or several, let nothing through.
+const BREAKER_OPEN: &str = "breaker_open";
 
 /// What stays the same over all attempts of an exchange, and is still known when the request
 /// itself is gone.
@@ -62,6 +67,15 @@ pub struct Course<'a, H: Host> {
     answer_max: u64,
     /// There is no further attempt: what came of the last one is the client's.
     is_last: Cell<bool>,
+}
+
+/// What follows an attempt that failed.
+#[derive(Clone, Copy, Debug)]
+pub enum Another<'a> {
+    /// This one.
+    Now(Step<'a>),
+    /// A target that was asked already, not before then.
+    Later(Instant),
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -104,6 +118,21 @@ impl<'a, H: Host> Course<'a, H> {
     /// The same, of those only of which nothing is in doubt if `only_calm`.
     fn take_turn(&self, down: &mut Down<H::Stream>, only_calm: bool) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| {
+            sight.only_calm = only_calm;
+            let mut rotations = self.snapshot.rotations.borrow_mut();
+            plan.next(config, &mut rotations, found, sight)
+        });
+        step.map(|step| self.taken(step))
+    }
+
+    /// Calls `with` with the plan, whose model it is for, and what decisions go by.
+    fn with_plan<T>(
+        &self,
+        down: &mut Down<H::Stream>,
+        with: impl FnOnce(&mut Plan, &Found<'a>, &mut Sight<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
         let Request { head, wanted } = request.as_deref_mut()?;
         let Wanted {
@@ -117,34 +146,95 @@ impl<'a, H: Host> Course<'a, H> {
         let data = rx.data();
         let conversation = || conversation(head, data, *body);
         let now = self.shard.host.now();
-        let mut rotations = self.snapshot.rotations.borrow_mut();
-        let step = self.shard.with_turn(now, |targets, turn| {
+        self.shard.with_turn(now, |targets, turn| {
             let mut sight = Sight {
                 targets,
                 turn,
                 places: &self.snapshot.places,
                 bytes: self.bytes,
                 answer_max: self.answer_max,
-                only_calm,
+                only_calm: false,
                 conversation: &conversation,
             };
-            plan.next(config, &mut rotations, &found, &mut sight)
-        });
-        if step.is_some_and(|step| step.permits.is_probe()) {
+            with(plan, &found, &mut sight)
+        })
+    }
+
+    /// A step was taken from the plan: if that claimed a probe the others hear of it at once.
+    fn taken(&self, step: Step<'a>) -> Step<'a> {
+        if step.permits.is_probe() {
             self.shard.gossip_now();
         }
         step
     }
 
-    /// The next target of the plan, after an attempt that was made: if the budget allows one
-    /// more. Who was told once that there is none is told so for good.
-    pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+    /// Whether there is a target that was not asked yet.
+    pub fn has_more(&self, down: &Down<H::Stream>) -> bool {
+        let config = &self.snapshot.config;
+        let request = down.request.as_ref();
+        let wanted = request.and_then(|request| request.wanted.as_ref());
+        wanted.is_some_and(|wanted| {
+            let model = config.models.get(wanted.model);
+            let found = model.map(|model| Found {
+                index: wanted.model,
+                model,
+                forwarded: AS_ASKED,
+            });
+            !self.is_last.get() && found.is_some_and(|found| wanted.plan.has_more(config, &found))
+        })
+    }
+
+    /// What to do after an attempt that failed: another target, or one of those again, if the
+    /// budget allows it. Who was told once that there is nothing more is told so for good.
+    pub fn another(&self, down: &mut Down<H::Stream>, hope: Hope) -> Option<Another<'a>> {
         if self.is_last.get() {
             return None;
         }
-        let step = self.within_budget(|| self.following(down));
-        self.is_last.set(step.is_none());
-        step
+        let another = self.within_budget(|| {
+            self.with_plan(down, |plan, _, _| {
+                plan.failed(hope);
+                Some(())
+            });
+            let following = self.following(down).map(Another::Now);
+            following.or_else(|| self.later(down).map(Another::Later))
+        });
+        self.is_last.set(another.is_none());
+        another
+    }
+
+    /// When a target is worth asking again.
+    fn later(&self, down: &mut Down<H::Stream>) -> Option<Instant> {
+        let settings = &self.snapshot.config.retry;
+        let at = self.with_plan(down, |plan, found, sight| {
+            plan.later(settings, found, sight)
+        });
+        at.filter(|at| *at < self.total)
+    }
+
+    /// The target of `another`, once its time has come.
+    ///
+    /// # Errors
+    /// [`Kind::ClientGone`], [`Kind::ShutDown`].
+    pub async fn turn_of(
+        &self,
+        down: &mut Down<H::Stream>,
+        another: Another<'a>,
+    ) -> Result<Step<'a>, Kind> {
+        let at = match another {
+            Another::Now(step) => return Ok(step),
+            Another::Later(at) => at,
+        };
+        down.arm(at);
+        let wait = down.wait(|_| Poll::<()>::Pending).await;
+        if self.shard.is_over() {
+            return Err(Kind::ShutDown);
+        }
+        if matches!(wait, Wait::Gone) {
+            return Err(Kind::ClientGone);
+        }
+        let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| plan.again(config, found, sight));
+        step.map(|step| self.taken(step)).ok_or(Kind::Internal)
     }
 
     /// The target for a second attempt beside the one under way, with the request in its form;
@@ -171,6 +261,28 @@ impl<'a, H: Host> Course<'a, H> {
         step
     }
 
+    /// One of two attempts that run at once failed: `is_second` of them, or the other.
+    pub fn failed_beside(&self, down: &mut Down<H::Stream>, is_second: bool, hope: Hope) {
+        self.with_plan(down, |plan, _, _| {
+            if !is_second {
+                plan.change_places();
+            }
+            plan.failed(hope);
+            if !is_second {
+                plan.change_places();
+            }
+            Some(())
+        });
+    }
+
+    /// Of two attempts that ran at once the first is the one that goes on.
+    pub fn change_places(&self, down: &mut Down<H::Stream>) {
+        self.with_plan(down, |plan, _, _| {
+            plan.change_places();
+            Some(())
+        });
+    }
+
     /// Whether nothing of the target of `step` is in doubt, nor of its host.
     pub fn is_calm(&self, step: &Step<'_>) -> bool {
         let (model, place) = (step.model_index, step.target_index);
@@ -184,7 +296,7 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// What `following` gives, paid for from the budget.
-    fn within_budget(&self, following: impl FnOnce() -> Option<Step<'a>>) -> Option<Step<'a>> {
+    fn within_budget<T>(&self, following: impl FnOnce() -> Option<T>) -> Option<T> {
         let Some(percent) = self.snapshot.config.retry.budget_percent else {
             return following();
         };
@@ -193,13 +305,13 @@ impl<'a, H: Host> Course<'a, H> {
         let exchanges = shard.counters.borrow().exchanges;
         let now = shard.host.now();
         let has_one = budget.has_one(percent, (exchanges, shard.shards), now);
-        let step = has_one.then(following).flatten();
-        if step.is_some() {
+        let further = has_one.then(following).flatten();
+        if further.is_some() {
             budget.spend();
         }
         shard.budget.set(budget);
         shard.counters.borrow_mut().budget_spent += u64::from(!has_one);
-        step
+        further
     }
 
     /// Puts the request into the form of the target of `step`, if that speaks another dialect
@@ -284,6 +396,24 @@ impl<'a, H: Host> Course<'a, H> {
         let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
         step.provider.dialect.speaks() != self.route.dialect()
             || rewrite.is_some_and(|rewrite| rewrite.only_chats)
+    }
+
+    /// Why none of the targets of the model that was asked for was tried.
+    pub fn passed_over(&self, settle: &Settle<H>) -> &'static str {
+        let Some(asked) = settle.receipt.model else {
+            return BREAKER_OPEN;
+        };
+        let model = self.snapshot.config.models.get(asked);
+        let count = model.map_or(0, |model| model.targets.len());
+        let is_cooling = |targets: &mut Targets, turn: &Turn<'_>| {
+            let target = |place| self.snapshot.places.target(asked, place);
+            (0..count).all(|place| targets.is_cooling(target(place), turn))
+        };
+        if self.shard.with_turn(self.shard.host.now(), is_cooling) {
+            "cooling"
+        } else {
+            BREAKER_OPEN
+        }
     }
 
     /// A fallback's turn begins, for the reason `why`.
@@ -387,9 +517,16 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 }
 
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
-pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+pub fn first_token<H: Host>(
+    course: &Course<'_, H>,
+    has_more: bool,
+    step: &Step<'_>,
+    sent: Instant,
+) -> Instant {
     if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
+    } else if has_more {
+        sent + course.total.since(sent) / 2
     } else {
         course.total
     }

@@ -28,6 +28,7 @@ use crate::dialect::model::Trouble;
 use crate::dialect::speak;
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::Known;
 
@@ -40,6 +41,8 @@ pub struct Held<H: Host> {
     pub refusal: Refusal,
     /// Its status, or the one that it should have.
     pub status: u16,
+    /// Of a refusal, whether its target is worth asking again.
+    pub hope: Hope,
 }
 
 /// Asks the target of `step`, and holds its answer until its first content. `is_translated`
@@ -56,7 +59,7 @@ pub async fn ask<H: Host>(
     let mut answer = ask_target(course, &mut errand, &step).await?;
     errand.drop_request();
     let status = answer.head.status;
-    let mut found = (refusal(status), status);
+    let mut found = (refusal(status), status, Hope::None);
     match found.0 {
         Refusal::None if course.is_stream && relay::is_stream(&answer, step.provider) => {
             let seen = watch(course, &step, is_translated, id);
@@ -67,14 +70,15 @@ pub async fn ask<H: Host>(
             found = judge(course, &step, &answer, body.as_ref().map(RxBuf::data))?;
         }
         Refusal::Retriable | Refusal::Key | Refusal::Nonsense => {
-            hear_out(course, &mut errand, &step, &mut answer).await;
+            found.2 = hear_out(course, &mut errand, &step, &mut answer).await;
         }
     }
-    let (refusal, status) = found;
+    let (refusal, status, hope) = found;
     Ok(Held {
         answer,
         refusal,
         status,
+        hope,
     })
 }
 
@@ -155,9 +159,9 @@ fn judge<H: Host>(
     step: &Step<'_>,
     answer: &Answer<H>,
     body: Option<&[u8]>,
-) -> Result<(Refusal, u16), Kind> {
+) -> Result<(Refusal, u16, Hope), Kind> {
     let status = answer.head.status;
-    let as_it_says = (refusal(status), status);
+    let as_it_says = (refusal(status), status, Hope::None);
     let coding = answer.head.known(Known::ContentEncoding);
     let Some(body) = body.filter(|_| coding.is_none()) else {
         return Ok(as_it_says);
@@ -172,7 +176,7 @@ fn judge<H: Host>(
         }
     }
     let refused = plain::refusal(step, status, body);
-    limits::heed_words(course, step, &refused);
+    let hope = limits::heed_words(course, step, &refused);
     let trouble = refused.trouble;
     let refusal = match trouble {
         Trouble::Auth => Refusal::Key,
@@ -185,7 +189,7 @@ fn judge<H: Host>(
     } else {
         status
     };
-    Ok((refusal, status))
+    Ok((refusal, status, hope))
 }
 
 /// What has come of the body of `answer`.

@@ -31,7 +31,7 @@ use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{
     END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
@@ -84,13 +84,13 @@ pub async fn deliver<'a, H: Host>(
     .inspect_err(|kind| refuse_length(down, *kind))?;
     if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
         let (status, trouble) = (answer.head.status, refused.trouble);
-        limits::heed_words(course, step, refused);
+        let hope = limits::heed_words(course, step, refused);
         let is_upstreams = trouble.is_upstreams()
             || status < 400 && matches!(trouble, Trouble::NotFound | Trouble::Permission);
         if trouble == Trouble::Auth {
             return Err(Kind::UpstreamRefusedKey.into());
         }
-        if is_upstreams && let Some(another) = course.another(down) {
+        if is_upstreams && let Some(another) = course.another(down, hope) {
             let status = if status < 400 {
                 trouble.status()
             } else {
@@ -117,7 +117,8 @@ pub async fn deliver<'a, H: Host>(
         answer.lease.give_back();
     }
     answer.discard();
-    Ok(finish(course, down, settle, status).await?)
+    let statuses = (status, said(answer, status));
+    Ok(finish(course, down, settle, statuses).await?)
 }
 
 /// The longest body by `route` that is translated.
@@ -178,7 +179,8 @@ async fn in_band<H: Host>(
     (answer, status): (&mut Answer<H>, u16),
 ) -> Result<Next, Kind> {
     let manner = course.manner.closing(course.manner.is_http10);
-    settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+    let why = Why::Status(said(answer, status));
+    settle.end_attempt(AttemptEnd::Refused, why, Outcome::of_status(status));
     answer.discard();
     settle.fail(Kind::UpstreamError, 200);
     if push(course.served(), down).await.is_err() {
@@ -191,20 +193,27 @@ async fn in_band<H: Host>(
     })
 }
 
-/// Sends the last bytes and settles.
+/// The provider's own status, of an answer for which the client is told `status`: that of the
+/// error, where it came in a 200.
+fn said<H: Host>(answer: &Answer<H>, status: u16) -> u16 {
+    let own = answer.head.status;
+    if own < 400 { status } else { own }
+}
+
+/// Sends the last bytes and settles. The provider `said` one status, the client sees another.
 async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    status: u16,
+    (status, said): (u16, u16),
 ) -> Result<Next, Kind> {
     let is_answer = status < 400;
-    let end = if is_answer {
-        AttemptEnd::Done
+    let (end, why) = if is_answer {
+        (AttemptEnd::Done, Why::Nothing)
     } else {
-        AttemptEnd::Refused
+        (AttemptEnd::Refused, Why::Status(said))
     };
-    settle.end_attempt(end, Outcome::of_status(status));
+    settle.end_attempt(end, why, Outcome::of_status(status));
     if push(course.served(), down).await.is_err() {
         if course.shard.is_over() {
             settle.fail(Kind::ShutDown, status);
@@ -543,7 +552,8 @@ async fn pass_through<H: Host>(
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         if let Err(kind) = read_more(course, down, answer, body, idle).await {
-            settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(kind, true));
+            let said = Outcome::of_fault(kind, true);
+            settle.end_attempt(AttemptEnd::Cut, Why::Fault(kind), said);
             settle.fail(kind, answer.head.status);
             // In mid-body, and with a reset, so that nobody takes it for whole: a client that
             // reads up to the close would take FIN for the end.
@@ -566,6 +576,6 @@ async fn pass_through<H: Host>(
         let usage = tail.and_then(|tail| tail.usage(course.route.dialect()));
         settle.receipt.usage = usage.or(settle.receipt.usage);
     }
-    let next = finish(course, down, settle, status).await?;
+    let next = finish(course, down, settle, (status, status)).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

@@ -35,7 +35,8 @@ use crate::config::model::Hedge;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
-use crate::stats::receipt::{AttemptEnd, HedgeEnd};
+use crate::policy::retry::Hope;
+use crate::stats::receipt::{AttemptEnd, HedgeEnd, Why};
 use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -94,7 +95,7 @@ pub async fn attempt<'a, H: Host>(
         let waited = down.wait(|cx| poll(&mut first, &mut second, cx)).await;
         let (who, outcome) = match waited {
             Wait::Done(ended) => ended,
-            Wait::Gone => return Err(gone(course, step).into()),
+            Wait::Gone => return Err(gone(course, settle, step, rival).into()),
             Wait::Late => {
                 down.arm(Instant::FAR); // both have their own ends
                 if !shard.is_over() && rival.is_none() {
@@ -115,7 +116,7 @@ pub async fn attempt<'a, H: Host>(
             break (who, outcome, other_runs);
         }
         if let Some(rival) = &mut rival
-            && let Some(held) = give_up(course, settle, rival, (who, step), outcome)
+            && let Some(held) = give_up(course, (down, settle), rival, (who, step), outcome)
         {
             break (Who::Second, Ok(held), false);
         }
@@ -131,12 +132,29 @@ pub async fn attempt<'a, H: Host>(
     let spent = if was_sent { course.prompt(&loser) } else { 0 };
     let spent = other_runs.then_some(spent);
     let winning = (who, is_good(who, &outcome), began);
+    if who == Who::First {
+        course.change_places(down); // the plan's last step, too
+    }
     conclude(down, settle, rival, winning, spent);
     finish(course, down, settle, &winner, outcome).await
 }
 
 /// The client went away.
-fn gone<H: Host>(course: &Course<'_, H>, step: &Step<'_>) -> Kind {
+fn gone<H: Host>(
+    course: &Course<'_, H>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    rival: Option<Rival<'_, H>>,
+) -> Kind {
+    if let Some(mut rival) = rival {
+        let beside = &mut rival.beside;
+        beside.end(
+            settle,
+            AttemptEnd::Cancelled,
+            Why::Nothing,
+            Outcome::Neutral,
+        );
+    }
     if step.permits.host.is_probe() {
         course.connected(step, Outcome::Neutral);
     }
@@ -154,8 +172,9 @@ fn conclude<L: Link, H: Host<Stream = L>>(
 ) {
     let mut beside = rival.beside;
     if let Some(refused) = rival.held {
-        let said = Outcome::of_status(refused.status);
-        beside.end(AttemptEnd::Refused, said);
+        let status = refused.status;
+        let (why, said) = (Why::Status(status), Outcome::of_status(status));
+        beside.end(settle, AttemptEnd::Refused, why, said);
     }
     if let Some(tokens) = spent {
         if who == Who::Second {
@@ -221,6 +240,7 @@ fn errand<'r, H: Host>(
     let request = sending::copy(course, down, step)?;
     let timer = course.shard.deadlines.timer();
     let is_translated = course.is_translated(down, step);
+    let request = (request, course.has_more(down));
     Some((Errand::new(request, timer, was_sent), is_translated))
 }
 
@@ -288,7 +308,7 @@ fn is_good<H: Host>(who: Who, outcome: &Result<Held<H>, Kind>) -> bool {
 /// came of it.
 fn give_up<H: Host>(
     course: &Course<'_, H>,
-    settle: &mut Settle<H>,
+    (down, settle): (&mut Down<H::Stream>, &mut Settle<H>),
     rival: &mut Rival<'_, H>,
     (who, first): (Who, &Step<'_>),
     outcome: Result<Held<H>, Kind>,
@@ -298,7 +318,7 @@ fn give_up<H: Host>(
         Who::First => first,
         Who::Second => &rival.step,
     };
-    let (end, said) = match outcome {
+    let (end, why, said, hope) = match outcome {
         Ok(held) if held.refusal == Refusal::Caller => {
             debug_assert_eq!(who, Who::Second, "that of the first one ends the race");
             rival.held = Some(held);
@@ -308,14 +328,20 @@ fn give_up<H: Host>(
             if held.refusal == Refusal::Key {
                 limits::refused_key(course, step, held.status);
             }
-            (AttemptEnd::Refused, Outcome::of_status(held.status))
+            let status = held.status;
+            let (why, said) = (Why::Status(status), Outcome::of_status(status));
+            (AttemptEnd::Refused, why, said, held.hope)
         }
-        Err(kind) => (AttemptEnd::Failed, Outcome::of_fault(kind, false)),
+        Err(kind) => {
+            let (why, said) = (Why::Fault(kind), Outcome::of_fault(kind, false));
+            (AttemptEnd::Failed, why, said, Hope::after(kind))
+        }
     };
+    course.failed_beside(down, who == Who::Second, hope);
     if who == Who::First {
         rival.beside.change_places(settle);
     }
-    rival.beside.end(end, said);
+    rival.beside.end(settle, end, why, said);
     rival.held.take()
 }
 
@@ -327,7 +353,9 @@ async fn finish<'a, H: Host>(
     step: &Step<'_>,
     outcome: Result<Held<H>, Kind>,
 ) -> Result<Next, Failed<'a>> {
-    let mut answer = outcome.map_err(Failed::Fault)?.answer;
-    let refusal = attempt::judge(course, down, step, &answer)?;
+    let Held {
+        mut answer, hope, ..
+    } = outcome.map_err(Failed::Fault)?;
+    let refusal = attempt::judge(course, down, step, (&answer, hope))?;
     attempt::deliver(course, down, settle, step, (&mut answer, refusal)).await
 }

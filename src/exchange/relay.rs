@@ -43,7 +43,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::eventstream;
 use crate::wire::http1::{Known, LAST_CHUNK};
 use std::future::poll_fn;
@@ -251,7 +251,7 @@ async fn finish<H: Host>(
         down.tx.put(LAST_CHUNK);
     }
     let pushed = push(course.served(), down).await;
-    settle.end_attempt(AttemptEnd::Done, Outcome::Success);
+    settle.end_attempt(AttemptEnd::Done, Why::Nothing, Outcome::Success);
     pushed?;
     settle.done(status);
     Ok(if seen.form.is_chunked && !course.manner.closes {
@@ -299,7 +299,8 @@ async fn cut<H: Host>(
     seen: &Seen,
     fault: Kind,
 ) -> Result<Next, Kind> {
-    settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(fault, true));
+    let said = Outcome::of_fault(fault, true);
+    settle.end_attempt(AttemptEnd::Cut, Why::Fault(fault), said);
     // The provider's own error event was passed on: it needs no second one.
     if seen.told != Some(fault) {
         let mut event = TxBuf::new(&course.shard.buffers);

@@ -275,8 +275,13 @@ impl Seen {
             return Fate::Last;
         }
         if !facts.is_json {
-            // A named event may carry anything; an unnamed one is a chunk.
-            let is_foreign = event.name.is_some_and(|name| name != b"message");
+            // Where the dialect's own events have no names, a named one may carry anything;
+            // an unnamed one is a chunk.
+            let is_foreign = match (self.from, event.name) {
+                (_, None | Some(b"message")) => false,
+                (Dialect::Chat | Dialect::Gemini, Some(_)) => true,
+                (_, Some(name)) => name == b"ping",
+            };
             return if is_foreign || data.is_empty() {
                 Fate::Pass
             } else {

@@ -46,7 +46,9 @@ pub async fn send<H: Host>(
 ) -> Result<bool, Kind> {
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
-    asker.arm(first_token(course, step, shard.host.now()));
+    let has_more = asker.has_more(course);
+    let begins = first_token(course, has_more, step, shard.host.now());
+    asker.arm(begins);
     let mut done = 0;
     loop {
         let filled = asker.fill((course, step), lease, &mut tx, done);

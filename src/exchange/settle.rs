@@ -6,7 +6,8 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
-use crate::config::model::Strategy;
+use crate::config::model::defaults::ATTEMPTS_MAX;
+use crate::config::model::{Model, Strategy, Target};
 use crate::dialect::tokens::Weight;
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
@@ -14,18 +15,11 @@ use crate::policy::plan::Step;
 use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
-use crate::stats::receipt::{AttemptEnd, End, HedgeEnd, Receipt, RequestId};
+use crate::stats::receipt::{AttemptEnd, EARLIER_MAX, End, HedgeEnd, Receipt, RequestId, Try, Why};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What times of attempts are of use for.
-#[derive(Clone, Copy, Debug, Default)]
-struct Timed {
-    /// Those of plain answers, for the model's strategy.
-    whole: bool,
-    /// All, for hedging.
-    hedges: bool,
-}
+const _: () = assert!(EARLIER_MAX + 1 >= ATTEMPTS_MAX);
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -35,11 +29,7 @@ pub struct Settle<H: Host> {
     snapshot: Rc<Snapshot<H::Stream>>,
     /// What is known so far.
     pub receipt: Receipt,
-    counts_stream: bool,
     running: Option<Running>,
-    has_content: bool,
-    attempt_end: AttemptEnd,
-    timed: Timed,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -65,11 +55,7 @@ impl<H: Host> Settle<H> {
             shard: Rc::clone(shard),
             snapshot: Rc::clone(snapshot),
             receipt,
-            counts_stream: false,
             running: None,
-            has_content: false,
-            attempt_end: AttemptEnd::Cancelled,
-            timed: Timed::default(),
             weight: None,
         }
     }
@@ -81,8 +67,7 @@ impl<H: Host> Settle<H> {
 
     /// A stream was asked for.
     pub fn begin_stream(&mut self) {
-        if !self.counts_stream {
-            self.counts_stream = true;
+        if !self.receipt.is_stream {
             self.receipt.is_stream = true;
             self.shard.counters.borrow_mut().streams_open += 1;
         }
@@ -90,12 +75,8 @@ impl<H: Host> Settle<H> {
 
     /// The attempt `step` begins at `now`, of an estimated number of tokens.
     pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
-        self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
-        self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.receipt.provider = Some(step.provider_index);
-        self.attempt_end = AttemptEnd::Cancelled;
-        self.has_content = false;
-        self.timed.whole = step.model.strategy == Strategy::LeastLatency;
+        self.end_attempt(AttemptEnd::Failed, Why::Nothing, Outcome::Neutral);
+        self.receipt.begin_try(step.model_index, step.target_index);
         self.running = self.run(step, tokens, now);
     }
 
@@ -116,19 +97,18 @@ impl<H: Host> Settle<H> {
         running
     }
 
-    /// How long attempts take is of use for hedging.
-    pub fn watch(&mut self) {
-        self.timed.hedges = true;
+    /// What is under way is `running` from here on, of which `one` is known; these give way
+    /// to it.
+    pub(super) fn change_places(&mut self, running: &mut Option<Running>, one: &mut Try) {
+        std::mem::swap(&mut self.running, running);
+        if let Some(last) = &mut self.receipt.last {
+            std::mem::swap(last, one);
+        }
     }
 
-    /// What is under way is `running` from here on, at `provider`, which give way to it.
-    pub(super) fn change_places(
-        &mut self,
-        running: &mut Option<Running>,
-        provider: &mut Option<usize>,
-    ) {
-        std::mem::swap(&mut self.running, running);
-        std::mem::swap(&mut self.receipt.provider, provider);
+    /// How long attempts take is of use for hedging.
+    pub fn watch(&mut self) {
+        self.receipt.hedges = true;
     }
 
     /// What came of a hedge.
@@ -139,7 +119,7 @@ impl<H: Host> Settle<H> {
 
     /// An attempt took so long to its first content, or at least that.
     pub(super) fn note_time(&self, running: Running, took: Duration) {
-        if self.timed.hedges {
+        if self.receipt.hedges {
             let whose = (running.target, self.receipt.is_stream);
             self.shard.hedging.borrow_mut().note(whose, took);
         }
@@ -173,7 +153,7 @@ impl<H: Host> Settle<H> {
 
     /// The attempt got its first content, `took` after its request was sent.
     pub fn content(&mut self, took: Duration, now: Instant) {
-        self.has_content = true;
+        self.receipt.has_content = true;
         let Some(running) = self.running else {
             return;
         };
@@ -186,35 +166,48 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// The attempt under way, if any, came to `end`, which says `outcome` of its target.
-    pub fn end_attempt(&mut self, end: AttemptEnd, outcome: Outcome) {
+    /// The attempt under way, if any, came to `end`, for the reason `why`, which says `outcome`
+    /// of its target.
+    pub fn end_attempt(&mut self, end: AttemptEnd, why: Why, outcome: Outcome) {
         let Some(running) = self.running.take() else {
             return;
         };
+        let now = self.shard.host.now();
+        self.receipt.end_try(end, why, now.since(running.began));
         if end == AttemptEnd::Done {
             self.learn(running.target);
-            self.time_plain(running);
+            self.time_plain(running, now);
         }
         close(&self.shard, running, end, outcome);
     }
 
     /// An attempt got a whole answer: how long that took, where it was a plain one.
-    fn time_plain(&self, running: Running) {
-        if self.has_content {
+    fn time_plain(&self, running: Running, now: Instant) {
+        if self.receipt.has_content {
             return;
         }
-        let now = self.shard.host.now();
         self.note_time(running, now.since(running.began));
-        if self.timed.whole {
+        if self.is_timed() {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
         }
     }
 
+    /// The model and the target of the last attempt.
+    pub fn tried(&self) -> Option<(&Model, &Target)> {
+        self.snapshot.config.tried(&self.receipt.last?)
+    }
+
+    /// Whether the time of a plain answer is of use to the model's strategy.
+    fn is_timed(&self) -> bool {
+        let tried = self.tried();
+        tried.is_some_and(|(model, _)| model.strategy == Strategy::LeastLatency)
+    }
+
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
-        let provider = self.receipt.provider;
-        let provider = provider.and_then(|at| self.snapshot.config.providers.get(at));
+        let config = &self.snapshot.config;
+        let provider = self.tried().and_then(|(_, target)| config.provider(target));
         if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {
             let asked = (self.receipt.bytes_in, self.weight.as_deref());
             let came_to = (usage.input, provider.dialect.speaks());
@@ -272,22 +265,24 @@ impl<H: Host> Drop for Settle<H> {
             self.receipt.status = Kind::ClientGone.status();
         }
         // Who left after content saw a target that works.
-        let outcome = if self.has_content {
+        let outcome = if self.receipt.has_content {
             Outcome::Success
         } else {
             Outcome::Neutral
         };
-        self.end_attempt(self.attempt_end, outcome);
+        self.end_attempt(AttemptEnd::Cancelled, Why::Nothing, outcome);
         self.receipt.ended = self.shard.host.now();
         let mut counters = self.shard.counters.borrow_mut();
         counters.exchanges_open = counters.exchanges_open.saturating_sub(1);
-        if self.counts_stream {
+        if self.receipt.is_stream {
             counters.streams_open = counters.streams_open.saturating_sub(1);
         }
         let snapshot = &self.snapshot;
         let (places, receipt) = (&snapshot.places, &self.receipt);
         let model = receipt.model.map(|index| places.model(index));
-        let provider = receipt.provider.map(|index| places.provider(index));
+        let provider = self
+            .tried()
+            .map(|(_, target)| places.provider(target.provider));
         counters.settle(receipt, (model, provider));
         drop(counters);
         self.shard.note(&snapshot.config, &self.receipt);

@@ -11,5 +11,6 @@ pub mod hedge;
 pub mod limits;
 pub mod peak;
 pub mod plan;
+pub mod retry;
 pub mod rotation;
 pub mod targets;

@@ -17,6 +17,7 @@
 use super::balance::{Load, Set, cheapest, faster, home, lightest};
 use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
+use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Places;
 use crate::config::model::defaults::TARGETS_MAX;
@@ -82,6 +83,27 @@ impl Sight<'_> {
         }
         permits.host = self.targets.ask(host, turn).1;
         (verdict, permits)
+    }
+
+    /// When the target at `place` of `model` may be asked again, if that is known.
+    pub(super) fn when(&self, model: usize, place: usize) -> Option<Instant> {
+        let Self { places, turn, .. } = *self;
+        let target = self.targets.when(places.target(model, place), turn)?;
+        Some(target.max(self.targets.when(places.host(model, place), turn)?))
+    }
+
+    /// Those of `from` that are only spared.
+    pub(super) fn spared(&self, model: usize, from: Set) -> Set {
+        let mut spared = Set::default();
+        for place in from.iter() {
+            if self
+                .when(model, place)
+                .is_some_and(|at| at <= self.turn.now)
+            {
+                spared.add(place);
+            }
+        }
+        spared
     }
 
     /// Those of `from` that may be asked.
