@@ -106,6 +106,7 @@ fn decisions(c: &mut Criterion) {
                         places: &places,
                         bytes: body.len() as u64,
                         answer_max: 0,
+                        only_calm: false,
                         conversation: &|| opening::key(black_box(&body)),
                     };
                     let mut plan = Plan::new(&found, 4);

@@ -17,6 +17,7 @@
 //! Source: TOML 1.1.0; the sections are described in the README.
 
 use super::fault::{Faults, Findings};
+use super::hedge;
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Server, Sockets, Timeouts};
@@ -202,6 +203,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let keys = keys::keys(root, found, secrets, &names);
     let providers = written.providers(found, secrets);
     let models = written.models(found, &names, (timeouts, keepalive));
+    hedge::settle(root, retry.attempts_max, found);
     Some(Config {
         server,
         limits,

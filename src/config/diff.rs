@@ -133,8 +133,8 @@ pub fn summary(old: &Config, new: &Config) -> String {
             let targets: Vec<_> = targets.collect();
             let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();
             format!(
-                "{:?} {targets:?} {fallbacks:?} {:?} {:?}",
-                model.strategy, model.timeouts, model.keepalive
+                "{:?} {targets:?} {fallbacks:?} {:?} {:?} {:?}",
+                model.strategy, model.timeouts, model.keepalive, model.hedge
             )
         };
         all.map(|m| (m.name.clone(), named(m))).collect()

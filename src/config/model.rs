@@ -19,6 +19,7 @@ use super::abilities::Overrides;
 use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
 pub use super::flavour::Flavour;
+pub use super::hedge::{After, Hedge};
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
@@ -508,6 +509,8 @@ pub struct Model {
     pub timeouts: Timeouts,
     /// After how long a silence a stream gets a comment; `None` = never.
     pub keepalive: Option<Duration>,
+    /// When a second attempt starts beside a slow one; `None` = never.
+    pub hedge: Option<Hedge>,
 }
 
 /// One way to get an answer for a model.

@@ -235,6 +235,15 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "fallbacks = {}", list(&fallbacks))?;
     let every = keepalive(model.keepalive);
     writeln!(f, "stream = {{ keepalive = {every} }}")?;
+    match model.hedge {
+        None => writeln!(f, "hedge = \"off\""),
+        Some(hedge) => writeln!(
+            f,
+            "hedge = {{ after = {}, extra_max = \"{}%\" }}",
+            quoted(&hedge.after.to_string()),
+            hedge.extra_percent
+        ),
+    }?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
     model_timeouts(f, &model.timeouts)
 }

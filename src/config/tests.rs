@@ -147,8 +147,8 @@ fn full() -> String {
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [providers.vertex]\ndialect = \"anthropic\"\nflavour = \"vertex\"\nbase_url = \"http://127.0.0.1:9/publishers/anthropic\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
-     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
-     [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\n\
+     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
+     [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\nhedge = { after = \"1500ms\" }\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
 }
@@ -335,6 +335,14 @@ fn doubtful_settings_give_warnings() {
         (
             "[models.m]\nstrategy = \"cheapest\"\ntargets = [{ provider = \"p\", model = \"gpt-4o\" }, { provider = \"p\" }]",
             "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
+        ),
+        (
+            "[models.m]\ntargets = [{ provider = \"p\" }]\nhedge = {}",
+            "3:1: `hedge` has no other target to turn to; add a target or a fallback",
+        ),
+        (
+            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\", model = \"a\" }, { provider = \"p\", model = \"b\" }]\nhedge = { after = \"1s\" }",
+            "5:1: `hedge` never comes to bear, as `retry.attempts_max` is 1; write attempts_max = 2 or more",
         ),
     ];
     for (text, want) in cases {

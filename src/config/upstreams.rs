@@ -9,6 +9,7 @@ use super::balance;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::flavour;
+use super::hedge;
 use super::keys::provider_secret;
 use super::model::defaults::{
     AZURE_API_VERSION, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY, TARGETS_MAX,
@@ -43,8 +44,15 @@ const POOL_KEYS: Known = Known {
     later: &[],
 };
 const MODEL: Known = Known {
-    now: &["strategy", "targets", "fallbacks", "timeouts", "stream"],
-    later: &["fallback_on", "continuation", "hedge", "cache"],
+    now: &[
+        "strategy",
+        "targets",
+        "fallbacks",
+        "timeouts",
+        "stream",
+        "hedge",
+    ],
+    later: &["fallback_on", "continuation", "cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -172,6 +180,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 fallbacks: Vec::new(),
                 timeouts,
                 keepalive,
+                hedge: None,
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -308,6 +317,9 @@ fn model(
     };
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
+    let count = targets.as_ref().map_or(2, Vec::len) + fallbacks.as_ref().map_or(0, Vec::len);
+    let others = count.saturating_sub(1);
+    let hedge = hedge::hedge(&section, found, &inner("hedge"), others);
     let title = inner("timeouts");
     let timeouts = section
         .item("timeouts")
@@ -320,6 +332,7 @@ fn model(
         fallbacks: fallbacks?,
         timeouts,
         keepalive,
+        hedge,
     })
 }
 

@@ -134,6 +134,11 @@ impl Incoming {
         }
     }
 
+    /// Whether no more can be read.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// The first `n` bytes of the body were passed on.
     pub fn passed(&mut self, rx: &mut RxBuf, n: usize) {
         rx.consume(n);

@@ -17,13 +17,14 @@
 //!   is a target that was not asked it must be there, or too long to be held, in half of the
 //!   time that is left: a provider that never answers must not take all of it.
 
+use super::asker::Asker;
 use super::connection::Next;
 use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, limits, plain, pulse, relay, secure};
+use super::{count, limits, plain, pulse, race, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
@@ -216,7 +217,11 @@ pub async fn attempts<H: Host>(
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         settle.begin_attempt(&step, course.tokens(&step), began);
-        let kind = match attempt(&course, down, settle, &step).await {
+        let outcome = match course.hedge(settle.receipt.model) {
+            None => attempt(&course, down, settle, &step).await,
+            Some(hedge) => Box::pin(race::attempt(&course, down, settle, (&step, hedge))).await,
+        };
+        let kind = match outcome {
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
@@ -258,7 +263,10 @@ fn unfit<H: Host>(settle: &Settle<H>) -> Kind {
 
 /// One attempt, from a connection to the delivered answer. The answer is stored here and
 /// nowhere else: whoever delivers it borrows it.
-async fn attempt<'a, H: Host>(
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn attempt<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -267,23 +275,54 @@ async fn attempt<'a, H: Host>(
     let mut answer = ask_target(course, down, step)
         .await
         .map_err(Failed::Fault)?;
-    let refusal = refusal(answer.head.status);
-    let mut hope = Hope::None;
-    if refusal == Refusal::Retriable || answer.head.status == 402 {
-        hope = limits::hear_out(course, down, step, &mut answer).await;
+    let hope = hear_out(course, down, step, &mut answer).await;
+    let refusal = judge(course, down, step, (&answer, hope))?;
+    deliver(course, down, settle, step, (&mut answer, refusal)).await
+}
+
+/// Heeds what a refusal says, where it is one that says something; whether it is worth asking
+/// again.
+pub async fn hear_out<H: Host>(
+    course: &Course<'_, H>,
+    asker: &mut impl Asker<H>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) -> Hope {
+    let status = answer.head.status;
+    if refusal(status) == Refusal::Retriable || status == 402 {
+        limits::hear_out(course, asker, step, answer).await
+    } else {
+        Hope::None
     }
+}
+
+/// What an answer that was heard out says, when it is to be delivered.
+///
+/// # Errors
+/// It is another target's turn.
+pub fn judge<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    step: &Step<'_>,
+    (answer, hope): (&Answer<H>, Hope),
+) -> Result<Refusal, Failed<'a>> {
+    let status = answer.head.status;
+    let refusal = refusal(status);
     if refusal == Refusal::Retriable
-        && !plain::is_too_long(&answer, step)
+        && !plain::is_too_long(answer, step)
         && let Some(another) = course.another(down, hope)
     {
-        return Err(Failed::Refused(answer.head.status, another));
+        return Err(Failed::Refused(status, another));
     }
-    deliver(course, down, settle, step, (&mut answer, refusal)).await
+    Ok(refusal)
 }
 
 /// A function of its own, so that the answer lives over one await only: then the compiler
 /// lets it share its place with what asking for it took.
-async fn deliver<'a, H: Host>(
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn deliver<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -307,7 +346,7 @@ async fn deliver<'a, H: Host>(
 
 /// What a status says about trying elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub enum Refusal {
     /// It is an answer.
     None,
     /// The request itself is at fault; every target would say so. What comes with it may say
@@ -321,7 +360,8 @@ enum Refusal {
     Nonsense,
 }
 
-fn refusal(status: u16) -> Refusal {
+/// What `status` says.
+pub fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
@@ -332,9 +372,12 @@ fn refusal(status: u16) -> Refusal {
 }
 
 /// One attempt, up to the answer's head; on a stale connection, one more (I1).
-async fn ask_target<H: Host>(
+///
+/// # Errors
+/// What went wrong.
+pub async fn ask_target<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
@@ -346,9 +389,9 @@ async fn ask_target<H: Host>(
     let mut lease = pooled.map(|pooled| Lease::new(shard, pool, pooled.link, pooled.opened));
     loop {
         if lease.is_none() {
-            lease = Some(connect(course, down, step).await?);
+            lease = Some(connect(course, asker, step).await?);
         }
-        match exchange_heads(course, down, step, &mut lease).await {
+        match exchange_heads(course, asker, step, &mut lease).await {
             Err(Kind::UpstreamClosed) if is_reused => {
                 (is_reused, lease) = (false, None);
                 shard.counters.borrow_mut().reconnects += 1;
@@ -373,7 +416,7 @@ async fn ask_target<H: Host>(
 /// A fresh connection: every address once, those that failed lately last.
 async fn connect<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Lease<H>, Kind> {
     let shard = course.shard;
@@ -383,9 +426,9 @@ async fn connect<H: Host>(
     let mut failed = Kind::NoAddress;
     while let Some(address) = upstream.next_address(&mut tour, shard.host.now()) {
         let began = shard.host.now();
-        down.arm((began + step.timeouts().connect).min(course.total));
+        asker.arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(secure::connect(shard, upstream, address));
-        match down.wait(|cx| connecting.as_mut().poll(cx)).await {
+        match asker.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.note_connected(address);
                 course.connected(step, Outcome::Success);
@@ -411,17 +454,18 @@ async fn connect<H: Host>(
 /// Sends the request on `lease` and reads the head of its answer, which takes the lease over.
 async fn exchange_heads<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
     lease: &mut Option<Lease<H>>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
     let mut rx = RxBuf::new(&shard.buffers);
     let link = lease.as_mut().ok_or(Kind::Internal)?;
-    let was_sent = send(course, down, step, link, &mut rx).await?;
+    let was_sent = send(course, asker, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    let begins = first_token(course, down, step, sent); // I2
-    down.arm(begins);
+    let has_more = asker.has_more(course);
+    let begins = first_token(course, has_more, step, sent); // I2
+    asker.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -430,7 +474,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(begins));
+                asker.arm(idle.min(begins));
             }
             is_untouched = false;
             match reader.push(rx.data()) {
@@ -457,7 +501,7 @@ async fn exchange_heads<H: Host>(
                 Err(_) => return Err(Kind::UpstreamBadHead),
             }
         }
-        match down.wait(|cx| link.poll_read(cx, &mut rx)).await {
+        match asker.wait(|cx| link.poll_read(cx, &mut rx)).await {
             Wait::Done(Ok(1..)) => {}
             Wait::Done(_) if is_untouched => return Err(Kind::UpstreamClosed),
             Wait::Done(_) => return Err(Kind::UpstreamBadHead),

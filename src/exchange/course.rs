@@ -10,7 +10,7 @@ use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
 use crate::config::Overrides;
-use crate::config::model::Found;
+use crate::config::model::{Found, Hedge};
 use crate::dialect::anthropic::request::holds_sealed_thinking;
 use crate::dialect::model::Dialect;
 use crate::dialect::opening;
@@ -103,10 +103,23 @@ impl<'a, H: Host> Course<'a, H> {
         })
     }
 
+    /// When a second attempt starts beside a slow one, for the model of this index.
+    pub fn hedge(&self, asked: Option<usize>) -> Option<&'a Hedge> {
+        let model = self.snapshot.config.models.get(asked?)?;
+        let hedge = model.hedge.as_ref();
+        hedge.filter(|_| self.route != Route::CountTokens)
+    }
+
     /// The next target of the plan.
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        self.take_turn(down, false)
+    }
+
+    /// The same, of those only of which nothing is in doubt if `only_calm`.
+    fn take_turn(&self, down: &mut Down<H::Stream>, only_calm: bool) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
         let step = self.with_plan(down, |plan, found, sight| {
+            sight.only_calm = only_calm;
             let mut rotations = self.snapshot.rotations.borrow_mut();
             plan.next(config, &mut rotations, found, sight)
         });
@@ -140,6 +153,7 @@ impl<'a, H: Host> Course<'a, H> {
                 places: &self.snapshot.places,
                 bytes: self.bytes,
                 answer_max: self.answer_max,
+                only_calm: false,
                 conversation: &conversation,
             };
             with(plan, &found, &mut sight)
@@ -155,7 +169,7 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// Whether there is a target that was not asked yet.
-    fn has_more(&self, down: &Down<H::Stream>) -> bool {
+    pub fn has_more(&self, down: &Down<H::Stream>) -> bool {
         let config = &self.snapshot.config;
         let request = down.request.as_ref();
         let wanted = request.and_then(|request| request.wanted.as_ref());
@@ -221,6 +235,64 @@ impl<'a, H: Host> Course<'a, H> {
         let config = &self.snapshot.config;
         let step = self.with_plan(down, |plan, found, sight| plan.again(config, found, sight));
         step.map(|step| self.taken(step)).ok_or(Kind::Internal)
+    }
+
+    /// The target for a second attempt beside the one under way, with the request in its form;
+    /// paid for from the budget. Without one the plan stays as it is.
+    pub fn rival(&self, down: &mut Down<H::Stream>, settle: &Settle<H>) -> Option<Step<'a>> {
+        let plan = |down: &Down<H::Stream>| Some(down.request.as_ref()?.wanted.as_ref()?.plan);
+        let before = plan(down)?;
+        if self.is_last.get() || before.left() == 0 {
+            return None;
+        }
+        let step = self.within_budget(|| {
+            loop {
+                let step = self.take_turn(down, true)?;
+                if self.prepare(down, &step).is_ok() {
+                    return Some(step);
+                }
+                settle.pass_over(&step);
+            }
+        });
+        let request = down.request.as_mut().filter(|_| step.is_none());
+        if let Some(wanted) = request.and_then(|request| request.wanted.as_mut()) {
+            wanted.plan = before;
+        }
+        step
+    }
+
+    /// One of two attempts that run at once failed: `is_second` of them, or the other.
+    pub fn failed_beside(&self, down: &mut Down<H::Stream>, is_second: bool, hope: Hope) {
+        self.with_plan(down, |plan, _, _| {
+            if !is_second {
+                plan.change_places();
+            }
+            plan.failed(hope);
+            if !is_second {
+                plan.change_places();
+            }
+            Some(())
+        });
+    }
+
+    /// Of two attempts that ran at once the first is the one that goes on.
+    pub fn change_places(&self, down: &mut Down<H::Stream>) {
+        self.with_plan(down, |plan, _, _| {
+            plan.change_places();
+            Some(())
+        });
+    }
+
+    /// Whether nothing of the target of `step` is in doubt, nor of its host.
+    pub fn is_calm(&self, step: &Step<'_>) -> bool {
+        let (model, place) = (step.model_index, step.target_index);
+        let places = &self.snapshot.places;
+        let (target, host) = (places.target(model, place), places.host(model, place));
+        let now = self.shard.host.now();
+        let is_calm = |targets: &mut Targets, turn: &Turn<'_>| {
+            targets.is_calm(target, turn) && targets.is_calm(host, turn)
+        };
+        !step.permits.is_probe() && self.shard.with_turn(now, is_calm)
     }
 
     /// What `following` gives, paid for from the budget.
@@ -358,10 +430,14 @@ impl<'a, H: Host> Course<'a, H> {
     /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
     /// taught, and what the answer may have.
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
+        self.prompt(step).saturating_add(self.answer_max)
+    }
+
+    /// The same of the prompt alone.
+    pub fn prompt(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
-        prompt.saturating_add(self.answer_max)
+        self.shard.targets.borrow().estimate(target, self.bytes)
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.
@@ -443,13 +519,13 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
 pub fn first_token<H: Host>(
     course: &Course<'_, H>,
-    down: &Down<H::Stream>,
+    has_more: bool,
     step: &Step<'_>,
     sent: Instant,
 ) -> Instant {
     if course.is_stream {
         (sent + step.timeouts().first_token).min(course.total)
-    } else if course.has_more(down) {
+    } else if has_more {
         sent + course.total.since(sent) / 2
     } else {
         course.total

@@ -9,9 +9,10 @@
 //! The body of a refusal is looked at where it stands: who delivers it later finds it untouched.
 
 use super::answer::body_so_far;
+use super::asker::Asker;
 use super::attempt::Answer;
 use super::course::Course;
-use super::down::{Down, Wait};
+use super::down::Wait;
 use super::plain;
 use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
@@ -57,7 +58,7 @@ fn announced<H: Host>(course: &Course<'_, H>, head: &ResponseHead, data: &[u8]) 
 /// Heeds a refusal, of a 429 and a 402 the body as well; whether it is worth asking again.
 pub async fn hear_out<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Hope {
@@ -69,10 +70,10 @@ pub async fn hear_out<H: Host>(
             _ => Hope::More,
         };
     }
-    down.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
+    asker.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
     while !is_here(answer) && answer.rx.len() < answer.head.len + BODY_MAX {
         let Answer { lease, rx, .. } = answer;
-        match down.wait(|cx| lease.poll_read(cx, rx)).await {
+        match asker.wait(|cx| lease.poll_read(cx, rx)).await {
             Wait::Done(Ok(1..)) => {}
             _ => break, // what came is what there is
         }

@@ -63,7 +63,7 @@ const ROUND_MAX: usize = 32 << 10;
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
 /// The frames that the events of `provider` are in.
-fn wire(provider: &Provider) -> Wire {
+pub fn wire(provider: &Provider) -> Wire {
     match (provider.dialect.speaks(), provider.cloud()) {
         (_, Some(Cloud::Bedrock)) => Wire::Wrapped,
         (Dialect::Bedrock, _) => Wire::Frames,
@@ -111,7 +111,7 @@ pub async fn relay<H: Host>(
     );
     let mut events = 0;
     let fault = loop {
-        seen.digest(shard, answer, &mut body, &mut down.tx);
+        seen.digest(shard, &mut answer.rx, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
@@ -122,7 +122,7 @@ pub async fn relay<H: Host>(
             break fault;
         }
         if seen.has_done || body.is_done {
-            match seen.end(answer, &mut down.tx) {
+            match seen.end(&answer.rx, &mut down.tx) {
                 Ok(()) => {
                     let end = (answer.head.status, &seen);
                     let finished = finish(course, down, settle, end).await;
@@ -178,12 +178,8 @@ fn begin<H: Host>(
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
     let wire = wire(step.provider);
-    let is_wrapped = wire == Wire::Wrapped;
-    let translator = (course.is_translated(down, step) || is_wrapped).then(|| {
-        let naming = Naming::new(course, settle.receipt.id, &asked(down));
-        let mut translator = Translator::new(from, course.route, naming, &course.shard.buffers);
-        translator.same = Some(from).filter(|from| is_wrapped && *from == front);
-        Box::new(translator)
+    let translator = translator(course, step, course.is_translated(down, step), || {
+        Naming::new(course, settle.receipt.id, &asked(down))
     });
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
@@ -200,6 +196,24 @@ fn begin<H: Host>(
         is_single: course.is_single,
     };
     Seen::new((from, wire), tx.len(), form, translator)
+}
+
+/// What translates the stream of the target of `step`, if its dialect or its frames are not
+/// the client's.
+pub fn translator<H: Host>(
+    course: &Course<'_, H>,
+    step: &Step<'_>,
+    is_translated: bool,
+    naming: impl FnOnce() -> Naming,
+) -> Option<Box<Translator>> {
+    let from = step.provider.dialect.speaks();
+    let is_wrapped = wire(step.provider) == Wire::Wrapped;
+    (is_translated || is_wrapped).then(|| {
+        let mut translator = Translator::new(from, course.route, naming(), &course.shard.buffers);
+        let same = Some(from).filter(|from| is_wrapped && *from == course.route.dialect());
+        translator.same = same;
+        Box::new(translator)
+    })
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at

@@ -9,10 +9,9 @@
 //! of all events that were there.
 
 use super::answer::Incoming;
-use super::attempt::Answer;
 use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
-use crate::base::bytes::TxBuf;
+use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::dialect::model::Dialect;
 use crate::dialect::openai::Usage;
@@ -119,11 +118,11 @@ impl Seen {
     pub fn digest<H: Host>(
         &mut self,
         shard: &Shard<H>,
-        answer: &mut Answer<H>,
+        rx: &mut RxBuf,
         body: &mut Incoming,
         tx: &mut TxBuf,
     ) {
-        let data = answer.rx.data().get(..body.decoded).unwrap_or_default();
+        let data = rx.data().get(..body.decoded).unwrap_or_default();
         // Events that pass form runs; a run is one chunk.
         let (mut run, mut event, mut at) = (0, 0, self.split);
         let mut is_over = self.has_done;
@@ -181,7 +180,7 @@ impl Seen {
         }
         self.put(tx, data.get(run..event).unwrap_or_default());
         self.put_translated(tx);
-        body.passed(&mut answer.rx, event);
+        body.passed(rx, event);
         self.split = body.decoded;
         if body.decoded > EVENT_MAX {
             self.fault = Some(Kind::UpstreamGarbled);
@@ -341,19 +340,19 @@ impl Seen {
     ///
     /// # Errors
     /// [`Kind::UpstreamCut`]: it is not complete.
-    pub fn end<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+    pub fn end(&mut self, rx: &RxBuf, tx: &mut TxBuf) -> Result<(), Kind> {
         if self.has_done {
             return Ok(());
         }
         if self.translator.is_some() {
-            return self.end_translated(answer, tx);
+            return self.end_translated(rx, tx);
         }
         // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
         // of the body between two events, after the finish reason of the one choice, is an
         // end all the same. With several choices one may have finished and another not.
         let is_between = match self.from {
-            Dialect::Bedrock => answer.rx.is_empty(),
-            _ => self.end_last(answer.rx.data(), tx),
+            Dialect::Bedrock => rx.is_empty(),
+            _ => self.end_last(rx.data(), tx),
         };
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -404,10 +403,10 @@ impl Seen {
 
     /// The same for a stream that is translated: what is left of it may be a last event
     /// without its blank line.
-    fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+    fn end_translated(&mut self, rx: &RxBuf, tx: &mut TxBuf) -> Result<(), Kind> {
         let mut scratch = Vec::new();
-        if self.wire == Wire::Lines && !answer.rx.is_empty() {
-            let last = self.judge(answer.rx.data(), &mut scratch);
+        if self.wire == Wire::Lines && !rx.is_empty() {
+            let last = self.judge(rx.data(), &mut scratch);
             if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
                 return Err(kind);
             }

@@ -15,7 +15,7 @@ use crate::policy::plan::Step;
 use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
-use crate::stats::receipt::{AttemptEnd, EARLIER_MAX, End, Receipt, RequestId, Why};
+use crate::stats::receipt::{AttemptEnd, EARLIER_MAX, End, HedgeEnd, Receipt, RequestId, Try, Why};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -77,18 +77,52 @@ impl<H: Host> Settle<H> {
     pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
         self.end_attempt(AttemptEnd::Failed, Why::Nothing, Outcome::Neutral);
         self.receipt.begin_try(step.model_index, step.target_index);
+        self.running = self.run(step, tokens, now);
+    }
+
+    /// Counts the attempt `step` as one that is under way.
+    pub(super) fn run(&self, step: &Step<'_>, tokens: u64, now: Instant) -> Option<Running> {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        self.running = target.map(|target| Running {
+        let running = target.map(|target| Running {
             target,
             permit: step.permits.target,
             tokens,
             began: now,
         });
-        if let Some(running) = self.running {
+        if let Some(running) = running {
             self.shard.targets.borrow_mut().begin(running);
         }
         self.shard.gossip_soon();
+        running
+    }
+
+    /// What is under way is `running` from here on, of which `one` is known; these give way
+    /// to it.
+    pub(super) fn change_places(&mut self, running: &mut Option<Running>, one: &mut Try) {
+        std::mem::swap(&mut self.running, running);
+        if let Some(last) = &mut self.receipt.last {
+            std::mem::swap(last, one);
+        }
+    }
+
+    /// How long attempts take is of use for hedging.
+    pub fn watch(&mut self) {
+        self.receipt.hedges = true;
+    }
+
+    /// What came of a hedge.
+    pub fn hedged(&mut self, end: HedgeEnd) {
+        self.receipt.hedge = Some(end);
+        self.shard.counters.borrow_mut().hedge(end);
+    }
+
+    /// An attempt took so long to its first content, or at least that.
+    pub(super) fn note_time(&self, running: Running, took: Duration) {
+        if self.receipt.hedges {
+            let whose = (running.target, self.receipt.is_stream);
+            self.shard.hedging.borrow_mut().note(whose, took);
+        }
     }
 
     /// The target of `step` is not asked after all: what was claimed of it is given back.
@@ -123,6 +157,7 @@ impl<H: Host> Settle<H> {
         let Some(running) = self.running else {
             return;
         };
+        self.note_time(running, now.since(running.began));
         let changed = self
             .shard
             .with_turn(now, |targets, turn| targets.content(running, took, turn));
@@ -137,28 +172,24 @@ impl<H: Host> Settle<H> {
         let Some(running) = self.running.take() else {
             return;
         };
-        let mut counters = self.shard.counters.borrow_mut();
-        let attempts = counters.attempts.entry(running.target).or_default();
-        if let Some(count) = attempts.get_mut(end.index()) {
-            *count += 1;
-        }
-        drop(counters);
-        if end == AttemptEnd::Done {
-            self.learn(running.target);
-        }
         let now = self.shard.host.now();
         self.receipt.end_try(end, why, now.since(running.began));
-        if end == AttemptEnd::Done && !self.receipt.has_content && self.is_timed() {
+        if end == AttemptEnd::Done {
+            self.learn(running.target);
+            self.time_plain(running, now);
+        }
+        close(&self.shard, running, end, outcome);
+    }
+
+    /// An attempt got a whole answer: how long that took, where it was a plain one.
+    fn time_plain(&self, running: Running, now: Instant) {
+        if self.receipt.has_content {
+            return;
+        }
+        self.note_time(running, now.since(running.began));
+        if self.is_timed() {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
-        }
-        let changed = self
-            .shard
-            .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
-        if changed {
-            self.shard.gossip_now();
-        } else {
-            self.shard.gossip_soon();
         }
     }
 
@@ -202,6 +233,28 @@ impl<H: Host> Settle<H> {
     pub fn done(&mut self, status: u16) {
         self.receipt.status = status;
         self.receipt.end = if status < 400 { End::Done } else { End::Error };
+    }
+}
+
+/// An attempt came to `end`, which says `outcome` of its target.
+pub(super) fn close<H: Host>(
+    shard: &Rc<Shard<H>>,
+    running: Running,
+    end: AttemptEnd,
+    outcome: Outcome,
+) {
+    let mut counters = shard.counters.borrow_mut();
+    let attempts = counters.attempts.entry(running.target).or_default();
+    if let Some(count) = attempts.get_mut(end.index()) {
+        *count += 1;
+    }
+    drop(counters);
+    let now = shard.host.now();
+    let changed = shard.with_turn(now, |targets, turn| targets.end(running, outcome, turn));
+    if changed {
+        shard.gossip_now();
+    } else {
+        shard.gossip_soon();
     }
 }
 

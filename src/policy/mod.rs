@@ -7,6 +7,7 @@ pub mod auth;
 pub mod balance;
 pub mod breaker;
 pub mod budget;
+pub mod hedge;
 pub mod limits;
 pub mod peak;
 pub mod plan;

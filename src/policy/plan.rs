@@ -178,7 +178,8 @@ impl Plan {
             }
         }
         let has_begun = self.has_begun;
-        let is_good = |spare: &Spare| !has_begun || spare.rank == Rank::Spared;
+        let is_good =
+            |spare: &Spare| (!has_begun || spare.rank == Rank::Spared) && !sight.only_calm;
         let spare = self.spare.take().filter(is_good)?;
         self.step(config, found, (spare.turn, spare.target), spare.permits)
     }
@@ -186,6 +187,11 @@ impl Plan {
     /// The attempt of the last step failed.
     pub fn failed(&mut self, hope: Hope) {
         self.retries.failed(hope);
+    }
+
+    /// Of the last two steps, whose attempts run at once, the one before is the last from here on.
+    pub fn change_places(&mut self) {
+        self.retries.change_places();
     }
 
     /// When there is a target worth asking again, once [`Plan::next`] has none;

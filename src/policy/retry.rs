@@ -89,6 +89,14 @@ impl Retries {
         }
     }
 
+    /// The two that were tried last change places.
+    pub fn change_places(&mut self) {
+        let made = self.tried.iter().flatten().count();
+        if let Some(before) = made.checked_sub(2) {
+            self.tried.swap(before, made - 1);
+        }
+    }
+
     /// Those that may be asked again, in order.
     pub fn iter(&self) -> impl Iterator<Item = Tried> + '_ {
         self.waiting.iter().map_while(|place| *place)

@@ -42,6 +42,8 @@ pub struct Sight<'s> {
     pub bytes: u64,
     /// The most tokens that its answer may have; 0 = nothing was said.
     pub answer_max: u64,
+    /// Only targets of which nothing is in doubt will do: [`Targets::is_calm`].
+    pub only_calm: bool,
     /// Makes out which conversation it is of; called by the strategy that wants to know.
     pub conversation: &'s dyn Fn() -> u64,
 }
@@ -70,6 +72,9 @@ impl Sight<'_> {
         };
         if !self.targets.may_ask(host, turn) {
             return (self.targets.ask(host, turn).0, permits);
+        }
+        if !self.is_calm_enough(target, host) {
+            return (Verdict::Reject { until: turn.now }, permits);
         }
         let (verdict, permit) = self.targets.ask(target, turn);
         permits.target = permit;
@@ -108,11 +113,16 @@ impl Sight<'_> {
             let target = self.places.target(model, place);
             let host = self.places.host(model, place);
             let may_ask = |it| self.targets.may_ask(it, self.turn);
-            if may_ask(target) && may_ask(host) {
+            if may_ask(target) && may_ask(host) && self.is_calm_enough(target, host) {
                 open.add(place);
             }
         }
         open
+    }
+
+    fn is_calm_enough(&self, target: Option<usize>, host: Option<usize>) -> bool {
+        let is_calm = |it| self.targets.is_calm(it, self.turn);
+        !self.only_calm || is_calm(target) && is_calm(host)
     }
 
     fn load(&self, model: usize, place: usize) -> Load {

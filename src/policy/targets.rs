@@ -189,6 +189,12 @@ impl Targets {
         entry.is_none_or(|entry| entry.breaker.may_ask(turn) && !entry.is_cooling(turn))
     }
 
+    /// Whether nothing of a target is in doubt: [`Breaker::is_calm`].
+    pub fn is_calm(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_none_or(|entry| entry.breaker.is_calm(turn))
+    }
+
     /// When the target of this number may be asked again, if that is known: when its provider
     /// said, else now. Nobody waits for an open breaker: it promises nothing.
     pub fn when(&self, target: Option<usize>, turn: &Turn<'_>) -> Option<Instant> {
@@ -257,6 +263,15 @@ impl Targets {
             entry.touch();
             entry.breaker.content(running.permit, turn)
         })
+    }
+
+    /// It was given up after `took` for another one that was faster: it is not known to be
+    /// faster than that.
+    pub fn gave_way(&mut self, running: Running, took: Duration, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(running.target) {
+            let so_far = Duration::from_nanos(entry.first_token.nanos(now));
+            entry.first_token.add(so_far.max(took), now);
+        }
     }
 
     /// It got a plain answer of so many tokens, whole.

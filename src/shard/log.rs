@@ -10,7 +10,7 @@ use super::Shard;
 use crate::config::Config;
 use crate::dialect::route::Route;
 use crate::host::Host;
-use crate::stats::receipt::{Receipt, Why};
+use crate::stats::receipt::{HedgeEnd, Receipt, Why};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 20];
+type Columns = [&'static str; 21];
 
 const JSON: Columns = [
     "{\"time_us\":",
@@ -111,7 +111,8 @@ const JSON: Columns = [
     "\",\"model\":\"",
     "\",\"target\":\"",
     "\",\"attempts\":",
-    ",\"status\":",
+    ",\"hedge\":\"",
+    "\",\"status\":",
     ",\"end\":\"",
     "\",\"fault\":\"",
     "\",\"bytes_in\":",
@@ -134,6 +135,7 @@ const TEXT: Columns = [
     " model=",
     " target=",
     " attempts=",
+    " hedge=",
     " status=",
     " end=",
     " fault=",
@@ -198,6 +200,7 @@ fn write_line<H: Host>(
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
+        Word(receipt.hedge.map_or("-", HedgeEnd::name)),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),

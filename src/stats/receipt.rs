@@ -43,16 +43,19 @@ pub enum AttemptEnd {
     Cut,
     /// The client went away.
     Cancelled,
+    /// Another attempt was faster.
+    Lost,
 }
 
 impl AttemptEnd {
     /// All of them, in the order of [`AttemptEnd::index`].
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Done,
         Self::Refused,
         Self::Failed,
         Self::Cut,
         Self::Cancelled,
+        Self::Lost,
     ];
 
     /// Its place in tables.
@@ -63,6 +66,7 @@ impl AttemptEnd {
             Self::Failed => 2,
             Self::Cut => 3,
             Self::Cancelled => 4,
+            Self::Lost => 5,
         }
     }
 
@@ -74,6 +78,56 @@ impl AttemptEnd {
             Self::Failed => "failed",
             Self::Cut => "cut",
             Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What came of a second attempt beside a slow one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HedgeEnd {
+    /// Its first content was first.
+    Won,
+    /// The other one's was.
+    Lost,
+    /// It gave nothing that could be delivered.
+    Failed,
+    /// The client went away.
+    Cancelled,
+    /// It was due, and was not made: nothing was left to spend, a breaker was in doubt, or
+    /// there was no other target.
+    Denied,
+}
+
+impl HedgeEnd {
+    /// All of them, in the order of [`HedgeEnd::index`].
+    pub const ALL: [Self; 5] = [
+        Self::Won,
+        Self::Lost,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Denied,
+    ];
+
+    /// Its place in tables.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Won => 0,
+            Self::Lost => 1,
+            Self::Failed => 2,
+            Self::Cancelled => 3,
+            Self::Denied => 4,
+        }
+    }
+
+    /// Metric label and log word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
         }
     }
 }
@@ -105,7 +159,20 @@ pub struct Try {
     pub micros: u32,
 }
 
-/// The attempts before the last one, oldest first; of most exchanges there are none.
+impl Try {
+    /// It begins, at the target at `place` of the model at the index `model`.
+    pub fn new(model: usize, place: usize) -> Self {
+        Self {
+            model: u16::try_from(model).unwrap_or(u16::MAX),
+            place: u8::try_from(place).unwrap_or(u8::MAX),
+            end: AttemptEnd::Cancelled,
+            why: Why::Nothing,
+            micros: 0,
+        }
+    }
+}
+
+/// The attempts before the last one, in the order in which they ended; of most exchanges there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earlier([Option<Try>; EARLIER_MAX]);
 
@@ -164,13 +231,7 @@ impl Receipt {
 
     /// Its next attempt begins, at the target at `place` of the model at the index `model`.
     pub fn begin_try(&mut self, model: usize, place: usize) {
-        let next = Try {
-            model: u16::try_from(model).unwrap_or(u16::MAX),
-            place: u8::try_from(place).unwrap_or(u8::MAX),
-            end: AttemptEnd::Cancelled,
-            why: Why::Nothing,
-            micros: 0,
-        };
+        let next = Try::new(model, place);
         self.attempts = self.attempts.saturating_add(1);
         self.has_content = false;
         (self.usage, self.events) = (None, 0); // of an attempt that came to nothing
@@ -187,7 +248,14 @@ impl Receipt {
         }
     }
 
-    /// Its attempts, oldest first.
+    /// An attempt beside its last one ended, after so long: `one`.
+    pub fn end_beside(&mut self, one: Try, took: Duration) {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let one = Try { micros, ..one };
+        self.earlier.get_or_insert_default().push(one);
+    }
+
+    /// Its attempts, in the order in which they ended.
     pub fn tries(&self) -> impl Iterator<Item = &Try> {
         let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0).flatten();
         earlier.chain(&self.last)
@@ -218,6 +286,10 @@ pub struct Receipt {
     pub end: End,
     /// Attempts made.
     pub attempts: u8,
+    /// A second attempt may start beside a slow one.
+    pub hedges: bool,
+    /// What came of the last hedge.
+    pub hedge: Option<HedgeEnd>,
     /// Content came of the last of them.
     pub has_content: bool,
     /// The last of them.
@@ -275,6 +347,9 @@ mod tests {
     #[test]
     fn attempt_ends_have_one_place_each() {
         for (index, end) in AttemptEnd::ALL.iter().enumerate() {
+            assert_eq!(end.index(), index);
+        }
+        for (index, end) in HedgeEnd::ALL.iter().enumerate() {
             assert_eq!(end.index(), index);
         }
     }

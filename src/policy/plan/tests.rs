@@ -103,6 +103,7 @@ impl Table {
                 places: &places,
                 bytes,
                 answer_max: 100,
+                only_calm: false,
                 conversation: &|| conversation,
             })
         })
