@@ -155,7 +155,7 @@ pub fn patience<H: Host>(
     sent: Instant,
 ) -> (Instant, Kind) {
     let idle = course.shard.host.now() + step.timeouts().idle;
-    let begins = first_token(course, down, step, sent);
+    let begins = first_token(course, course.has_more(down), step, sent);
     if begins < idle {
         (begins, Kind::FirstTokenTimeout)
     } else {
