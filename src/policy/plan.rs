@@ -7,9 +7,10 @@
 //!            └────────────── at most `attempts_max` steps in all ───────────────┘
 //! ```
 //!
-//! A target whose breaker is open is passed over and costs no step. When all of them are,
-//! the one that may be asked again first is tried all the same: no answer is worse than a
-//! doubtful one.
+//! A target that is out is passed over and costs no step. When all of them are, the best is
+//! tried all the same: no answer is worse than a doubtful one. That is one that came back not
+//! long ago; else, by lot, one of the model's whose breaker is open, so that all of them are
+//! found to be well again soon; else the one whose limit ends first.
 //!
 //! Each target is tried once; when all were, those whose failure may pass are tried again
 //! ([`Retries`]). A model's rotation moves when the model's turn comes, so a fallback that is
@@ -20,7 +21,7 @@
 //!   in all.
 //! - R3 Nothing is allocated.
 
-use super::balance::Set;
+use super::balance::{Set, mix};
 use super::breaker::{Permits, Verdict};
 use super::retry::{Hope, Retries, Tried};
 use super::rotation::{Rotation, Rotations, Sight};
@@ -80,13 +81,36 @@ pub struct Plan {
     retries: Retries,
 }
 
-/// A target whose breaker is open.
+/// A target that was passed over.
 #[derive(Clone, Copy, Debug)]
 struct Spare {
-    until: Instant,
+    rank: Rank,
     turn: usize,
     target: usize,
     permits: Permits,
+}
+
+/// How good a target is that is out; less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It came back, and is spared as yet.
+    Spared,
+    /// Its breaker, or its host's, is open: of the model that was asked for before those of its
+    /// fallbacks, by lot.
+    Open(usize, u64),
+    /// Its provider wants it to be left alone until then.
+    Cooling(Instant),
+}
+
+impl Rank {
+    fn of((turn, index): (usize, usize), target: usize, sight: &Sight<'_>) -> Self {
+        let (whose, turn) = (turn, sight.turn);
+        match sight.when(index, target) {
+            None => Self::Open(whose, mix(turn.random.wrapping_add(target as u64))),
+            Some(at) if at <= turn.now => Self::Spared,
+            Some(at) => Self::Cooling(at),
+        }
+    }
 }
 
 impl Plan {
@@ -146,11 +170,16 @@ impl Plan {
                 continue;
             };
             match sight.ask(index, target) {
-                (Verdict::Reject { until }, permits) => self.pass_over(until, target, permits),
+                (Verdict::Reject { .. }, permits) => {
+                    let rank = Rank::of((self.turn, index), target, sight);
+                    self.pass_over(rank, target, permits);
+                }
                 (_, permits) => return self.step(config, found, (self.turn, target), permits),
             }
         }
-        let spare = self.spare.take().filter(|_| !self.has_begun)?;
+        let has_begun = self.has_begun;
+        let is_good = |spare: &Spare| !has_begun || spare.rank == Rank::Spared;
+        let spare = self.spare.take().filter(is_good)?;
         self.step(config, found, (spare.turn, spare.target), spare.permits)
     }
 
@@ -164,7 +193,7 @@ impl Plan {
     pub fn later(&self, settings: &Retry, found: &Found<'_>, sight: &Sight<'_>) -> Option<Instant> {
         let until = self.retries.iter().filter_map(|(turn, target)| {
             let (index, ..) = turn_of(found, turn)?;
-            Some(sight.until(index, target))
+            sight.when(index, target)
         });
         let until = until.min().filter(|_| self.left > 0)?;
         let turn = sight.turn;
@@ -181,19 +210,18 @@ impl Plan {
     ) -> Option<Step<'a>> {
         let of = |(turn, _): &Tried| turn_of(found, *turn).map(|(index, ..)| index);
         let best = self.retries.iter().min_by_key(|tried| {
-            let until = of(tried).map(|index| sight.until(index, tried.1));
-            until.map(|until| until.max(sight.turn.now)) // of equals the first
+            let when = of(tried).and_then(|index| sight.when(index, tried.1));
+            (when.is_none(), when) // of equals the first
         })?;
         self.retries.take(best);
         let (_, permits) = sight.ask(of(&best)?, best.1);
         self.step(config, found, best, permits)
     }
 
-    fn pass_over(&mut self, until: Instant, target: usize, permits: Permits) {
-        let is_better = self.spare.is_none_or(|spare| until < spare.until);
-        if is_better && !self.has_begun {
+    fn pass_over(&mut self, rank: Rank, target: usize, permits: Permits) {
+        if self.spare.is_none_or(|spare| rank < spare.rank) {
             self.spare = Some(Spare {
-                until,
+                rank,
                 turn: self.turn,
                 target,
                 permits,
@@ -235,7 +263,10 @@ impl Plan {
     ) -> Option<usize> {
         let untried = Set::below(model.targets.len()).without(self.tried);
         let (tier, all) = rotation.tier(untried)?;
-        let open = sight.open(index, all);
+        let mut open = sight.open(index, all);
+        if open.is_empty() {
+            open = sight.spared(index, all);
+        }
         let target = if open.is_empty() {
             all.nth(0)?
         } else {

@@ -80,14 +80,25 @@ impl Sight<'_> {
         (verdict, permits)
     }
 
-    /// When the target at `place` of `model` may be asked; now or before: at once.
-    pub(super) fn until(&self, model: usize, place: usize) -> Instant {
-        let (target, host) = (
-            self.places.target(model, place),
-            self.places.host(model, place),
-        );
-        let until = |it| self.targets.until(it, self.turn);
-        until(target).max(until(host))
+    /// When the target at `place` of `model` may be asked again, if that is known.
+    pub(super) fn when(&self, model: usize, place: usize) -> Option<Instant> {
+        let Self { places, turn, .. } = *self;
+        let target = self.targets.when(places.target(model, place), turn)?;
+        Some(target.max(self.targets.when(places.host(model, place), turn)?))
+    }
+
+    /// Those of `from` that are only spared.
+    pub(super) fn spared(&self, model: usize, from: Set) -> Set {
+        let mut spared = Set::default();
+        for place in from.iter() {
+            if self
+                .when(model, place)
+                .is_some_and(|at| at <= self.turn.now)
+            {
+                spared.add(place);
+            }
+        }
+        spared
     }
 
     /// Those of `from` that may be asked.

@@ -160,12 +160,12 @@ impl Targets {
     /// Whether the target of this number is to be asked, and with what an attempt at it
     /// begins, allowed or not. A target that is not known is.
     pub fn ask(&mut self, target: Option<usize>, turn: &Turn<'_>) -> (Verdict, Permit) {
-        let until = self.until(target, turn);
         let entry = target.and_then(|at| self.entries.get_mut(at));
         let Some(entry) = entry else {
             return (Verdict::Admit, Permit::default());
         };
         if entry.is_cooling(turn) {
+            let until = entry.cool_until.max(entry.breaker.mark().until);
             let verdict = Verdict::Reject { until };
             return (verdict, entry.breaker.permit(verdict));
         }
@@ -189,18 +189,17 @@ impl Targets {
         entry.is_none_or(|entry| entry.breaker.may_ask(turn) && !entry.is_cooling(turn))
     }
 
-    /// When the target of this number may be asked; now or before: at once. Nothing is claimed.
-    pub fn until(&self, target: Option<usize>, turn: &Turn<'_>) -> Instant {
-        let entry = target.and_then(|at| self.entries.get(at));
-        entry.map_or(turn.now, |entry| {
-            let mark = entry.breaker.mark();
-            let is_out = mark.state != State::Closed && turn.settings.is_on;
-            let until = if is_out { mark.until } else { turn.now };
-            if entry.is_cooling(turn) {
-                until.max(entry.cool_until)
-            } else {
-                until
-            }
+    /// When the target of this number may be asked again, if that is known: when its provider
+    /// said, else now. Nobody waits for an open breaker: it promises nothing.
+    pub fn when(&self, target: Option<usize>, turn: &Turn<'_>) -> Option<Instant> {
+        let Some(entry) = target.and_then(|at| self.entries.get(at)) else {
+            return Some(turn.now);
+        };
+        let is_out = entry.breaker.mark().state != State::Closed && turn.settings.is_on;
+        (!is_out).then_some(if entry.is_cooling(turn) {
+            entry.cool_until
+        } else {
+            turn.now
         })
     }
 

@@ -159,14 +159,15 @@ impl Table {
     }
 }
 
-/// Goal: an open target costs no step; when all are open, the one that reopens first is
-/// asked once. Method: two targets and a fallback's two, open until the given times.
+/// Goal: an open target costs no step; when all are open, one of the model's own is asked once,
+/// each at times. Method: two targets and a fallback's two, open until the given times.
 #[test]
 fn open_targets_are_passed_over_unless_all_are() {
     let config = config("priority", &[1, 1], "\"f\"");
     let found = config.find("m").unwrap();
-    let walk = |open: [u64; 4]| -> Vec<String> {
+    let walk = |open: [u64; 4], random| -> Vec<String> {
         let mut table = Table::new(&config);
+        table.random = random;
         for (at, seconds) in open.into_iter().enumerate().filter(|(_, s)| *s > 0) {
             table.open((at / 2, at % 2), seconds);
         }
@@ -176,11 +177,54 @@ fn open_targets_are_passed_over_unless_all_are() {
             .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
             .collect()
     };
-    assert_eq!(walk([0, 0, 0, 0]), ["m:t0", "m:t1"]);
-    assert_eq!(walk([9, 0, 0, 0]), ["m:t1", "f:t0"]);
-    assert_eq!(walk([9, 9, 9, 0]), ["f:t1"]);
-    assert_eq!(walk([9, 8, 7, 9]), ["f:t0"]);
-    assert_eq!(walk([9, 9, 9, 9]), ["m:t0"]);
+    assert_eq!(walk([0, 0, 0, 0], 1), ["m:t0", "m:t1"]);
+    assert_eq!(walk([9, 0, 0, 0], 1), ["m:t1", "f:t0"]);
+    assert_eq!(walk([9, 9, 9, 0], 1), ["f:t1"]);
+    let mut firsts = [0; 2];
+    for random in 0..100 {
+        let asked = walk([9, 8, 7, 9], random);
+        assert_eq!(asked.len(), 1);
+        let own = ["m:t0", "m:t1"];
+        firsts[own.iter().position(|it| *it == asked[0]).unwrap()] += 1;
+    }
+    assert!(firsts.iter().all(|count| *count > 30), "{firsts:?}");
+}
+
+/// Goal: a target that came back is the first of those that are left out, and is asked also after
+/// another one failed. Method: the first of two has just closed, the second is open.
+#[test]
+fn who_came_back_is_asked_before_who_did_not() {
+    let config = config("priority", &[1, 1], "\"f\"");
+    let found = config.find("m").unwrap();
+    let (mut table, mut rotations) = (Table::new(&config), Rotations::new(&config, 0));
+    for place in 0..2 {
+        for _ in 0..5 {
+            let running = table.begin(place, 10);
+            table.turn(|targets, turn| targets.end(running, Outcome::Failure, turn));
+        }
+    }
+    let target = table.places.target(0, 0);
+    table.now = table.now + Duration::from_secs(10);
+    let (_, permit) = table.turn(|targets, turn| targets.ask(target, turn));
+    let probe = Running {
+        permit,
+        ..table.begin(0, 10)
+    };
+    table.turn(|targets, turn| targets.end(probe, Outcome::Success, turn));
+    let mut all = Vec::new();
+    for _ in 0..50 {
+        let mut plan = Plan::new(&found, 4);
+        let steps = std::iter::from_fn(|| table.next(&mut plan, &config, &mut rotations, &found));
+        all.push(
+            steps
+                .map(|step| format!("{}:{}", step.model.name, step.upstream_model))
+                .collect::<Vec<_>>(),
+        );
+    }
+    assert!(
+        all.iter().all(|steps| steps.contains(&"m:t0".to_owned())),
+        "{all:?}"
+    );
 }
 
 /// All steps of one plan for `m`, as model and target name; before each it says that there is
