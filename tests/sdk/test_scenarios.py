@@ -96,7 +96,7 @@ WAITS = 'timeouts = {{ connect = "500ms", first_token = "700ms", idle = "700ms",
 def config(ports: dict) -> str:
     """Each provider in both dialects. For each scenario and dialect a model, whose fallback is a healthy target
     of the other dialect; what is healthy is given time, however busy the machine is."""
-    text = 'shards = 1\n\n[breaker]\nmode = "off"\n\n[retry]\nbudget = "off"\n\n'
+    text = 'shards = 1\n\n[breaker]\nmode = "off"\n\n[retry]\nbudget = "off"\nbackoff = { first = "20ms", max = "100ms" }\n\n'
     text += '[timeouts]\nconnect = "2s"\nfirst_token = "20s"\nidle = "20s"\ntotal = "40s"\n\n'
     for name, url in ports.items():
         for dialect in DIALECTS:
