@@ -174,7 +174,7 @@ kinds! {
     /// The answer's head is broken.
     UpstreamBadHead = 502 "upstream_malformed" Upstream Elsewhere "The provider's answer is not well-formed HTTP; try again.";
     /// The body broke off or its framing is broken.
-    UpstreamCut = 502 "upstream_cut" Upstream Once "The provider's answer broke off; what came before is incomplete.";
+    UpstreamCut = 502 "upstream_cut" Upstream Elsewhere "The provider's answer broke off; what came before is incomplete.";
     /// The stream holds something that is no event of the dialect.
     UpstreamGarbled = 502 "upstream_garbled" Upstream Elsewhere "The provider's answer is garbled; what came before is incomplete.";
     /// A status that is no answer to a chat request (204, 3xx, …).

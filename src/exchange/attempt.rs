@@ -228,6 +228,7 @@ pub async fn attempts<H: Host>(
                 let said = Outcome::of_status(status);
                 settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
                 step = course.turn_of(down, another).await?;
+                settle.receipt.upstream = spent + shard.host.now().since(began); // and the pause
                 why = "refused";
                 continue;
             }
@@ -247,6 +248,7 @@ pub async fn attempts<H: Host>(
         }
         let another = course.another(down, Hope::after(kind));
         step = course.turn_of(down, another.ok_or(kind)?).await?;
+        settle.receipt.upstream = spent + shard.host.now().since(began); // and the pause
         why = kind.code();
     }
 }

@@ -303,7 +303,7 @@ pub struct Receipt {
     pub usage: Option<Usage>,
     /// From the request's first byte to the first content sent downstream.
     pub first_content: Option<Duration>,
-    /// Time that was spent waiting for the provider.
+    /// Time that was spent waiting for providers, and between two attempts.
     pub upstream: Duration,
     /// Bytes of the request's body.
     pub bytes_in: u64,

@@ -33,7 +33,10 @@ base_url = "http://{recorder}/v1"
 targets = [{{ provider = "recorder" }}]
 """
 
-TROUBLED = """[retry]
+TROUBLED = """[breaker]
+mode = "off"
+
+[retry]
 backoff = {{ first = "20ms", max = "200ms" }}
 
 [timeouts]

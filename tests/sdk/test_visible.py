@@ -5,6 +5,7 @@ import time
 import openai
 import pytest
 
+from listening import Listening
 from processes import Gateway, Provider
 
 CONFIG = """shards = 1
@@ -166,3 +167,45 @@ def test_tokens_of_an_attempt_that_failed_are_not_the_next_ones(gateway, client)
     line = gateway.receipt(raised.value.response.headers["x-request-id"])
     assert (line["attempts"], line["target"], line["tokens_in"]) == (2, "a", 0)
     assert samples(gateway, "gen_ai_client_token_usage_count") == set()
+
+
+class Hesitant(Listening):
+    """Wants each second request to come again after a second."""
+
+    def __init__(self):
+        self.count = 0
+        super().__init__()
+
+    def _answer(self, handler):
+        handler.rfile.read(int(handler.headers["content-length"]))
+        self.count += 1
+        good = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"x"},"finish_reason":"stop"}]}'
+        body = b'{"error":{"message":"Busy","type":"server_error"}}' if self.count % 2 else good
+        handler.send_response(503 if self.count % 2 else 200)
+        for field in (("content-type", "application/json"), ("content-length", str(len(body)))):
+            handler.send_header(*field)
+        if self.count % 2:
+            handler.send_header("retry-after", "1")
+        handler.end_headers()
+        handler.wfile.write(body)
+
+
+def test_a_pause_is_no_attempts_time_and_not_the_gateways(tmp_path):
+    """Goal: what is waited before a target is asked again is neither the time of an attempt nor overhead."""
+    provider = Hesitant()
+    config = f'[providers.a]\ndialect = "openai"\nbase_url = "http://{provider.address}/v1"\n'
+    gateway = Gateway(tmp_path, config + '[retry]\nwait_max = "3s"\n')
+    try:
+        with openai.OpenAI(base_url=gateway.url, api_key="any", max_retries=0, timeout=20) as sdk:
+            raw, _ = ask(sdk, "a/m")
+        line = gateway.receipt(raw.headers["x-request-id"])
+    finally:
+        gateway.stop()
+        provider.stop()
+    assert [(one["target"], one["end"], one["why"]) for one in line["tries"]] == [
+        ("a/*", "refused", "503"),
+        ("a/*", "done", "-"),
+    ]
+    assert line["duration_us"] >= 990_000
+    assert sum(one["ms"] for one in line["tries"]) < 900
+    assert line["overhead_us"] < 900_000 and int(raw.headers["x-shardgate-overhead-us"]) < 900_000
