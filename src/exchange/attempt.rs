@@ -14,8 +14,8 @@
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
 //!   over all attempts. A plain answer comes when the last token is made, so it has until that
 //!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
-//!   is a target that was not asked it must begin in half of the time that is left: a provider
-//!   that never answers must not take all of it.
+//!   is a target that was not asked it must be there, or too long to be held, in half of the
+//!   time that is left: a provider that never answers must not take all of it.
 
 use super::asker::Asker;
 use super::connection::Next;
@@ -202,7 +202,7 @@ pub async fn attempts<H: Host>(
             Ok(()) => settle.weight = weight(down),
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
-                step = course.following(down).ok_or(Kind::Unfit)?;
+                step = course.following(down).ok_or_else(|| unfit(settle))?;
                 why = Kind::Unfit.code();
                 continue;
             }
@@ -248,6 +248,16 @@ pub async fn attempts<H: Host>(
         let another = course.another(down, Hope::after(kind));
         step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
+    }
+}
+
+/// What the client is told when no other target can honour its request: that, or why the one
+/// failed that could.
+fn unfit<H: Host>(settle: &Settle<H>) -> Kind {
+    match settle.receipt.last.map(|last| last.why) {
+        Some(Why::Fault(kind)) => kind,
+        Some(Why::Status(_)) => Kind::UpstreamError,
+        _ => Kind::Unfit,
     }
 }
 

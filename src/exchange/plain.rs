@@ -7,7 +7,9 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{HOLD_MAX, Incoming, body_so_far, put_answer_head, read_more, retry_after};
+use super::answer::{
+    HOLD_MAX, Incoming, body_so_far, patience, put_answer_head, read_more, retry_after,
+};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
@@ -70,8 +72,8 @@ pub async fn deliver<'a, H: Host>(
             let passed = pass_through(course, down, settle, step, (answer, &mut parts)).await;
             return Ok(passed?);
         }
-        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        read_more(course, down, answer, body, idle).await?;
+        let until = patience(course, down, step, answer.sent);
+        read_more(course, down, answer, body, until).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let found = judge(

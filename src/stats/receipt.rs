@@ -234,6 +234,7 @@ impl Receipt {
         let next = Try::new(model, place);
         self.attempts = self.attempts.saturating_add(1);
         self.has_content = false;
+        (self.usage, self.events) = (None, 0); // of an attempt that came to nothing
         if let Some(before) = self.last.replace(next) {
             self.earlier.get_or_insert_default().push(before);
         }

@@ -80,10 +80,10 @@ class Process:
 
 
 class Provider(Process):
-    """`shardgate simulate` on a port of its own."""
+    """`shardgate simulate`, by default on a port of its own."""
 
-    def __init__(self, *arguments):
-        super().__init__(["simulate", "--listen", "127.0.0.1:0", "--shards", "1", *arguments], "stdout")
+    def __init__(self, *arguments, listen="127.0.0.1:0"):
+        super().__init__(["simulate", "--listen", listen, "--shards", "1", *arguments], "stdout")
         self.address = self.wait_for("listening on ").rsplit(" ", 1)[1]
 
     def stats(self) -> dict:

@@ -145,7 +145,15 @@ class Rude:
             self._some(sock)
 
     def _slow_drip(self, sock, shape, stream):
-        for byte in whole(shape, stream):
+        self._drip(sock, whole(shape, stream))
+
+    def _slow_body(self, sock, shape, stream):
+        head, _, body = whole(shape, stream).partition(b"\r\n\r\n")
+        sock.sendall(head + b"\r\n\r\n")
+        self._drip(sock, body)
+
+    def _drip(self, sock, data):
+        for byte in data:
             sock.sendall(bytes([byte]))
             if self.is_over.wait(0.03):
                 raise EOFError
@@ -171,6 +179,7 @@ class Rude:
         "silent": _silent,
         "deaf": _deaf,
         "slow-drip": _slow_drip,
+        "slow-body": _slow_body,
         "no-sse": _no_sse,
         "too-long": _too_long,
         "limited": _limited,

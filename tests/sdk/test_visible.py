@@ -30,6 +30,17 @@ targets = [{{ provider = "b", model = "sim/events-2" }}]
 targets = [{{ provider = "a", model = "sim/status-429/retry-after-60s" }}]
 fallbacks = ["good"]
 
+[models.choices]
+strategy = "priority"
+targets = [{{ provider = "a", model = "sim/status-503" }}, {{ provider = "b", model = "sim/events-2" }}]
+
+[models.counted]
+targets = [{{ provider = "b", model = "sim/error-event-0/prompt-tokens-17" }}]
+fallbacks = ["refused"]
+
+[models.refused]
+targets = [{{ provider = "a", model = "sim/status-500" }}]
+
 [models.cut]
 targets = [{{ provider = "a", model = "sim/events-9/cut-3" }}]
 """
@@ -57,10 +68,10 @@ def client(gateway):
         yield sdk
 
 
-def ask(client, model, stream=False):
+def ask(client, model, stream=False, **more):
     """The raw answer, and its events."""
     create = client.chat.completions.with_raw_response.create
-    raw = create(model=model, stream=stream, messages=[{"role": "user", "content": "Hello"}])
+    raw = create(model=model, stream=stream, messages=[{"role": "user", "content": "Hello"}], **more)
     parsed = raw.parse()
     return raw, list(parsed) if stream else parsed
 
@@ -132,3 +143,26 @@ def test_a_limit_that_was_announced_is_the_reason_for_the_next_fallback(gateway,
     seen = {one["target"]: one["own"] for one in gateway.status()["shards"][0]["targets"]}
     limited = seen["a/sim/status-429/retry-after-60s"]
     assert limited["breaker"] == "closed" and 0 < limited["cooling_ms"] <= 60_000
+
+
+def test_who_could_not_be_asked_is_not_the_reason_for_a_failure(gateway, client):
+    """Goal: the one target that can honour the request failed: that is the provider's fault and not the caller's."""
+    with pytest.raises(openai.APIStatusError) as raised:
+        ask(client, "choices", n=2)
+    error = raised.value
+    assert (error.status_code, error.code) == (502, "upstream_error")
+    headers = error.response.headers
+    fields = ("x-shardgate-model", "x-shardgate-target", "x-shardgate-attempts", "x-should-retry")
+    assert [headers[field] for field in fields] == ["choices", "a", "1", "false"]
+    with pytest.raises(openai.BadRequestError) as raised:
+        ask(client, "good", n=2)
+    assert raised.value.code == "unsupported_field" and "x-shardgate-attempts" not in raised.value.response.headers
+
+
+def test_tokens_of_an_attempt_that_failed_are_not_the_next_ones(gateway, client):
+    """Goal: what one provider reported before it broke is not counted for the one that was asked after it."""
+    with pytest.raises(openai.InternalServerError) as raised:
+        ask(client, "counted", stream=True)
+    line = gateway.receipt(raised.value.response.headers["x-request-id"])
+    assert (line["attempts"], line["target"], line["tokens_in"]) == (2, "a", 0)
+    assert samples(gateway, "gen_ai_client_token_usage_count") == set()
