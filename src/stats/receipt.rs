@@ -172,7 +172,8 @@ impl Try {
     }
 }
 
-/// The attempts before the last one, in the order in which they ended; of most exchanges there are none.
+/// The attempts before the last one, in the order in which they ended; of most exchanges there
+/// are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Earlier([Option<Try>; EARLIER_MAX]);
 
