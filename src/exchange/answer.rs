@@ -13,6 +13,7 @@
 //!   that only the close delimits ends there.
 //! - I3 No header field of an answer reaches the client unless it is on the list.
 
+use super::asker::Asker;
 use super::attempt::Answer;
 use super::course::{Course, first_token};
 use super::down::{Down, Wait};
@@ -150,12 +151,12 @@ impl Incoming {
 /// steadily it drips.
 pub fn patience<H: Host>(
     course: &Course<'_, H>,
-    down: &Down<H::Stream>,
+    asker: &impl Asker<H>,
     step: &Step<'_>,
     sent: Instant,
 ) -> (Instant, Kind) {
     let idle = course.shard.host.now() + step.timeouts().idle;
-    let begins = first_token(course, course.has_more(down), step, sent);
+    let begins = first_token(course, asker.has_more(course), step, sent);
     if begins < idle {
         (begins, Kind::FirstTokenTimeout)
     } else {

@@ -252,6 +252,10 @@ impl<'a, H: Host> Course<'a, H> {
                     return Some(step);
                 }
                 settle.pass_over(&step);
+                self.with_plan(down, |plan, _, _| {
+                    plan.not_made();
+                    Some(())
+                });
             }
         });
         let request = down.request.as_mut().filter(|_| step.is_none());

@@ -13,7 +13,7 @@
 //! - O2 What is held is an answer, or known not to be one: a winner does not turn out to be an
 //!   error that the relay or [`super::plain`] would have gone on from.
 
-use super::answer::{HOLD_MAX, Incoming};
+use super::answer::{HOLD_MAX, Incoming, patience};
 use super::asker::{Asker, Errand};
 use super::attempt::{Answer, Refusal, ask_target, hear_out, refusal};
 use super::course::Course;
@@ -146,8 +146,7 @@ async fn hold_plain<H: Host>(
         if copy.len() > HOLD_MAX {
             return Ok(None);
         }
-        let until = course.shard.host.now() + step.timeouts().idle;
-        let late = (until, Kind::IdleTimeout);
+        let late = patience(course, errand, step, answer.sent);
         read(course, errand, (answer, &mut copy), &mut body, late).await?;
     }
     Ok(Some(copy))

@@ -189,6 +189,11 @@ impl Plan {
         self.retries.failed(hope);
     }
 
+    /// The attempt of the last step was not made.
+    pub fn not_made(&mut self) {
+        self.retries.not_made();
+    }
+
     /// Of the last two steps, whose attempts run at once, the one before is the last from here on.
     pub fn change_places(&mut self) {
         self.retries.change_places();

@@ -89,6 +89,13 @@ impl Retries {
         }
     }
 
+    /// The one that was tried last was not, after all.
+    pub fn not_made(&mut self) {
+        if let Some(last) = self.tried.iter_mut().rfind(|place| place.is_some()) {
+            *last = None;
+        }
+    }
+
     /// The two that were tried last change places.
     pub fn change_places(&mut self) {
         let made = self.tried.iter().flatten().count();
@@ -168,6 +175,26 @@ mod tests {
             put(&mut retries.waiting, (0, 0));
             retries.take((0, 0));
         }
+    }
+
+    /// Goal: of two attempts that run at once either may be the one that failed; one that was
+    /// not made is none of them.
+    #[test]
+    fn of_two_at_once_either_may_fail() {
+        let mut retries = Retries::default();
+        retries.change_places(); // nothing yet
+        retries.not_made();
+        for tried in [(0, 0), (0, 1)] {
+            retries.tries(tried);
+        }
+        retries.not_made();
+        retries.tries((0, 2));
+        retries.change_places();
+        retries.failed(Hope::More);
+        retries.change_places();
+        retries.failed(Hope::More);
+        let waiting: Vec<_> = retries.iter().collect();
+        assert_eq!(waiting, [(0, 0), (0, 2)]);
     }
 
     /// Goal: Y2.

@@ -141,6 +141,11 @@ def attempts(gateway, outcome: str) -> dict[str, int]:
     return {labels.split('"')[1]: int(count) for labels, count in counts.items() if count}
 
 
+def tries(receipt: dict) -> list[tuple[str, str]]:
+    """Target and outcome of each attempt, in the order in which they ended."""
+    return [(one["target"], one["end"]) for one in receipt["tries"]]
+
+
 def model(name: str, *targets: tuple[str, str], hedge=HEDGED, more="") -> str:
     listed = ", ".join(f'{{ provider = "{provider}", model = "{model}" }}' for provider, model in targets)
     return f'\n[models."{name}"]\nstrategy = "priority"\ntargets = [{listed}]\n{hedge}\n{more}\n'
@@ -232,6 +237,7 @@ def test_the_loser_is_closed_at_once_and_what_it_cost_is_counted(start, player):
     gateway.at_rest()
     receipt = gateway.receipts()[-1]
     assert (receipt["hedge"], receipt["attempts"], receipt["end"]) == ("won", 2, "done")
+    assert tries(receipt) == [("player/slow", "lost"), ("player/long", "done")]
     answer = client(gateway).chat.completions.with_raw_response.create(model="m", messages=MESSAGES, stream=True)
     assert int(answer.headers["x-shardgate-overhead-us"]) < 100_000, "waiting for the first target is no overhead"
     assert answer.headers["x-shardgate-attempts"] == "2" and answer.headers["x-shardgate-target"] == "player"
@@ -249,6 +255,8 @@ def test_a_hedge_that_comes_second_is_the_loser(start, player):
         time.sleep(0.01)
     assert [model for model, _ in player.left] == ["slower"]
     assert hedges(gateway) == {"lost": 1}
+    receipt = gateway.receipt(answer.headers["x-request-id"])
+    assert tries(receipt) == [("player/slower", "lost"), ("player/slow", "done")]
     assert attempts(gateway, "lost") == {"player/slower": 1} and attempts(gateway, "done") == {"player/slow": 1}
 
 
@@ -269,6 +277,7 @@ def test_a_client_that_leaves_during_a_race_closes_both(start, player):
     assert attempts(gateway, "cancelled") == {"player/slow": 1, "player/slower": 1}
     receipt = gateway.receipts()[-1]
     assert (receipt["hedge"], receipt["attempts"], receipt["end"]) == ("cancelled", 2, "cancelled")
+    assert tries(receipt) == [("player/slower", "cancelled"), ("player/slow", "cancelled")]
 
 
 @pytest.mark.parametrize("doubtful", ["first", "second"])
@@ -354,6 +363,7 @@ def test_what_fails_first_is_an_attempt_like_any_other(start):
             assert answer.headers["x-shardgate-attempts"] == str(made), name
             receipt = gateway.receipt(answer.headers["x-request-id"])
             assert (receipt["hedge"], receipt["attempts"], receipt["end"]) == (end, made, "done"), name
+            assert len(receipt["tries"]) == made, receipt
         with pytest.raises(openai.InternalServerError):
             sdk.chat.completions.create(model="all-fail", messages=MESSAGES, stream=stream)
     assert attempts(gateway, "refused")
