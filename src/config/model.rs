@@ -483,6 +483,8 @@ pub struct Model {
     pub timeouts: Timeouts,
     /// After how long a silence a stream gets a comment; `None` = never.
     pub keepalive: Option<Duration>,
+    /// `continuation`: a stream that is cut goes on at another target.
+    pub continues: bool,
 }
 
 /// One way to get an answer for a model.

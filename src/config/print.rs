@@ -224,6 +224,8 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "fallbacks = {}", list(&fallbacks))?;
     let every = keepalive(model.keepalive);
     writeln!(f, "stream = {{ keepalive = {every} }}")?;
+    let continuation = if model.continues { "prefill" } else { "off" };
+    writeln!(f, "continuation = {}", quoted(continuation))?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
     model_timeouts(f, &model.timeouts)
 }

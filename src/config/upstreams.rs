@@ -43,8 +43,15 @@ const POOL_KEYS: Known = Known {
     later: &[],
 };
 const MODEL: Known = Known {
-    now: &["strategy", "targets", "fallbacks", "timeouts", "stream"],
-    later: &["fallback_on", "continuation", "hedge", "cache"],
+    now: &[
+        "strategy",
+        "targets",
+        "fallbacks",
+        "timeouts",
+        "stream",
+        "continuation",
+    ],
+    later: &["fallback_on", "hedge", "cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -172,6 +179,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 fallbacks: Vec::new(),
                 timeouts,
                 keepalive,
+                continues: false,
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -306,6 +314,11 @@ fn model(
         Some(item) => fallbacks(item, index, found, names),
         None => Some(Vec::new()),
     };
+    let others = [
+        targets.as_ref().map(Vec::len),
+        fallbacks.as_ref().map(Vec::len),
+    ];
+    let continues = resilience::continuation(&section, found, others);
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
     let title = inner("timeouts");
@@ -320,6 +333,7 @@ fn model(
         fallbacks: fallbacks?,
         timeouts,
         keepalive,
+        continues,
     })
 }
 

@@ -282,7 +282,7 @@ async fn deliver<'a, H: Host>(
 
 /// What a status says about trying elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub(super) enum Refusal {
     /// It is an answer.
     None,
     /// The request itself is at fault; every target would say so. What comes with it may say
@@ -296,7 +296,7 @@ enum Refusal {
     Nonsense,
 }
 
-fn refusal(status: u16) -> Refusal {
+pub(super) fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
@@ -307,7 +307,7 @@ fn refusal(status: u16) -> Refusal {
 }
 
 /// One attempt, up to the answer's head; on a stale connection, one more (I1).
-async fn ask_target<H: Host>(
+pub(super) async fn ask_target<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,

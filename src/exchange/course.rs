@@ -55,6 +55,8 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
+    /// A stream that is cut goes on at another target.
+    pub continues: bool,
     /// Bytes of the body.
     bytes: u64,
     /// The most tokens that the answer may have.
@@ -82,6 +84,7 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
+            continues: model.continues && wanted.ask.stream,
             bytes: wanted.body.len() as u64,
             answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
@@ -212,7 +215,7 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// What the configuration says of the model of `step`.
-    fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
+    pub fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
         let model = self.snapshot.config.models.get(step.model_index)?;
         model.targets.get(step.target_index)?.abilities.as_deref()
     }
@@ -250,10 +253,14 @@ impl<'a, H: Host> Course<'a, H> {
     /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
     /// taught, and what the answer may have.
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
+        self.prompt_tokens(step).saturating_add(self.answer_max)
+    }
+
+    /// The same of the prompt alone.
+    pub fn prompt_tokens(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
-        prompt.saturating_add(self.answer_max)
+        self.shard.targets.borrow().estimate(target, self.bytes)
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.

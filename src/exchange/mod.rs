@@ -30,6 +30,7 @@ pub mod course;
 pub mod down;
 pub mod events;
 pub mod limits;
+pub mod onward;
 pub mod plain;
 pub mod pulse;
 pub mod relay;

@@ -6,6 +6,7 @@
 //!                └─ another dialect ─► Translator ─► chunks of the client's own
 //!   held │ role chunk, comments, …          until the first content: then all at once
 //!   end  │ [DONE]  ─► last chunk            cut, silence, garbage ─► error event, no [DONE]
+//!                                            └ or another target goes on: [`super::onward`]
 //! ```
 //!
 //! Only whole events are passed on, so an error event never lands inside half of one.
@@ -26,6 +27,7 @@ use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
 use super::events::Wire;
+use super::onward;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
 use super::seen::{Form, Seen};
@@ -63,7 +65,7 @@ const ROUND_MAX: usize = 32 << 10;
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
 /// The frames that the events of `provider` are in.
-fn wire(provider: &Provider) -> Wire {
+pub(super) fn wire(provider: &Provider) -> Wire {
     match (provider.dialect.speaks(), provider.cloud()) {
         (_, Some(Cloud::Bedrock)) => Wire::Wrapped,
         (Dialect::Bedrock, _) => Wire::Frames,
@@ -97,26 +99,65 @@ pub async fn relay<H: Host>(
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
-    let shard = course.shard;
     let before = settle.receipt.upstream;
-    settle.receipt.upstream = before + shard.host.now().since(answer.sent);
+    settle.receipt.upstream = before + course.shard.host.now().since(answer.sent);
     let mut seen = begin(course, down, settle, step, answer);
-    let mut body = Incoming::new(&answer.head);
-    body.absorb(&mut answer.rx)?;
+    let broken = match pass(course, down, settle, step, (answer, &mut seen, before)).await {
+        Ok(next) => return Ok(next),
+        Err(broken) => broken,
+    };
+    let fault = broken.fault;
+    if !broken.is_committed || fault == Kind::ClientGone {
+        return Err(fault);
+    }
+    if seen.may_go_on(fault) {
+        return Box::pin(onward::go_on(course, down, settle, (seen, fault), *step)).await;
+    }
+    cut(course, down, settle, &seen, fault).await
+}
+
+/// A stream that was not relayed to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    /// Why.
+    pub(super) fault: Kind,
+    /// Something of it went to the client, or is about to.
+    pub(super) is_committed: bool,
+}
+
+/// Relays the stream of `answer` to its end; attempts before took `before`.
+///
+/// # Errors
+/// [`Broken`]; the connection is closed then.
+pub(super) async fn pass<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (answer, seen, before): (&mut Answer<H>, &mut Seen, Duration),
+) -> Result<Next, Broken> {
+    let shard = course.shard;
     let mut is_committed = false;
+    let mut body = Incoming::new(&answer.head);
+    if let Err(fault) = body.absorb(&mut answer.rx) {
+        return Err(Broken {
+            fault,
+            is_committed,
+        });
+    }
     let idle = step.timeouts().idle;
     let mut deadline = (
         answer.sent + step.timeouts().first_token,
         Kind::FirstTokenTimeout,
     );
-    let mut events = 0;
+    let mut events = seen.events;
     let fault = loop {
         seen.digest(shard, answer, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
             is_committed = true;
-            commit(course, down, settle, (answer.sent, before), seen.head);
+            commit(course, down, settle, (answer.sent, before), seen);
         }
         if let Some(fault) = seen.fault {
             break fault;
@@ -124,10 +165,13 @@ pub async fn relay<H: Host>(
         if seen.has_done || body.is_done {
             match seen.end(answer, &mut down.tx) {
                 Ok(()) => {
-                    let end = (answer.head.status, &seen);
-                    let finished = finish(course, down, settle, end).await;
+                    let end = (answer.head.status, &*seen);
+                    let finished = finish(course, down, settle, step, end).await;
                     give_back(shard, answer, body);
-                    return finished;
+                    return finished.map_err(|fault| Broken {
+                        fault,
+                        is_committed: true,
+                    });
                 }
                 Err(fault) => break fault,
             }
@@ -160,10 +204,10 @@ pub async fn relay<H: Host>(
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
-    if !is_committed || fault == Kind::ClientGone {
-        return Err(fault);
-    }
-    cut(course, down, settle, &seen, fault).await
+    Err(Broken {
+        fault,
+        is_committed,
+    })
 }
 
 /// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
@@ -179,10 +223,14 @@ fn begin<H: Host>(
     let front = course.route.dialect();
     let wire = wire(step.provider);
     let is_wrapped = wire == Wire::Wrapped;
-    let translator = (course.is_translated(down, step) || is_wrapped).then(|| {
+    let trail = onward::trail(course, down);
+    let translates = course.is_translated(down, step) || is_wrapped || trail.is_some();
+    let translator = translates.then(|| {
         let naming = Naming::new(course, settle.receipt.id, &asked(down));
         let mut translator = Translator::new(from, course.route, naming, &course.shard.buffers);
-        translator.same = Some(from).filter(|from| is_wrapped && *from == front);
+        let passes = is_wrapped && trail.is_none();
+        translator.same = Some(from).filter(|from| passes && *from == front);
+        translator.trail = trail;
         Box::new(translator)
     });
     let Down { tx, request, .. } = &mut *down;
@@ -203,25 +251,32 @@ fn begin<H: Host>(
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at
-/// `sent`, attempts before it took `before`.
+/// `sent`, attempts before it took `before`. The request is kept as long as another target may
+/// go on with the answer.
 fn commit<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     (sent, before): (Instant, Duration),
-    head: usize,
+    seen: &Seen,
 ) {
     let now = course.shard.host.now();
     let took = now.since(sent);
-    settle.receipt.first_content = Some(now.since(settle.receipt.began));
     settle.receipt.upstream = before + took;
     settle.content(took, now);
+    if seen.goes_on() {
+        settle.receipt.continuations = settle.receipt.continuations.saturating_add(1);
+        return;
+    }
+    settle.receipt.first_content = Some(now.since(settle.receipt.began));
     if down.has_begun() {
-        down.tx.sent(head); // another one went out before
+        down.tx.sent(seen.head); // another one went out before
     } else if let Some(pulse) = &mut down.pulse {
         pulse.drop_head();
     }
-    down.end_request();
+    if !seen.has_trail() {
+        down.end_request();
+    }
 }
 
 /// The whole answer has arrived: tell the client first, then see about the connection.
@@ -229,10 +284,14 @@ async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
+    step: &Step<'_>,
     (status, seen): (u16, &Seen),
 ) -> Result<Next, Kind> {
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
+    if seen.goes_on() {
+        onward::note_cost(course, settle, step, seen);
+    }
     if seen.form.is_chunked {
         down.tx.put(LAST_CHUNK);
     }
@@ -278,7 +337,7 @@ fn give_back<H: Host>(shard: &Rc<Shard<H>>, answer: &mut Answer<H>, mut body: In
 }
 
 /// Ends a stream that cannot be completed: an error event, no `[DONE]` (I2).
-async fn cut<H: Host>(
+pub(super) async fn cut<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,

@@ -173,6 +173,9 @@ impl<H: Host> Settle<H> {
 
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
+        if self.receipt.continuations > 0 {
+            return; // these are the tokens of several
+        }
         let provider = self.receipt.provider;
         let provider = provider.and_then(|at| self.snapshot.config.providers.get(at));
         if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {

@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 19];
+type Columns = [&'static str; 21];
 
 const JSON: Columns = [
     "{\"time_us\":",
@@ -111,6 +111,7 @@ const JSON: Columns = [
     "\",\"model\":\"",
     "\",\"target\":\"",
     "\",\"attempts\":",
+    ",\"continuations\":",
     ",\"status\":",
     ",\"end\":\"",
     "\",\"fault\":\"",
@@ -118,6 +119,7 @@ const JSON: Columns = [
     ",\"events\":",
     ",\"tokens_in\":",
     ",\"tokens_out\":",
+    ",\"tokens_estimated\":",
     ",\"ttft_us\":",
     ",\"duration_us\":",
     ",\"overhead_us\":",
@@ -133,6 +135,7 @@ const TEXT: Columns = [
     " model=",
     " target=",
     " attempts=",
+    " continuations=",
     " status=",
     " end=",
     " fault=",
@@ -140,6 +143,7 @@ const TEXT: Columns = [
     " events=",
     " tokens_in=",
     " tokens_out=",
+    " tokens_estimated=",
     " ttft_us=",
     " duration_us=",
     " overhead_us=",
@@ -178,6 +182,7 @@ fn write_line<H: Host>(
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
+        Number(receipt.continuations.into()),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),
@@ -185,6 +190,11 @@ fn write_line<H: Host>(
         Number(receipt.events),
         Number(tokens.0),
         Number(tokens.1),
+        Word(if receipt.is_estimated {
+            "true"
+        } else {
+            "false"
+        }),
         Number(receipt.first_content.map_or(0, micros)),
         Number(micros(took)),
         Number(micros(took.saturating_sub(receipt.upstream))),

@@ -144,10 +144,14 @@ pub struct Receipt {
     pub end: End,
     /// Attempts made.
     pub attempts: u8,
+    /// How often another target went on with the answer.
+    pub continuations: u8,
     /// Whether a stream was asked for.
     pub is_stream: bool,
-    /// Tokens that the provider reported.
+    /// Tokens that the provider reported; with continuations, of all that had a part in it.
     pub usage: Option<Usage>,
+    /// Some of that is an estimate.
+    pub is_estimated: bool,
     /// From the request's first byte to the first content sent downstream.
     pub first_content: Option<Duration>,
     /// Time that was spent waiting for the provider.

@@ -1,0 +1,339 @@
+//! Goes on with a stream that was cut, at another target.
+//!
+//! ```text
+//!   relay ─ cut ─► said? ─► next target ─► request + what was said ─► send ─► head ─► relay
+//!     ▲             no │      none │         └ 400: told to go on instead       │       │ cut
+//!     │                ▼           ▼                                      fault │       │
+//!     │               the error event             next target ◄─────────────────┴───────┘
+//!     └── one writer over all attempts; [`Trail`] lets pass what is new
+//! ```
+//!
+//! Only where the model says `continuation = "prefill"`, and only text: never behind a call of a
+//! tool, within thinking, for an answer that must follow a schema, or with several choices
+//! ([`may_go_on`]). Such a stream is always translated, also between two sides of one dialect.
+//!
+//! Invariants
+//! - I1 Attempts that go on are of the same purse and end at the same deadline as all others.
+//! - I2 What was cut ends with the error event of today when nobody goes on with it; never like
+//!   a whole answer.
+//! - I3 Everything that passed is with the client before the next target is asked: what goes out
+//!   meanwhile ([`super::pulse`]) stands between events.
+//! - I4 Nothing of an attempt that goes on is seen before its first content.
+
+use super::attempt::{Answer, Refusal, ask_target, refusal};
+use super::connection::{Next, push};
+use super::course::{AS_ASKED, Course};
+use super::down::Down;
+use super::limits;
+use super::relay::{cut, is_stream, pass, wire};
+use super::request::Wanted;
+use super::seen::Seen;
+use super::settle::Settle;
+use super::translator::usage;
+use crate::base::fault::{Kind, Retry};
+use crate::config::Overrides;
+use crate::dialect::abilities;
+use crate::dialect::model::Dialect;
+use crate::dialect::onward::{may_go_on, way};
+use crate::dialect::seam::Way;
+use crate::dialect::trail::Trail;
+use crate::host::Host;
+use crate::policy::breaker::Outcome;
+use crate::policy::plan::Step;
+use crate::stats::receipt::AttemptEnd;
+
+/// What is kept of the answer to the request of `down`, if another target may go on with it.
+pub fn trail<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Option<Box<Trail>> {
+    if !course.continues {
+        return None;
+    }
+    let Down { request, rx, .. } = down;
+    let wanted = request.as_deref_mut()?.wanted.as_mut()?;
+    let body = wanted.body.bytes(rx.data());
+    let rewrite = wanted.rewrite.get_or_insert_default();
+    let model = &*wanted.forwarded;
+    // What only the provider understands passes as it is.
+    rewrite
+        .read(course.route, body, model, course.is_stream)
+        .ok()?;
+    let request = rewrite.request()?;
+    may_go_on(course.route, request).then(Box::default)
+}
+
+/// Why an attempt that goes on came to nothing.
+#[derive(Clone, Copy, Debug)]
+enum Failed {
+    /// For this reason; nothing of it was seen.
+    Fault(Kind),
+    /// The provider refused it with this status.
+    Refused(u16),
+    /// After something of it was seen.
+    Cut(Kind),
+}
+
+/// Goes on with the stream `seen`, which broke with `fault` at the target of `step`.
+///
+/// # Errors
+/// [`Kind::ClientGone`].
+pub async fn go_on<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (mut seen, mut fault): (Seen, Kind),
+    mut step: Step<'_>,
+) -> Result<Next, Kind> {
+    let shard = course.shard;
+    let (mut why, mut fallback) = (fault, step.fallback);
+    end_cut(course, settle, &step, (&mut seen, fault));
+    push_all(course, down).await?;
+    while may_try(course, why) {
+        let trail = seen.translator.as_ref().and_then(|it| it.trail.as_ref());
+        let Some(said) = trail.and_then(|trail| trail.said()) else {
+            break;
+        };
+        let Some((next, way)) = following(course, down, settle, &said) else {
+            break;
+        };
+        step = next;
+        if step.fallback != fallback {
+            fallback = step.fallback;
+            course.count_fallback(settle, &step, why.code());
+        }
+        let (began, spent) = (shard.host.now(), settle.receipt.upstream);
+        settle.begin_attempt(&step, course.tokens(&step), began);
+        let failed = match attempt(course, down, settle, &step, (&mut seen, said, way)).await {
+            Ok(next) => return Ok(next),
+            Err(failed) => failed,
+        };
+        if let Failed::Cut(kind) = failed {
+            end_cut(course, settle, &step, (&mut seen, kind));
+            push_all(course, down).await?;
+            (fault, why) = (kind, kind);
+            if seen.may_go_on(kind) {
+                continue;
+            }
+            break;
+        }
+        let (end, outcome, kind) = match failed {
+            Failed::Refused(status) => {
+                let said = Outcome::of_status(status);
+                (AttemptEnd::Refused, said, Kind::UpstreamBadStatus)
+            }
+            Failed::Fault(kind) | Failed::Cut(kind) => {
+                (AttemptEnd::Failed, outcome(&seen, kind, false), kind)
+            }
+        };
+        if kind == Kind::ClientGone {
+            return Err(kind);
+        }
+        settle.end_attempt(end, outcome);
+        settle.receipt.upstream = spent + shard.host.now().since(began);
+        why = kind;
+    }
+    if fault == Kind::ClientGone {
+        return Err(fault);
+    }
+    if fault != Kind::UpstreamError
+        && let Some(translator) = &mut seen.translator
+    {
+        translator.refused = None; // said of an attempt of which the client knows nothing
+    }
+    note_cost(course, settle, &step, &seen);
+    cut(course, down, settle, &seen, course.late(fault)).await
+}
+
+/// Whether one more attempt makes sense after one that came to nothing for the reason `why`.
+fn may_try<H: Host>(course: &Course<'_, H>, why: Kind) -> bool {
+    let is_late = course.shard.host.now() >= course.total;
+    why.retry() != Retry::Never && !course.shard.is_over() && !is_late
+}
+
+/// The attempt under way was cut.
+fn end_cut<H: Host>(
+    course: &Course<'_, H>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (seen, fault): (&mut Seen, Kind),
+) {
+    settle.end_attempt(AttemptEnd::Cut, outcome(seen, fault, true));
+    if let Some(trail) = seen.translator.as_mut().and_then(|it| it.trail.as_mut()) {
+        trail.end_attempt(course.prompt_tokens(step));
+    }
+}
+
+/// What a fault says of a target. That its model began again is nothing that a breaker could
+/// mend.
+fn outcome(seen: &Seen, fault: Kind, has_content: bool) -> Outcome {
+    let translator = seen.translator.as_ref();
+    if translator.is_some_and(|translator| translator.has_diverged) {
+        return Outcome::Neutral;
+    }
+    Outcome::of_fault(fault, has_content)
+}
+
+/// Writes into the receipt what all attempts cost that had a part in the answer `seen`.
+pub fn note_cost<H: Host>(
+    course: &Course<'_, H>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    seen: &Seen,
+) {
+    let trail = seen.translator.as_ref().and_then(|it| it.trail.as_ref());
+    if let Some(trail) = trail.filter(|_| settle.receipt.continuations > 0) {
+        let (tokens, is_estimated) = trail.cost(course.prompt_tokens(step));
+        settle.receipt.usage = Some(usage(&tokens));
+        settle.receipt.is_estimated = is_estimated;
+    }
+}
+
+/// Sends what has passed so far (I3). Who is shut down meanwhile is told later.
+async fn push_all<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
+    let pushed = push(course.served(), down).await;
+    down.rest(course.shard.host.now());
+    pushed.or_else(|gone| {
+        if course.shard.is_over() {
+            Ok(())
+        } else {
+            Err(gone)
+        }
+    })
+}
+
+/// The next target that can go on behind `said`, and how; the request is then in its form.
+fn following<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    settle: &Settle<H>,
+    said: &str,
+) -> Option<(Step<'a>, Way)> {
+    let mut step = course.another(down)?;
+    loop {
+        match prepare(course, down, &step, (said, None)) {
+            Ok(way) => return Some((step, way)),
+            Err(_) => settle.pass_over(&step),
+        }
+        step = course.following(down)?;
+    }
+}
+
+/// Puts the request into the form in which the target of `step` goes on behind `said`, in this
+/// way or the best that it knows.
+fn prepare<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    step: &Step<'_>,
+    (said, asked): (&str, Option<Way>),
+) -> Result<Way, Kind> {
+    let request = down.request.as_deref_mut().ok_or(Kind::Internal)?;
+    let Wanted {
+        rewrite, forwarded, ..
+    } = request.wanted.as_mut().ok_or(Kind::Internal)?;
+    let model = match step.upstream_model {
+        AS_ASKED => forwarded,
+        model => model,
+    };
+    let overrides = course.overrides(step);
+    let mut can = abilities::of(model);
+    if let Some(overrides) = overrides {
+        overrides.correct(&mut can);
+    }
+    let spoken = step.provider.dialect.speaks();
+    let known = match said.trim_end() {
+        "" => Way::Instruction, // nothing is there to begin with
+        _ => way(spoken, &can, overrides.and_then(Overrides::prefill)),
+    };
+    let way = asked.unwrap_or(known);
+    let rewrite = rewrite.as_mut().ok_or(Kind::Internal)?;
+    let place = (spoken, step.provider.cloud());
+    rewrite.go_on(place, model, overrides, (said, way))?;
+    Ok(way)
+}
+
+/// One attempt that goes on behind `said`, from a connection to the end of the answer.
+async fn attempt<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (seen, said, mut way): (&mut Seen, String, Way),
+) -> Result<Next, Failed> {
+    let before = settle.receipt.upstream;
+    let asked = ask_target(course, down, step).await;
+    let mut answer = asked.map_err(Failed::Fault)?;
+    if way == Way::Prefill && matches!(answer.head.status, 400 | 422) {
+        // It does not go on from a beginning after all.
+        way = Way::Instruction;
+        answer.discard();
+        let prepared = prepare(course, down, step, (&said, Some(way)));
+        prepared.map_err(Failed::Fault)?;
+        let asked = ask_target(course, down, step).await;
+        answer = asked.map_err(Failed::Fault)?;
+    }
+    let status = answer.head.status;
+    match refusal(status) {
+        Refusal::None if is_stream(&answer, step.provider) => {}
+        Refusal::None => return Err(Failed::Fault(Kind::UpstreamGarbled)),
+        Refusal::Nonsense => return Err(Failed::Fault(Kind::UpstreamBadStatus)),
+        Refusal::Caller => return Err(Failed::Refused(status)),
+        Refusal::Retriable => {
+            limits::hear_out(course, down, step, &mut answer).await;
+            return Err(Failed::Refused(status));
+        }
+        Refusal::Key => {
+            if status == 402 {
+                limits::hear_out(course, down, step, &mut answer).await;
+            }
+            limits::refused_key(course, step, status);
+            return Err(Failed::Fault(Kind::UpstreamRefusedKey));
+        }
+    }
+    heed(course, step, &answer);
+    answer.rx.consume(answer.head.len);
+    let from = step.provider.dialect.speaks();
+    let mut translator = seen
+        .translator
+        .take()
+        .ok_or(Failed::Fault(Kind::Internal))?;
+    let is_estimated = translator.trail.as_ref().is_some_and(|it| it.cost(0).1);
+    let notice = notice(course, settle, step, (way, is_estimated));
+    translator.go_on(from, (said, way), notice);
+    *seen = seen.following((from, wire(step.provider)), translator);
+    let passed = pass(course, down, settle, step, (&mut answer, seen, before)).await;
+    passed.map_err(|broken| match broken.is_committed {
+        true => Failed::Cut(broken.fault),
+        false => Failed::Fault(broken.fault),
+    })
+}
+
+/// Heeds what a provider says of its limits with an answer.
+fn heed<H: Host>(course: &Course<'_, H>, step: &Step<'_>, answer: &Answer<H>) {
+    let (head, data) = (&answer.head, answer.rx.data());
+    let mut fields = head.fields(data);
+    if fields.any(|(name, value)| limits::may_matter(name, value)) {
+        limits::heed(course, step, (head, data));
+    }
+}
+
+/// The comment by which a stream says that another target goes on with it. A binary stream has
+/// none.
+fn notice<H: Host>(
+    course: &Course<'_, H>,
+    settle: &Settle<H>,
+    step: &Step<'_>,
+    (way, is_estimated): (Way, bool),
+) -> Box<[u8]> {
+    if course.route.dialect() == Dialect::Bedrock {
+        return Box::default();
+    }
+    let (target, attempt) = (&step.provider.name, settle.receipt.attempts);
+    let way = way.name();
+    let usage = if is_estimated {
+        "estimated"
+    } else {
+        "reported"
+    };
+    let text = format!(
+        ": shardgate continued target={target} attempt={attempt} way={way} usage={usage}\n\n"
+    );
+    text.into_bytes().into()
+}
