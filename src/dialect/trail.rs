@@ -91,6 +91,7 @@ impl Trail {
 
     /// The attempt that comes next goes on behind `said`, as [`Trail::said`] gave it.
     pub fn go_on(&mut self, said: String, way: Way) {
+        (self.made, self.told) = (0, None); // of one that came to nothing
         self.joint = Some(Box::new(Joint {
             seam: Seam::new(said, way),
             phase: Phase::Fresh,

@@ -55,8 +55,6 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
-    /// A stream that is cut goes on at another target.
-    pub continues: bool,
     /// Bytes of the body.
     bytes: u64,
     /// The most tokens that the answer may have.
@@ -84,7 +82,6 @@ impl<'a, H: Host> Course<'a, H> {
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
-            continues: model.continues && wanted.ask.stream,
             bytes: wanted.body.len() as u64,
             answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
@@ -95,7 +92,7 @@ impl<'a, H: Host> Course<'a, H> {
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
         let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
-        let Request { head, wanted } = request.as_deref_mut()?;
+        let Request { head, wanted, .. } = request.as_deref_mut()?;
         let Wanted {
             plan, body, model, ..
         } = wanted.as_mut()?;

@@ -25,7 +25,7 @@ use super::connection::{Next, push};
 use super::course::{AS_ASKED, Course};
 use super::down::Down;
 use super::limits;
-use super::relay::{cut, is_stream, pass, wire};
+use super::relay::{cut, is_stream, relay, wire};
 use super::request::Wanted;
 use super::seen::Seen;
 use super::settle::Settle;
@@ -41,14 +41,16 @@ use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::stats::receipt::AttemptEnd;
+use std::pin::Pin;
 
 /// What is kept of the answer to the request of `down`, if another target may go on with it.
 pub fn trail<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Option<Box<Trail>> {
-    if !course.continues {
-        return None;
-    }
     let Down { request, rx, .. } = down;
     let wanted = request.as_deref_mut()?.wanted.as_mut()?;
+    let model = course.snapshot.config.models.get(wanted.model)?;
+    if !model.continues {
+        return None;
+    }
     let body = wanted.body.bytes(rx.data());
     let rewrite = wanted.rewrite.get_or_insert_default();
     let model = &*wanted.forwarded;
@@ -71,18 +73,42 @@ enum Failed {
     Cut(Kind),
 }
 
-/// Goes on with the stream `seen`, which broke with `fault` at the target of `step`.
+/// The stream that an attempt is to go on with, once.
+pub fn take_up<L>(down: &mut Down<L>) -> Option<Box<Seen>> {
+    down.request.as_mut()?.onward.take()
+}
+
+/// The attempt is over that went on with `seen`, if others had begun that.
+pub fn put_back<L>(down: &mut Down<L>, seen: Seen) {
+    if let Some(request) = down.request.as_mut().filter(|_| seen.goes_on()) {
+        request.onward = Some(Box::new(seen));
+    }
+}
+
+/// Goes on with the stream `seen`, which broke with `fault` at the target of `step`. On the heap:
+/// it is rare, and the relay that waits for it is what it relays with itself.
 ///
 /// # Errors
 /// [`Kind::ClientGone`].
-pub async fn go_on<H: Host>(
+pub fn boxed<'f, H: Host>(
+    course: &'f Course<'_, H>,
+    down: &'f mut Down<H::Stream>,
+    settle: &'f mut Settle<H>,
+    broken: (Seen, Kind),
+    step: Step<'f>,
+) -> Pin<Box<dyn Future<Output = Result<Next, Kind>> + 'f>> {
+    Box::pin(go_on(course, down, settle, broken, step))
+}
+
+async fn go_on<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    (mut seen, mut fault): (Seen, Kind),
+    (seen, mut fault): (Seen, Kind),
     mut step: Step<'_>,
 ) -> Result<Next, Kind> {
     let shard = course.shard;
+    let mut seen = Box::new(seen);
     let (mut why, mut fallback) = (fault, step.fallback);
     end_cut(course, settle, &step, (&mut seen, fault));
     push_all(course, down).await?;
@@ -179,10 +205,10 @@ pub fn note_cost<H: Host>(
     seen: &Seen,
 ) {
     let trail = seen.translator.as_ref().and_then(|it| it.trail.as_ref());
-    if let Some(trail) = trail.filter(|_| settle.receipt.continuations > 0) {
+    if let Some(trail) = trail.filter(|_| settle.receipt.continued.count() > 0) {
         let (tokens, is_estimated) = trail.cost(course.prompt_tokens(step));
         settle.receipt.usage = Some(usage(&tokens));
-        settle.receipt.is_estimated = is_estimated;
+        settle.receipt.continued = settle.receipt.continued.estimated(is_estimated);
     }
 }
 
@@ -255,9 +281,8 @@ async fn attempt<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
-    (seen, said, mut way): (&mut Seen, String, Way),
+    (seen, said, mut way): (&mut Box<Seen>, String, Way),
 ) -> Result<Next, Failed> {
-    let before = settle.receipt.upstream;
     let asked = ask_target(course, down, step).await;
     let mut answer = asked.map_err(Failed::Fault)?;
     if way == Way::Prefill && matches!(answer.head.status, 400 | 422) {
@@ -297,11 +322,21 @@ async fn attempt<H: Host>(
     let is_estimated = translator.trail.as_ref().is_some_and(|it| it.cost(0).1);
     let notice = notice(course, settle, step, (way, is_estimated));
     translator.go_on(from, (said, way), notice);
-    *seen = seen.following((from, wire(step.provider)), translator);
-    let passed = pass(course, down, settle, step, (&mut answer, seen, before)).await;
-    passed.map_err(|broken| match broken.is_committed {
-        true => Failed::Cut(broken.fault),
-        false => Failed::Fault(broken.fault),
+    let next = Box::new(seen.following((from, wire(step.provider)), translator));
+    let request = down.request.as_mut();
+    request.ok_or(Failed::Fault(Kind::Internal))?.onward = Some(next);
+    let before = settle.receipt.continued.count();
+    let fault = match relay(course, down, settle, step, &mut answer).await {
+        Ok(next) => return Ok(next),
+        Err(fault) => fault,
+    };
+    if let Some(broken) = take_up(down) {
+        *seen = broken;
+    }
+    Err(if settle.receipt.continued.count() > before {
+        Failed::Cut(fault)
+    } else {
+        Failed::Fault(fault)
     })
 }
 

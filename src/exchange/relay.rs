@@ -91,7 +91,8 @@ pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
 /// Relays `answer`.
 ///
 /// # Errors
-/// A fault before anything went downstream; the attempt may be repeated elsewhere.
+/// A fault before anything went downstream; the attempt may be repeated elsewhere. Of an answer
+/// with which others began, any fault: [`super::onward`] sees to it.
 pub async fn relay<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
@@ -99,52 +100,19 @@ pub async fn relay<H: Host>(
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Result<Next, Kind> {
-    let before = settle.receipt.upstream;
-    settle.receipt.upstream = before + course.shard.host.now().since(answer.sent);
-    let mut seen = begin(course, down, settle, step, answer);
-    let broken = match pass(course, down, settle, step, (answer, &mut seen, before)).await {
-        Ok(next) => return Ok(next),
-        Err(broken) => broken,
-    };
-    let fault = broken.fault;
-    if !broken.is_committed || fault == Kind::ClientGone {
-        return Err(fault);
-    }
-    if seen.may_go_on(fault) {
-        return Box::pin(onward::go_on(course, down, settle, (seen, fault), *step)).await;
-    }
-    cut(course, down, settle, &seen, fault).await
-}
-
-/// A stream that was not relayed to its end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Broken {
-    /// Why.
-    pub(super) fault: Kind,
-    /// Something of it went to the client, or is about to.
-    pub(super) is_committed: bool,
-}
-
-/// Relays the stream of `answer` to its end; attempts before took `before`.
-///
-/// # Errors
-/// [`Broken`]; the connection is closed then.
-pub(super) async fn pass<H: Host>(
-    course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    step: &Step<'_>,
-    (answer, seen, before): (&mut Answer<H>, &mut Seen, Duration),
-) -> Result<Next, Broken> {
     let shard = course.shard;
-    let mut is_committed = false;
+    let before = settle.receipt.upstream;
+    settle.receipt.upstream = before + shard.host.now().since(answer.sent);
+    let mut seen = match onward::take_up(down) {
+        Some(seen) => *seen,
+        None => begin(course, down, settle, step, answer),
+    };
     let mut body = Incoming::new(&answer.head);
     if let Err(fault) = body.absorb(&mut answer.rx) {
-        return Err(Broken {
-            fault,
-            is_committed,
-        });
+        onward::put_back(down, seen);
+        return Err(fault);
     }
+    let mut is_committed = false;
     let idle = step.timeouts().idle;
     let mut deadline = (
         answer.sent + step.timeouts().first_token,
@@ -157,7 +125,7 @@ pub(super) async fn pass<H: Host>(
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
             is_committed = true;
-            commit(course, down, settle, (answer.sent, before), seen);
+            commit(course, down, settle, (answer.sent, before), &seen);
         }
         if let Some(fault) = seen.fault {
             break fault;
@@ -165,13 +133,10 @@ pub(super) async fn pass<H: Host>(
         if seen.has_done || body.is_done {
             match seen.end(answer, &mut down.tx) {
                 Ok(()) => {
-                    let end = (answer.head.status, &*seen);
+                    let end = (answer.head.status, &seen);
                     let finished = finish(course, down, settle, step, end).await;
                     give_back(shard, answer, body);
-                    return finished.map_err(|fault| Broken {
-                        fault,
-                        is_committed: true,
-                    });
+                    return finished;
                 }
                 Err(fault) => break fault,
             }
@@ -204,10 +169,17 @@ pub(super) async fn pass<H: Host>(
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
-    Err(Broken {
-        fault,
-        is_committed,
-    })
+    if seen.goes_on() {
+        onward::put_back(down, seen);
+        return Err(fault);
+    }
+    if !is_committed || fault == Kind::ClientGone {
+        return Err(fault);
+    }
+    if seen.may_go_on(fault) {
+        return onward::boxed(course, down, settle, (seen, fault), *step).await;
+    }
+    cut(course, down, settle, &seen, fault).await
 }
 
 /// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
@@ -265,7 +237,7 @@ fn commit<H: Host>(
     settle.receipt.upstream = before + took;
     settle.content(took, now);
     if seen.goes_on() {
-        settle.receipt.continuations = settle.receipt.continuations.saturating_add(1);
+        settle.receipt.continued = settle.receipt.continued.once_more();
         return;
     }
     settle.receipt.first_content = Some(now.since(settle.receipt.began));

@@ -173,7 +173,7 @@ impl<H: Host> Settle<H> {
 
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
-        if self.receipt.continuations > 0 {
+        if self.receipt.continued.count() > 0 {
             return; // these are the tokens of several
         }
         let provider = self.receipt.provider;

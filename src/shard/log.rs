@@ -182,7 +182,7 @@ fn write_line<H: Host>(
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
-        Number(receipt.continuations.into()),
+        Number(receipt.continued.count().into()),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),
@@ -190,7 +190,7 @@ fn write_line<H: Host>(
         Number(receipt.events),
         Number(tokens.0),
         Number(tokens.1),
-        Word(if receipt.is_estimated {
+        Word(if receipt.continued.is_estimated() {
             "true"
         } else {
             "false"

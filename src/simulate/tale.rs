@@ -37,7 +37,7 @@ const SYLLABLES: [&str; 16] = [
 const CONTINUE: &str = "continue_final_message";
 
 /// The text of a `seed` in so many pieces.
-pub fn pieces(seed: u32, count: u32) -> Vec<String> {
+pub(super) fn pieces(seed: u32, count: u32) -> Vec<String> {
     let mut dice = Dice(u64::from(seed));
     let mut pieces = Vec::new();
     let mut rest = String::new();
@@ -66,7 +66,7 @@ pub fn pieces(seed: u32, count: u32) -> Vec<String> {
 }
 
 /// What is said to `request` of the text of `how`, in pieces, by a provider of `dialect`.
-pub fn tell(request: &Request, dialect: Dialect, how: &Behaviour) -> Vec<String> {
+pub(super) fn tell(request: &Request, dialect: Dialect, how: &Behaviour) -> Vec<String> {
     let seed = how.recite.unwrap_or_default();
     let all = pieces(seed, how.events);
     let text = all.concat();
@@ -98,7 +98,7 @@ pub fn tell(request: &Request, dialect: Dialect, how: &Behaviour) -> Vec<String>
 }
 
 /// Whether `request` asks to go on with the text of `how`, if it has one.
-pub fn goes_on(request: &Request, dialect: Dialect, how: &Behaviour) -> bool {
+pub(super) fn goes_on(request: &Request, dialect: Dialect, how: &Behaviour) -> bool {
     how.recite.is_some_and(|seed| {
         let text = pieces(seed, how.events).concat();
         said(request, dialect, &text).is_some()
@@ -106,7 +106,7 @@ pub fn goes_on(request: &Request, dialect: Dialect, how: &Behaviour) -> bool {
 }
 
 /// Whether the conversation ends with the beginning of an answer.
-pub fn is_prefilled(request: &Request) -> bool {
+pub(super) fn is_prefilled(request: &Request) -> bool {
     let last = request.turns.last();
     last.is_some_and(|turn| turn.role == Role::Assistant)
 }

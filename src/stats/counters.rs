@@ -174,7 +174,7 @@ impl Counters {
         self.receipts += 1;
         let row = (receipt.front(), model, receipt.status);
         *self.requests.entry(row).or_default() += 1;
-        self.continuations += u64::from(receipt.continuations);
+        self.continuations += u64::from(receipt.continued.count());
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }
