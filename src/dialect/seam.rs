@@ -26,10 +26,17 @@ use crate::wire::json::scan::unescape_into;
 pub const OVERLAP_MAX: usize = 1024;
 
 /// Characters that are enough for a repetition not to be by chance.
-const SURE_CHARS: usize = 16;
+const SURE_CHARS: usize = 12;
+
+/// How many of them must differ: rules, tables and rows of zeros go on as they began.
+const SURE_KINDS: usize = 5;
 
 /// Characters from the very beginning that are enough for a model to have started again.
 const RESTART_CHARS: usize = 32;
+
+/// Characters that are enough when they are all that was said, and the model was asked to
+/// repeat them.
+const ALL_CHARS: usize = 4;
 
 /// Characters of two words or more that are enough for the same.
 const WORDS_CHARS: usize = 8;
@@ -299,7 +306,9 @@ impl Seam {
             return false;
         };
         let chars = same.chars().count();
-        if chars >= SURE_CHARS {
+        let is_all = self.way == Way::Instruction && left == self.start();
+        let is_sure = chars >= SURE_CHARS && has_kinds(same, SURE_KINDS);
+        if is_sure || is_all && chars >= ALL_CHARS {
             return true;
         }
         let after = new.get(len..).and_then(|rest| rest.chars().next());
@@ -320,7 +329,8 @@ impl Seam {
         let words = words.filter(|word| !word.is_empty()).count();
         let letters = same.chars().filter(|c| c.is_alphabetic()).count();
         let is_glued = is_letter(last) && self.solid == self.said.len();
-        words >= 2 && chars >= WORDS_CHARS || words == 1 && is_glued && letters >= WORD_LETTERS
+        words >= 2 && chars >= WORDS_CHARS && has_kinds(same, SURE_KINDS)
+            || words == 1 && is_glued && letters >= WORD_LETTERS
     }
 }
 
@@ -329,6 +339,21 @@ fn common(a: &str, b: &str) -> usize {
     let pairs = a.chars().zip(b.chars());
     let same = pairs.take_while(|(a, b)| a == b);
     same.map(|(c, _)| c.len_utf8()).sum()
+}
+
+/// Whether there are `count` different characters in `text`, or more.
+fn has_kinds(text: &str, count: usize) -> bool {
+    let mut rest = text;
+    for _ in 1..count {
+        let Some(first) = rest.chars().next() else {
+            return false;
+        };
+        rest = rest.trim_start_matches(first);
+        // What came before may come again.
+        let before = text.get(..text.len() - rest.len()).unwrap_or_default();
+        rest = rest.trim_start_matches(|c| before.contains(c));
+    }
+    !rest.is_empty()
 }
 
 /// The last `max` bytes of `text` at the most, in whole characters.

@@ -76,7 +76,20 @@ fn what_was_said_before_does_not_pass() {
             "lazy dog",
         ),
         ("Hello world", Instruction, "world. And", ". And"),
+        ("Hello wor", Instruction, "Hello world.", "ld."),
         // By chance.
+        (
+            "a\n----------------",
+            Instruction,
+            "----------------\n",
+            "----------------\n",
+        ),
+        (
+            "| 0 | 0 | 0 | 0 |",
+            Instruction,
+            "| 0 | 0 | 0 | 0 |",
+            "| 0 | 0 | 0 | 0 |",
+        ),
         ("He said that ", Instruction, "that was it", "that was it"),
         ("token 1", Instruction, "1 token 12", "1 token 12"),
         ("ban", Instruction, "ana", "ana"),
@@ -149,6 +162,13 @@ fn a_pair_of_surrogates_may_come_in_two_pieces() {
     .unwrap();
     assert_eq!(raw, br"x\ud83e y");
     assert_eq!(half_of_pair(br"\\ud83e"), 0, "a backslash and letters");
+}
+
+/// Goal: different characters are counted once each.
+#[test]
+fn different_characters_are_counted() {
+    assert!(has_kinds("abcde", 5) && !has_kinds("abcdd", 5) && has_kinds("aabbaac d", 5));
+    assert!(!has_kinds("", 1) && has_kinds("é", 1) && !has_kinds("abababab", 3));
 }
 
 /// Goal: I3: what cannot be a repetition any more passes at once.
@@ -243,6 +263,7 @@ proptest! {
         let repeated = &said[from..solid];
         let is_sure = match (way, from == 0) {
             (Way::Prefill, true) => repeated.trim().chars().count() >= RESTART_CHARS,
+            (Way::Instruction, true) => repeated.trim().chars().count() >= ALL_CHARS,
             _ => repeated.chars().count() >= SURE_CHARS,
         };
         prop_assume!(repeated.is_empty() || is_sure);
