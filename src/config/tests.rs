@@ -334,6 +334,10 @@ fn doubtful_settings_give_warnings() {
             "[models.m]\nstrategy = \"cheapest\"\ntargets = [{ provider = \"p\", model = \"gpt-4o\" }, { provider = \"p\" }]",
             "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
         ),
+        (
+            "[models.m]\ntargets = [{ provider = \"p\" }]\ncontinuation = \"prefill\"",
+            "3:16: `continuation` finds nobody to go on with a stream that is cut: there is one target and no fallback; add one, or write \"off\"",
+        ),
     ];
     for (text, want) in cases {
         let warnings = good(&format!("{text}{PROVIDER}")).warnings;

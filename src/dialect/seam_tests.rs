@@ -1,3 +1,5 @@
+//! Cases, laws and limits of the seam.
+
 use super::*;
 use proptest::prelude::*;
 
@@ -85,10 +87,10 @@ fn what_was_said_before_does_not_pass() {
             "----------------\n",
         ),
         (
-            "| 0 | 0 | 0 | 0 |",
+            "x:\n| 0 | 0 | 0 |",
             Instruction,
-            "| 0 | 0 | 0 | 0 |",
-            "| 0 | 0 | 0 | 0 |",
+            "| 0 | 0 | 0 |\n",
+            "| 0 | 0 | 0 |\n",
         ),
         ("He said that ", Instruction, "that was it", "that was it"),
         ("token 1", Instruction, "1 token 12", "1 token 12"),

@@ -11,6 +11,7 @@ import anthropic
 import openai
 import pytest
 
+import fronts
 from processes import Gateway, Provider
 
 ASK = [{"role": "user", "content": "Recite."}]
@@ -111,6 +112,8 @@ def entries() -> str:
         model("silent", ("chat", f"{TALE}/stall-23"), ("claude", f"{TALE}/cut"), ("claude", f"{TALE}/ttft-100ms")),
         model("thought", ("claude", f"{TALE}/thinking-4/cut-20"), ("claude", f"{TALE}/thinking-4")),
         model("last", ("chat", f"{TALE}/cut-{EVENTS}"), ("claude", TALE)),
+        model("late", ("chat", f"{TALE}/stall-23"), ("claude", f"{TALE}/ttft-20s"), more='timeouts = { total = "1500ms" }'),
+        model("pulse", cut, ("claude", f"{TALE}/ttft-350ms"), more='stream = { keepalive = "100ms" }'),
         model("prefilled", ("claude", f"{TALE}/cut-23/relapse"), ("claude", TALE)),
     ]
     for dialect in ("chat", "claude"):
@@ -246,7 +249,19 @@ def test_it_goes_on_from_and_to_every_dialect(gateway, client, tale, way, dialec
     assert gateway.receipt(name)["continuations"] == 1
 
 
-FRONTS = {
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", fronts.FRONTS)
+def test_every_front_hears_one_answer(gateway, tale, name, dialect):
+    """Goal: through each official SDK, whatever both targets speak."""
+    front = fronts.front(name, gateway.address, "any")
+    for way in ("from", "to"):
+        answer = front.stream(fronts.Question(f"{way}/{dialect}"))
+        assert (answer.text, answer.calls) == (tale, [])
+    gateway.at_rest()
+    assert all(line["continuations"] == 1 for line in gateway.receipts()[-2:])
+
+
+PATHS = {
     "/v1/responses": {"input": "Recite."},
     "/v1/chat/completions": {"messages": ASK},
     "/v1/messages": {"messages": ASK, "max_tokens": 4000},
@@ -254,7 +269,7 @@ FRONTS = {
 }
 
 
-@pytest.mark.parametrize("path", FRONTS)
+@pytest.mark.parametrize("path", PATHS)
 def test_the_stream_says_so_in_a_comment(gateway, path):
     """Goal: one comment, between two events, with the target and the way."""
     for model, want in [
@@ -263,7 +278,7 @@ def test_the_stream_says_so_in_a_comment(gateway, path):
         ("told", "target=chat attempt=2 way=prefill usage=estimated"),
         ("not-told", "target=claude attempt=2 way=instruction usage=estimated"),
     ]:
-        said, name = lines(gateway, path, {"model": model, "stream": True, **FRONTS[path]})
+        said, name = lines(gateway, path, {"model": model, "stream": True, **PATHS[path]})
         comments = [line for line in said.split("\n") if line.startswith(":")]
         assert comments == [f": shardgate continued {want}"]
         assert f"\n\n{comments[0]}\n\n" in said
@@ -378,6 +393,25 @@ def test_an_answer_that_the_client_began_goes_on(gateway, claude, tale):
         list(stream)
         message = stream.get_final_message()
     assert begun + message.content[0].text == tale
+
+
+def test_the_deadline_is_that_of_the_whole(gateway, client, tale):
+    """Goal: what goes on does so within the deadline over all attempts, of which the client is told."""
+    said = broken(client, "late")
+    assert tale.startswith(said) and said
+    gateway.at_rest()
+    line = gateway.receipts()[-1]
+    assert (line["fault"], line["attempts"], line["continuations"]) == ("deadline_exceeded", 2, 0)
+
+
+def test_a_stream_that_waits_for_who_goes_on_is_not_silent(gateway, client, tale):
+    """Goal: comments while the next target is asked; they stand between events."""
+    said, _ = lines(gateway, "/v1/chat/completions", {"model": "pulse", "stream": True, "messages": ASK})
+    comments = [line for line in said.split("\n") if line.startswith(":")]
+    assert comments.count(": keep-alive") >= 2 and comments[-1].startswith(": shardgate continued")
+    assert all(f"\n\n{comment}\n\n" in said for comment in comments)
+    chunks, _ = hear(client, "pulse")
+    assert text_of(chunks) == tale
 
 
 def test_who_leaves_is_not_gone_on_for(gateway, provider, client):
