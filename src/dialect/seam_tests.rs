@@ -15,9 +15,10 @@ fn joined(said: &str, way: Way, new: &str, cuts: &[usize], escapes: bool) -> Opt
     for pair in places.windows(2) {
         let piece = &new[pair[0]..pair[1]];
         let json = serde_json::Value::from(piece).to_string();
-        let text = match escapes {
-            true => Text::Escaped(&json.as_bytes()[1..json.len() - 1]),
-            false => Text::Plain(piece),
+        let text = if escapes {
+            Text::Escaped(&json.as_bytes()[1..json.len() - 1])
+        } else {
+            Text::Plain(piece)
         };
         seam.push(text, &mut each).ok()?;
     }
@@ -214,9 +215,10 @@ fn texts() -> impl Strategy<Value = String> {
     let word = ("[a-zà-ö漢字д]{2,6}", ends);
     prop::collection::vec(word, 1..60).prop_map(|words| {
         let words = words.into_iter().enumerate();
-        words
+        let words: Vec<String> = words
             .map(|(k, (word, end))| format!("{word}{k}x{end}"))
-            .collect()
+            .collect();
+        words.concat()
     })
 }
 

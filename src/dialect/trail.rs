@@ -173,7 +173,9 @@ impl Trail {
     /// The same for an attempt that goes on.
     fn join(&mut self, joint: &mut Joint, step: &Step<'_>, each: Each<'_>) -> Result<(), Diverged> {
         match (joint.phase, step) {
-            (Phase::Free, _) => self.put(step, each),
+            (Phase::Free, _) | (Phase::Text, Step::Citation(..) | Step::Opaque(..)) => {
+                self.put(step, each);
+            }
             (Phase::Fresh, Step::Open(Open::Thinking)) => joint.phase = Phase::Thinking,
             (Phase::Thinking, Step::Close) => joint.phase = Phase::Fresh,
             (Phase::Fresh, Step::Open(Open::Text)) => {
@@ -193,7 +195,6 @@ impl Trail {
                 let pass = &mut |text: Text<'_>| self.put(&Step::Text(text), each);
                 joint.seam.push(*text, pass)?;
             }
-            (Phase::Text, Step::Citation(..) | Step::Opaque(..)) => self.put(step, each),
             (Phase::Text, _) => {
                 let pass = &mut |text: Text<'_>| self.put(&Step::Text(text), each);
                 joint.seam.end(pass)?;

@@ -39,10 +39,10 @@ fn usage(fresh: u64, output: u64) -> Step<'static> {
 
 /// What passes of `steps`, in short.
 fn passes(trail: &mut Trail, steps: &[Step<'_>]) -> String {
-    let mut passed = String::new();
+    let mut passed = Vec::new();
     for step in steps {
         let each = &mut |step: &Step<'_>| {
-            passed += &match step {
+            passed.push(match step {
                 Step::Begin { .. } => "begin ".to_owned(),
                 Step::Open(Open::Text) => "text ".to_owned(),
                 Step::Open(Open::Thinking) => "thinking ".to_owned(),
@@ -53,11 +53,11 @@ fn passes(trail: &mut Trail, steps: &[Step<'_>]) -> String {
                 Step::Stop(..) => "stop ".to_owned(),
                 Step::End => "end ".to_owned(),
                 _ => "other ".to_owned(),
-            };
+            });
         };
         trail.pass(step, each).unwrap();
     }
-    passed
+    passed.concat()
 }
 
 /// The answer of `steps`, gone on with.

@@ -350,14 +350,15 @@ fn heed<H: Host>(course: &Course<'_, H>, step: &Step<'_>, answer: &Answer<H>) {
 }
 
 /// The comment by which a stream says that another target goes on with it. A binary stream has
-/// none.
+/// none, nor has Gemini's: the official SDK takes each line for data (google-genai 3.6,
+/// `HttpResponse`).
 fn notice<H: Host>(
     course: &Course<'_, H>,
     settle: &Settle<H>,
     step: &Step<'_>,
     (way, is_estimated): (Way, bool),
 ) -> Box<[u8]> {
-    if course.route.dialect() == Dialect::Bedrock {
+    if matches!(course.route.dialect(), Dialect::Bedrock | Dialect::Gemini) {
         return Box::default();
     }
     let (target, attempt) = (&step.provider.name, settle.receipt.attempts);

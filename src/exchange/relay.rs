@@ -103,10 +103,7 @@ pub async fn relay<H: Host>(
     let shard = course.shard;
     let before = settle.receipt.upstream;
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
-    let mut seen = match onward::take_up(down) {
-        Some(seen) => *seen,
-        None => begin(course, down, settle, step, answer),
-    };
+    let mut seen = begin(course, down, settle, step, answer);
     let mut body = Incoming::new(&answer.head);
     if let Err(fault) = body.absorb(&mut answer.rx) {
         onward::put_back(down, seen);
@@ -114,10 +111,8 @@ pub async fn relay<H: Host>(
     }
     let mut is_committed = false;
     let idle = step.timeouts().idle;
-    let mut deadline = (
-        answer.sent + step.timeouts().first_token,
-        Kind::FirstTokenTimeout,
-    );
+    let first = answer.sent + step.timeouts().first_token;
+    let mut deadline = (first, Kind::FirstTokenTimeout);
     let mut events = seen.events;
     let fault = loop {
         seen.digest(shard, answer, &mut body, &mut down.tx);
@@ -151,11 +146,7 @@ pub async fn relay<H: Host>(
                 }
             }
             if let Err(gone) = push(course.served(), down).await {
-                break if shard.is_over() {
-                    Kind::ShutDown
-                } else {
-                    gone
-                };
+                break shut_down_or(shard, gone);
             }
         }
         if is_committed && seen.events != events {
@@ -182,7 +173,17 @@ pub async fn relay<H: Host>(
     cut(course, down, settle, &seen, fault).await
 }
 
-/// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
+/// Why a client took nothing.
+fn shut_down_or<H: Host>(shard: &Shard<H>, gone: Kind) -> Kind {
+    if shard.is_over() {
+        Kind::ShutDown
+    } else {
+        gone
+    }
+}
+
+/// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer. An
+/// attempt that goes on with a stream has both behind it.
 fn begin<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
@@ -190,6 +191,9 @@ fn begin<H: Host>(
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Seen {
+    if let Some(seen) = onward::take_up(down) {
+        return *seen;
+    }
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();

@@ -115,6 +115,7 @@ impl Seen {
     }
 
     /// The same for the stream of another target, in whose name `translator` speaks.
+    #[must_use]
     pub fn following(&self, from: (Dialect, Wire), translator: Box<Translator>) -> Self {
         Self {
             events: self.events,

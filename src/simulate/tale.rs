@@ -125,9 +125,8 @@ fn said<'r>(request: &'r Request, dialect: Dialect, text: &str) -> Option<&'r st
     } else {
         back.next().filter(is_assistants)
     };
-    let said = match turn?.blocks.last()? {
-        Block::Text { text, .. } => text,
-        _ => return None,
+    let Block::Text { text: said, .. } = turn?.blocks.last()? else {
+        return None;
     };
     (!said.is_empty() && text.starts_with(said.as_str())).then_some(said)
 }
