@@ -145,7 +145,8 @@ impl Seen {
             }
             _ => false,
         };
-        is_cut && self.has_trail()
+        let translator = self.translator.as_ref();
+        is_cut && translator.is_some_and(|translator| translator.may_go_on())
     }
 
     /// Looks at the whole events that have arrived, writes those that pass into `tx`, and

@@ -120,6 +120,12 @@ impl Translator {
         }
     }
 
+    /// Whether another model may go on with the answer, as far as steps show; what they say is
+    /// known to the [`Trail`].
+    pub fn may_go_on(&self) -> bool {
+        self.trail.is_some() && !self.reader.has_stopped()
+    }
+
     /// The stream that comes next is of a provider that speaks `from` and goes on behind `said`;
     /// `notice` goes before what passes of it.
     pub fn go_on(&mut self, from: Dialect, (said, way): (String, Way), notice: Box<[u8]>) {

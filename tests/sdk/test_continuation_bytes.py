@@ -135,6 +135,6 @@ def test_a_stream_may_be_cut_at_every_byte(teller, tmp_path, first, second):
     halves = [cut for cut, said in failed if said.endswith("\ufffd")]
     ends = [cut for cut, said in failed if said == TEXT]
     assert len(halves) + len(ends) == len(failed), failed
-    # The half of a character stands in one event, the reason for the end in one or two.
-    assert 0 < len(halves) < 200 and len(ends) < 100 and (first == "claude" or not ends)
+    # The half of a character stands in one event, the reason for the end before the last one.
+    assert 0 < len(halves) < 200 and 0 < len(ends) < 200
     print(f"{len(heard)} cuts, {len(halves)} within a character, {len(ends)} behind the reason for the end")
