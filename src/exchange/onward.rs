@@ -131,33 +131,33 @@ async fn go_on<H: Host>(
             Ok(next) => return Ok(next),
             Err(failed) => failed,
         };
-        if let Failed::Cut(kind) = failed {
-            end_cut(course, settle, &step, (&mut seen, kind));
-            push_all(course, down).await?;
-            (fault, why) = (kind, kind);
-            if seen.may_go_on(kind) {
+        let kind = match failed {
+            Failed::Fault(kind) | Failed::Cut(kind) => kind,
+            Failed::Refused(_) => Kind::UpstreamBadStatus,
+        };
+        why = kind;
+        match failed {
+            _ if kind == Kind::ClientGone => {
+                note_cost(course, settle, &step, &seen);
+                return Err(kind);
+            }
+            Failed::Cut(_) => {
+                end_cut(course, settle, &step, (&mut seen, kind));
+                push_all(course, down).await?;
+                fault = kind;
+                if !seen.may_go_on(kind) {
+                    break;
+                }
                 continue;
             }
-            break;
-        }
-        let (end, outcome, kind) = match failed {
+            Failed::Fault(_) => {
+                settle.end_attempt(AttemptEnd::Failed, outcome(&seen, kind, false));
+            }
             Failed::Refused(status) => {
-                let said = Outcome::of_status(status);
-                (AttemptEnd::Refused, said, Kind::UpstreamBadStatus)
+                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
             }
-            Failed::Fault(kind) | Failed::Cut(kind) => {
-                (AttemptEnd::Failed, outcome(&seen, kind, false), kind)
-            }
-        };
-        if kind == Kind::ClientGone {
-            return Err(kind);
         }
-        settle.end_attempt(end, outcome);
         settle.receipt.upstream = spent + shard.host.now().since(began);
-        why = kind;
-    }
-    if fault == Kind::ClientGone {
-        return Err(fault);
     }
     if fault != Kind::UpstreamError
         && let Some(translator) = &mut seen.translator

@@ -2,9 +2,11 @@
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import random
+import signal
 import time
 
 import anthropic
@@ -60,6 +62,18 @@ base_url = "http://{provider}"
 dialect = "bedrock"
 base_url = "http://{provider}"
 
+[providers.vertex]
+dialect = "anthropic"
+flavour = "vertex"
+base_url = "http://{provider}/v1/projects/pr/locations/us-east5/publishers/anthropic"
+api_key = {{ env = "PROVIDER_KEY" }}
+
+[providers.invoke]
+dialect = "anthropic"
+flavour = "bedrock"
+base_url = "http://{provider}"
+api_key = {{ env = "PROVIDER_KEY" }}
+
 [providers.dead]
 dialect = "openai"
 base_url = "http://127.0.0.1:1/v1"
@@ -78,6 +92,7 @@ def model(name, *targets, on=True, more="") -> str:
     )
 
 
+CLOUDS = ["vertex", "invoke"]
 DIALECTS = ["chat", "claude", "gemini", "responses", "cohere", "converse"]
 
 
@@ -88,7 +103,7 @@ def entries() -> str:
             for second in ("chat", "claude"):
                 pair = [(first, f"{TALE}/{fault}"), (second, TALE)]
                 all_of_them.append(model(f"{fault}/{first}/{second}", *pair))
-    for first in DIALECTS:
+    for first in [*DIALECTS, *CLOUDS]:
         all_of_them.append(model(f"from/{first}", (first, f"{TALE}/cut-31"), ("chat", TALE)))
         all_of_them.append(model(f"to/{first}", ("chat", f"{TALE}/cut-31"), (first, TALE)))
     cut = ("chat", f"{TALE}/cut-23")
@@ -114,6 +129,7 @@ def entries() -> str:
         model("last", ("chat", f"{TALE}/cut-{EVENTS}"), ("claude", TALE)),
         model("late", ("chat", f"{TALE}/stall-23"), ("claude", f"{TALE}/ttft-20s"), more='timeouts = { total = "1500ms" }'),
         model("pulse", cut, ("claude", f"{TALE}/ttft-350ms"), more='stream = { keepalive = "100ms" }'),
+        model("slow", cut, ("claude", f"{TALE}/rate-10")),
         model("prefilled", ("claude", f"{TALE}/cut-23/relapse"), ("claude", TALE)),
     ]
     for dialect in ("chat", "claude"):
@@ -140,7 +156,7 @@ def provider():
 @pytest.fixture(scope="module", params=["auto", "poll"])
 def gateway(request, provider, tmp_path_factory):
     config = CONFIG.format(provider=provider.address, idle="400ms") + entries()
-    running = Gateway(tmp_path_factory.mktemp("gateway"), config, sockets=request.param)
+    running = Gateway(tmp_path_factory.mktemp("gateway"), config, {"PROVIDER_KEY": "any"}, request.param)
     yield running
     panics = running.total("panics_total")
     running.stop()
@@ -249,8 +265,10 @@ def test_it_goes_on_from_and_to_every_dialect(gateway, client, tale, way, dialec
     assert gateway.receipt(name)["continuations"] == 1
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("name", fronts.FRONTS)
+@pytest.mark.parametrize(
+    "name, dialect",
+    [*itertools.product(fronts.FRONTS, DIALECTS), *itertools.product(["chat", "anthropic"], CLOUDS)],
+)
 def test_every_front_hears_one_answer(gateway, tale, name, dialect):
     """Goal: through each official SDK, whatever both targets speak."""
     front = fronts.front(name, gateway.address, "any")
@@ -425,6 +443,37 @@ def test_who_leaves_is_not_gone_on_for(gateway, provider, client):
     assert gateway.receipts()[-1]["end"] == "cancelled"
 
 
+def test_who_leaves_later_has_what_both_made_in_the_books(gateway, provider, client):
+    before = provider.at_rest()["cancelled"]
+    heard = client.chat.completions.with_raw_response.create(model="slow", messages=ASK, stream=True)
+    stream = heard.parse()
+    for _ in range(26):
+        next(iter(stream))
+    stream.close()
+    provider.wait_until(lambda stats: stats["cancelled"] == before + 1)
+    line = gateway.receipt(heard.headers["x-request-id"])
+    assert (line["end"], line["attempts"], line["continuations"]) == ("cancelled", 2, 1)
+    assert line["tokens_estimated"] is True and line["tokens_out"] > 0 and line["tokens_in"] > 0
+
+
+@pytest.mark.parametrize("sockets", ["auto", "poll"])
+def test_a_shutdown_is_told_also_while_the_next_target_is_asked(provider, tmp_path, tale, sockets):
+    config = CONFIG.format(provider=provider.address, idle="400ms")
+    config += model("m", ("chat", f"{TALE}/cut-23"), ("claude", f"{TALE}/ttft-20s"))
+    gateway = Gateway(tmp_path, config, {"PROVIDER_KEY": "any"}, sockets)
+    before = provider.at_rest()["requests"]
+    said = []
+    with openai.OpenAI(base_url=gateway.url, api_key="any", max_retries=0, timeout=30) as client:
+        with pytest.raises(openai.APIError) as error:
+            for chunk in client.chat.completions.create(model="m", messages=ASK, stream=True):
+                said += [choice.delta.content or "" for choice in chunk.choices]
+                if len(said) == 23:
+                    provider.wait_until(lambda stats: stats["requests"] == before + 2)
+                    gateway.child.send_signal(signal.SIGINT)
+    assert error.value.code == "shut_down" and tale.startswith("".join(said))
+    assert gateway.stop() == 1, "a stream was cut off"
+
+
 @pytest.mark.parametrize("half, sockets", [(0, "auto"), (1, "poll")])
 def test_a_thousand_cuts(provider, tmp_path, half, sockets):
     """Goal: the acceptance line. Method: seeded cuts at random events of random texts, by every
@@ -450,7 +499,7 @@ def test_a_thousand_cuts(provider, tmp_path, half, sockets):
             targets[1:1] = [(third, f"{name}/{again}")]
         config += model(f"m{number}", *targets)
         cases.append((f"m{number}", seed, dice.choice(["openai", "anthropic"]), targets))
-    gateway = Gateway(tmp_path, config, sockets=sockets)
+    gateway = Gateway(tmp_path, config, {"PROVIDER_KEY": "any"}, sockets)
     began = time.monotonic()
     wrong = asyncio.run(hear_all(gateway, cases, tales))
     took = time.monotonic() - began
