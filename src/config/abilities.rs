@@ -62,6 +62,14 @@ pub struct Overrides {
 }
 
 impl Overrides {
+    /// Whether the model goes on from the beginning of an answer, where the file says so.
+    pub fn prefill(&self) -> Option<bool> {
+        let mut switches = self.switches.iter();
+        switches
+            .find(|(name, _)| *name == "prefill")
+            .map(|(_, is_on)| *is_on)
+    }
+
     /// `can`, corrected.
     pub fn correct(&self, can: &mut Abilities) {
         can.context = self.context.or(can.context);

@@ -204,6 +204,12 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let providers = written.providers(found, secrets);
     let models = written.models(found, &names, (timeouts, keepalive));
     hedge::settle(root, retry.attempts_max, found);
+    let continues = models.iter().flatten().any(|model| model.continues);
+    if let (true, 1, Some(item)) = (continues, retry.attempts_max, root.item("retry")) {
+        let text = "`attempts_max` is 1, so nobody goes on with a stream of a model with \
+                    `continuation`; write 2 or more";
+        found.warn(item.at, text.to_owned());
+    }
     Some(Config {
         server,
         limits,

@@ -244,6 +244,8 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
             hedge.extra_percent
         ),
     }?;
+    let continuation = if model.continues { "prefill" } else { "off" };
+    writeln!(f, "continuation = {}", quoted(continuation))?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
     model_timeouts(f, &model.timeouts)
 }

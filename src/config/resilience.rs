@@ -187,6 +187,25 @@ fn tick(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     }
 }
 
+/// `continuation` of a model with so many targets and fallbacks, where those could be read.
+pub(super) fn continuation(
+    model: &Section<'_, '_>,
+    found: &mut Findings,
+    [targets, fallbacks]: [Option<usize>; 2],
+) -> bool {
+    const WORDS: [(&str, bool); 2] = [("off", false), ("prefill", true)];
+    let continues = model.read(found, "continuation", |v| choice(v, &WORDS, &[]));
+    let item = model
+        .item("continuation")
+        .filter(|_| continues == Some(true));
+    if let (Some(item), Some(1), Some(0)) = (item, targets, fallbacks) {
+        let text = "`continuation` finds nobody to go on with a stream that is cut: there is \
+                    one target and no fallback; add one, or write \"off\"";
+        found.warn(item.at, text.to_owned());
+    }
+    continues.unwrap_or_default()
+}
+
 /// The key `stream.keepalive` of `place`, which is the file or a model; `base` without it.
 pub(super) fn keepalive(
     place: &Section<'_, '_>,

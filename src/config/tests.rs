@@ -344,6 +344,14 @@ fn doubtful_settings_give_warnings() {
             "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\", model = \"a\" }, { provider = \"p\", model = \"b\" }]\nhedge = { after = \"1s\" }",
             "5:1: `hedge` never comes to bear, as `retry.attempts_max` is 1; write attempts_max = 2 or more",
         ),
+        (
+            "[models.m]\ntargets = [{ provider = \"p\" }]\ncontinuation = \"prefill\"",
+            "3:16: `continuation` finds nobody to go on with a stream that is cut: there is one target and no fallback; add one, or write \"off\"",
+        ),
+        (
+            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\" }]\nfallbacks = [\"p/x\"]\ncontinuation = \"prefill\"",
+            "1:1: `attempts_max` is 1, so nobody goes on with a stream of a model with `continuation`; write 2 or more",
+        ),
     ];
     for (text, want) in cases {
         let warnings = good(&format!("{text}{PROVIDER}")).warnings;

@@ -51,8 +51,9 @@ const MODEL: Known = Known {
         "timeouts",
         "stream",
         "hedge",
+        "continuation",
     ],
-    later: &["fallback_on", "continuation", "cache"],
+    later: &["fallback_on", "cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -181,6 +182,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 timeouts,
                 keepalive,
                 hedge: None,
+                continues: false,
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -315,6 +317,11 @@ fn model(
         Some(item) => fallbacks(item, index, found, names),
         None => Some(Vec::new()),
     };
+    let others = [
+        targets.as_ref().map(Vec::len),
+        fallbacks.as_ref().map(Vec::len),
+    ];
+    let continues = resilience::continuation(&section, found, others);
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
     let count = targets.as_ref().map_or(2, Vec::len) + fallbacks.as_ref().map_or(0, Vec::len);
@@ -333,6 +340,7 @@ fn model(
         timeouts,
         keepalive,
         hedge,
+        continues,
     })
 }
 

@@ -10,6 +10,8 @@
 //!   model       what stands between two different dialects
 //!   abilities   what models can do: a table that is shipped, by name
 //!   opening     which conversation a request goes on with, as a number
+//!   onward      a request that goes on with an answer that was cut
+//!   trail, seam what a client has of it, and what of another model's text it has not
 //!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
@@ -24,11 +26,14 @@ pub mod chat;
 pub mod cohere;
 pub mod gemini;
 pub mod model;
+pub mod onward;
 pub mod openai;
 pub mod opening;
 pub mod pieces;
 pub mod responses;
 pub mod route;
+pub mod seam;
 pub mod speak;
 pub mod tokens;
+pub mod trail;
 pub mod tree;

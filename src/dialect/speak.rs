@@ -260,6 +260,18 @@ impl Reader {
         }
     }
 
+    /// Whether the provider has said why the answer ended, though the stream has not: the others
+    /// say both at once.
+    pub fn has_stopped(&self) -> bool {
+        match self {
+            Self::Chat(reader) => reader.has_stopped(),
+            Self::Anthropic(reader) => reader.has_stopped(),
+            Self::Gemini(reader) => reader.has_stopped(),
+            Self::Bedrock(reader) => reader.has_stopped(),
+            Self::Responses(_) | Self::Cohere(_) => false,
+        }
+    }
+
     /// The body ended. `each` gets the steps that were held.
     ///
     /// # Errors

@@ -77,6 +77,11 @@ const VIDEO_BYTES: u64 = 400;
 /// The deepest that schemas are looked into.
 const DEPTH_MAX: usize = 64;
 
+/// Tokens of a text of so many bytes, when nothing is known of who counts.
+pub const fn of_bytes(bytes: u64) -> u64 {
+    bytes.saturating_mul(10).div_ceil(44) // as `Ratio::START`
+}
+
 /// What of a request becomes tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {

@@ -134,7 +134,7 @@ impl<'a, H: Host> Course<'a, H> {
     ) -> Option<T> {
         let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
-        let Request { head, wanted } = request.as_deref_mut()?;
+        let Request { head, wanted, .. } = request.as_deref_mut()?;
         let Wanted {
             plan, body, model, ..
         } = wanted.as_mut()?;
@@ -378,7 +378,7 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// What the configuration says of the model of `step`.
-    fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
+    pub fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
         let model = self.snapshot.config.models.get(step.model_index)?;
         model.targets.get(step.target_index)?.abilities.as_deref()
     }

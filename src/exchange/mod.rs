@@ -33,6 +33,7 @@ pub mod down;
 pub mod events;
 pub mod hold;
 pub mod limits;
+pub mod onward;
 pub mod plain;
 pub mod pulse;
 pub mod race;

@@ -6,6 +6,7 @@
 //!                └─ another dialect ─► Translator ─► chunks of the client's own
 //!   held │ role chunk, comments, …          until the first content: then all at once
 //!   end  │ [DONE]  ─► last chunk            cut, silence, garbage ─► error event, no [DONE]
+//!                                            └ or another target goes on: [`super::onward`]
 //! ```
 //!
 //! Only whole events are passed on, so an error event never lands inside half of one.
@@ -26,6 +27,7 @@ use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
 use super::events::Wire;
+use super::onward;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
 use super::seen::{Form, Seen};
@@ -89,7 +91,8 @@ pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
 /// Relays `answer`.
 ///
 /// # Errors
-/// A fault before anything went downstream; the attempt may be repeated elsewhere.
+/// A fault before anything went downstream; the attempt may be repeated elsewhere. Of an answer
+/// with which others began, any fault: [`super::onward`] sees to it.
 pub async fn relay<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
@@ -102,21 +105,22 @@ pub async fn relay<H: Host>(
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
     let mut seen = begin(course, down, settle, step, answer);
     let mut body = Incoming::new(&answer.head);
-    body.absorb(&mut answer.rx)?;
+    if let Err(fault) = body.absorb(&mut answer.rx) {
+        onward::put_back(down, seen);
+        return Err(fault);
+    }
     let mut is_committed = false;
     let idle = step.timeouts().idle;
-    let mut deadline = (
-        answer.sent + step.timeouts().first_token,
-        Kind::FirstTokenTimeout,
-    );
-    let mut events = 0;
+    let first = answer.sent + step.timeouts().first_token;
+    let mut deadline = (first, Kind::FirstTokenTimeout);
+    let mut events = seen.events;
     let fault = loop {
         seen.digest(shard, &mut answer.rx, &mut body, &mut down.tx);
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
             is_committed = true;
-            commit(course, down, settle, (answer.sent, before), seen.head);
+            commit(course, down, settle, (answer.sent, before), &seen);
         }
         if let Some(fault) = seen.fault {
             break fault;
@@ -125,7 +129,7 @@ pub async fn relay<H: Host>(
             match seen.end(&answer.rx, &mut down.tx) {
                 Ok(()) => {
                     let end = (answer.head.status, &seen);
-                    let finished = finish(course, down, settle, end).await;
+                    let finished = finish(course, down, settle, step, end).await;
                     give_back(shard, answer, body);
                     return finished;
                 }
@@ -142,11 +146,7 @@ pub async fn relay<H: Host>(
                 }
             }
             if let Err(gone) = push(course.served(), down).await {
-                break if shard.is_over() {
-                    Kind::ShutDown
-                } else {
-                    gone
-                };
+                break shut_down_or(shard, gone);
             }
         }
         if is_committed && seen.events != events {
@@ -160,13 +160,30 @@ pub async fn relay<H: Host>(
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
+    if seen.goes_on() {
+        onward::put_back(down, seen);
+        return Err(fault);
+    }
     if !is_committed || fault == Kind::ClientGone {
         return Err(fault);
+    }
+    if seen.may_go_on(fault) {
+        return onward::boxed(course, down, settle, (seen, fault), *step).await;
     }
     cut(course, down, settle, &seen, fault).await
 }
 
-/// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
+/// Why a client took nothing.
+fn shut_down_or<H: Host>(shard: &Shard<H>, gone: Kind) -> Kind {
+    if shard.is_over() {
+        Kind::ShutDown
+    } else {
+        gone
+    }
+}
+
+/// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer. An
+/// attempt that goes on with a stream has both behind it.
 fn begin<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
@@ -174,13 +191,22 @@ fn begin<H: Host>(
     step: &Step<'_>,
     answer: &mut Answer<H>,
 ) -> Seen {
+    if let Some(seen) = onward::take_up(down) {
+        return *seen;
+    }
     let is_chunked = !course.manner.is_http10;
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
     let wire = wire(step.provider);
-    let translator = translator(course, step, course.is_translated(down, step), || {
+    let trail = onward::trail(course, down);
+    let translates = course.is_translated(down, step) || trail.is_some();
+    let mut translator = translator(course, step, translates, || {
         Naming::new(course, settle.receipt.id, &asked(down))
     });
+    if let (Some(translator), true) = (&mut translator, trail.is_some()) {
+        translator.same = None;
+        translator.trail = trail;
+    }
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
     tx.reserve(2048);
@@ -217,25 +243,32 @@ pub fn translator<H: Host>(
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at
-/// `sent`, attempts before it took `before`.
+/// `sent`, attempts before it took `before`. The request is kept as long as another target may
+/// go on with the answer.
 fn commit<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     (sent, before): (Instant, Duration),
-    head: usize,
+    seen: &Seen,
 ) {
     let now = course.shard.host.now();
     let took = now.since(sent);
-    settle.receipt.first_content = Some(now.since(settle.receipt.began));
     settle.receipt.upstream = before + took;
     settle.content(took, now);
+    if seen.goes_on() {
+        settle.receipt.continued = settle.receipt.continued.once_more();
+        return;
+    }
+    settle.receipt.first_content = Some(now.since(settle.receipt.began));
     if down.has_begun() {
-        down.tx.sent(head); // another one went out before
+        down.tx.sent(seen.head); // another one went out before
     } else if let Some(pulse) = &mut down.pulse {
         pulse.drop_head();
     }
-    down.end_request();
+    if !seen.has_trail() {
+        down.end_request();
+    }
 }
 
 /// The whole answer has arrived: tell the client first, then see about the connection.
@@ -243,10 +276,14 @@ async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
+    step: &Step<'_>,
     (status, seen): (u16, &Seen),
 ) -> Result<Next, Kind> {
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
+    if seen.goes_on() {
+        onward::note_cost(course, settle, step, seen);
+    }
     if seen.form.is_chunked {
         down.tx.put(LAST_CHUNK);
     }
@@ -292,7 +329,7 @@ fn give_back<H: Host>(shard: &Rc<Shard<H>>, answer: &mut Answer<H>, mut body: In
 }
 
 /// Ends a stream that cannot be completed: an error event, no `[DONE]` (I2).
-async fn cut<H: Host>(
+pub(super) async fn cut<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,

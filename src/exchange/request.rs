@@ -13,6 +13,7 @@
 
 use super::down::{Down, Wait};
 use super::rewrite::Rewrite;
+use super::seen::Seen;
 use crate::base::bufpool::BLOCK;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
@@ -47,6 +48,8 @@ pub struct Request {
     pub head: RequestHead,
     /// What it asks a model for, once its body was understood.
     pub wanted: Option<Wanted>,
+    /// The stream that the attempt under way goes on with, until that takes it up.
+    pub onward: Option<Box<Seen>>,
 }
 
 impl Request {
@@ -127,7 +130,11 @@ pub async fn read_head<H: Host>(
     loop {
         match reader.push(down.rx.data()) {
             Ok(Some(head)) => {
-                let request = Request { head, wanted: None };
+                let request = Request {
+                    head,
+                    wanted: None,
+                    onward: None,
+                };
                 return Ok((Box::new(request), began, snapshot));
             }
             Ok(None) => {}

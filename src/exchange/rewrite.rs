@@ -19,8 +19,9 @@ use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::embed::Embed;
 use crate::dialect::model::{Dialect, Notes, Request, Told};
 use crate::dialect::route::Route;
+use crate::dialect::seam::Way;
 use crate::dialect::tokens::Weight;
-use crate::dialect::{abilities, anthropic, speak, tokens};
+use crate::dialect::{abilities, anthropic, onward, speak, tokens};
 use std::fmt::Write as _;
 
 /// What is known of a request beyond its bytes, once a target needed it.
@@ -155,6 +156,32 @@ impl Rewrite {
                 Err(Kind::Unfit)
             }
         }
+    }
+
+    /// What a client asked for, when it was read.
+    pub fn request(&self) -> Option<&Request> {
+        self.request.as_ref()
+    }
+
+    /// The same as [`Rewrite::write`], for an answer that goes on behind `said` in this `way`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn go_on(
+        &mut self,
+        (dialect, cloud): (Dialect, Option<Cloud>),
+        model: &str,
+        overrides: Option<&Overrides>,
+        (said, way): (&str, Way),
+    ) -> Result<(), Kind> {
+        let request = self.request.as_mut().ok_or(Kind::Internal)?;
+        let before = onward::go_on(request, said, way);
+        let written = self.write((dialect, cloud), model, overrides);
+        if let Some(request) = &mut self.request {
+            onward::take_back(request, before);
+        }
+        onward::finish(dialect, way, &mut self.body);
+        written
     }
 
     /// The client's own body in the form of `cloud`, which speaks the client's dialect; `betas` is

@@ -113,6 +113,41 @@ impl Seen {
         }
     }
 
+    /// The same for the stream of another target, in whose name `translator` speaks.
+    #[must_use]
+    pub fn following(&self, from: (Dialect, Wire), translator: Box<Translator>) -> Self {
+        Self {
+            events: self.events,
+            ..Self::new(from, 0, self.form, Some(translator))
+        }
+    }
+
+    /// Whether the answer may be gone on with.
+    pub fn has_trail(&self) -> bool {
+        let translator = self.translator.as_ref();
+        translator.is_some_and(|translator| translator.trail.is_some())
+    }
+
+    /// Whether this stream goes on with an answer that others began.
+    pub fn goes_on(&self) -> bool {
+        let trail = self.translator.as_ref().and_then(|it| it.trail.as_ref());
+        trail.is_some_and(|trail| trail.is_joined())
+    }
+
+    /// Whether another target may go on with this stream, which broke with `fault`.
+    pub fn may_go_on(&self, fault: Kind) -> bool {
+        let is_cut = match fault {
+            Kind::UpstreamCut | Kind::UpstreamGarbled | Kind::IdleTimeout => true,
+            Kind::UpstreamError => {
+                let words = self.translator.as_ref().and_then(|it| it.refused.as_ref());
+                words.is_some_and(|words| words.trouble.is_upstreams())
+            }
+            _ => false,
+        };
+        let translator = self.translator.as_ref();
+        is_cut && translator.is_some_and(|translator| translator.may_go_on())
+    }
+
     /// Looks at the whole events that have arrived, writes those that pass into `tx`, and
     /// drops them from the buffer.
     pub fn digest<H: Host>(

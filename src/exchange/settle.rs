@@ -206,6 +206,9 @@ impl<H: Host> Settle<H> {
 
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
+        if self.receipt.continued.count() > 0 {
+            return; // these are the tokens of several
+        }
         let config = &self.snapshot.config;
         let provider = self.tried().and_then(|(_, target)| config.provider(target));
         if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {

@@ -9,7 +9,9 @@
 //! - R1 What waits in `tx` after a read is taken before the next one: between two events a
 //!   translator holds no block.
 //! - R2 Nothing is written for the provider's own error: the relay ends the stream in one way.
-//! - R3 Between two sides of the same dialect (a cloud has other frames than its client) each
+//! - R3 Where another model may go on with the answer, one writer lives over all attempts, and
+//!   what it is told goes through a [`Trail`]. Then nothing passes as it came.
+//! - R4 Between two sides of the same dialect (a cloud has other frames than its client) each
 //!   event keeps its data, byte for byte.
 
 use super::course::Course;
@@ -20,7 +22,9 @@ use crate::dialect::bedrock::error::exception;
 use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Text, Tokens};
 use crate::dialect::openai::Usage;
 use crate::dialect::route::Route;
+use crate::dialect::seam::Way;
 use crate::dialect::speak::{Reader, Writer, look, refusal};
+use crate::dialect::trail::Trail;
 use crate::host::Host;
 use crate::stats::receipt::RequestId;
 use crate::wire::eventstream::{self, Frame};
@@ -90,8 +94,14 @@ pub struct Translator {
     pub tx: TxBuf,
     /// What the provider said when it gave up.
     pub refused: Option<Refused>,
-    /// Both sides speak this dialect, in frames that differ: the data passes (R3).
+    /// Both sides speak this dialect, in frames that differ: the data passes (R4).
     pub same: Option<Dialect>,
+    /// What the client has, where another model may go on with it (R3).
+    pub trail: Option<Box<Trail>>,
+    /// What is said before the first that passes of an attempt that goes on.
+    pub notice: Option<Box<[u8]>>,
+    /// The attempt does not go on where the one before ended.
+    pub has_diverged: bool,
 }
 
 impl Translator {
@@ -104,6 +114,27 @@ impl Translator {
             tx: TxBuf::new(pool),
             refused: None,
             same: None,
+            trail: None,
+            notice: None,
+            has_diverged: false,
+        }
+    }
+
+    /// Whether another model may go on with the answer, as far as steps show; what they say is
+    /// known to the [`Trail`].
+    pub fn may_go_on(&self) -> bool {
+        self.trail.is_some() && !self.reader.has_stopped()
+    }
+
+    /// The stream that comes next is of a provider that speaks `from` and goes on behind `said`;
+    /// `notice` goes before what passes of it.
+    pub fn go_on(&mut self, from: Dialect, (said, way): (String, Way), notice: Box<[u8]>) {
+        self.reader = Reader::new(from);
+        self.refused = None;
+        self.has_diverged = false;
+        self.notice = (!notice.is_empty()).then_some(notice);
+        if let Some(trail) = &mut self.trail {
+            trail.go_on(said, way);
         }
     }
 
@@ -124,7 +155,7 @@ impl Translator {
         self.with(text, |reader, each| reader.read(name, data, each))
     }
 
-    /// Puts an event of the client's own dialect into its frame (R3).
+    /// Puts an event of the client's own dialect into its frame (R4).
     fn pass(&mut self, dialect: Dialect, data: &[u8]) -> Result<Heard, Kind> {
         let facts = look(dialect, None, data);
         if !facts.is_json {
@@ -173,7 +204,19 @@ impl Translator {
     /// JSON string.
     pub fn text(&mut self, raw: &[u8]) {
         let step = Step::Text(Text::Escaped(raw));
-        self.writer.write(&step, &self.naming.names(), &mut self.tx);
+        let Self {
+            writer,
+            naming,
+            tx,
+            trail,
+            ..
+        } = self;
+        let mut write = |step: &Step<'_>| writer.write(step, &naming.names(), tx);
+        match trail {
+            None => write(&step),
+            // It passes as it comes: nothing is learned before that.
+            Some(trail) => self.has_diverged |= trail.pass(&step, &mut write).is_err(),
+        }
     }
 
     /// The body ended.
@@ -196,10 +239,14 @@ impl Translator {
             naming,
             tx,
             refused,
-            same: _,
+            trail,
+            notice,
+            has_diverged,
+            ..
         } = self;
         let names = naming.names();
         let (mut steps, mut is_text) = (0, false);
+        let mut summed = None;
         read(reader, &mut |step| {
             steps += 1;
             match &step {
@@ -217,9 +264,24 @@ impl Translator {
                 Step::End => heard.done = true,
                 _ => {}
             }
-            writer.write(&step, &names, tx);
+            let Some(trail) = trail else {
+                return writer.write(&step, &names, tx);
+            };
+            let passed = trail.pass(&step, &mut |step| {
+                match step {
+                    Step::Usage(tokens) => summed = Some(usage(tokens)),
+                    _ => tx.put(&notice.take().unwrap_or_default()),
+                }
+                writer.write(step, &names, tx);
+            });
+            *has_diverged |= passed.is_err();
         })?;
-        heard.is_that_text = steps == 1 && is_text && heard.content;
+        if *has_diverged {
+            return Err(Kind::UpstreamGarbled);
+        }
+        let is_free = trail.as_ref().is_none_or(|trail| trail.is_free()) && notice.is_none();
+        heard.is_that_text = steps == 1 && is_text && heard.content && is_free;
+        heard.usage = summed.or(heard.usage);
         match refused {
             Some(_) => Err(Kind::UpstreamError),
             None => Ok(heard),

@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 21];
+type Columns = [&'static str; 23];
 
 const JSON: Columns = [
     "{\"time_us\":",
@@ -112,13 +112,15 @@ const JSON: Columns = [
     "\",\"target\":\"",
     "\",\"attempts\":",
     ",\"hedge\":\"",
-    "\",\"status\":",
+    "\",\"continuations\":",
+    ",\"status\":",
     ",\"end\":\"",
     "\",\"fault\":\"",
     "\",\"bytes_in\":",
     ",\"events\":",
     ",\"tokens_in\":",
     ",\"tokens_out\":",
+    ",\"tokens_estimated\":",
     ",\"ttft_us\":",
     ",\"duration_us\":",
     ",\"overhead_us\":",
@@ -136,6 +138,7 @@ const TEXT: Columns = [
     " target=",
     " attempts=",
     " hedge=",
+    " continuations=",
     " status=",
     " end=",
     " fault=",
@@ -143,6 +146,7 @@ const TEXT: Columns = [
     " events=",
     " tokens_in=",
     " tokens_out=",
+    " tokens_estimated=",
     " ttft_us=",
     " duration_us=",
     " overhead_us=",
@@ -201,6 +205,7 @@ fn write_line<H: Host>(
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
         Word(receipt.hedge.map_or("-", HedgeEnd::name)),
+        Number(receipt.continued.count().into()),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),
@@ -208,6 +213,11 @@ fn write_line<H: Host>(
         Number(receipt.events),
         Number(tokens.0),
         Number(tokens.1),
+        Word(if receipt.continued.is_estimated() {
+            "true"
+        } else {
+            "false"
+        }),
         Number(receipt.first_content.map_or(0, micros)),
         Number(micros(took)),
         Number(micros(took.saturating_sub(receipt.upstream))),

@@ -126,6 +126,16 @@ pub struct Behaviour {
     pub tools: u32,
     /// The model declines.
     pub refusal: bool,
+    /// A text that is always the same, by this seed, with which it goes on where it was cut off.
+    pub recite: Option<u32>,
+    /// Words that it repeats then.
+    pub overlap: u32,
+    /// It begins again then.
+    pub again: bool,
+    /// The fault happens then, too.
+    pub relapse: bool,
+    /// It refuses to go on from the beginning of an answer.
+    pub no_prefill: bool,
     /// Numbers of an embedding.
     pub dims: u32,
     /// Between single bytes; zero = not dripped.
@@ -153,7 +163,8 @@ pub struct Behaviour {
 impl Behaviour {
     /// Whether more is asked for than words and their count.
     pub const fn is_rich(&self) -> bool {
-        self.thinking > 0 || self.tools > 0 || self.refusal || self.tokens.written > 0
+        let says_more = self.thinking > 0 || self.tools > 0 || self.refusal;
+        says_more || self.recite.is_some() || self.no_prefill || self.tokens.written > 0
     }
 }
 
@@ -168,6 +179,11 @@ impl Default for Behaviour {
             thinking: 0,
             tools: 0,
             refusal: false,
+            recite: None,
+            overlap: 0,
+            again: false,
+            relapse: false,
+            no_prefill: false,
             dims: 1536,
             drip: Duration::ZERO,
             fate: Fate::Answer,

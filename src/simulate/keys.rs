@@ -61,6 +61,11 @@ keys! {
     "thinking" "N" "thoughts before the text, a content event each";
     "tools" "N" "N calls of the tools that the request offers, instead of text; text once it has their results";
     "refusal" "" "the model declines";
+    "recite" "[SEED]" "a text that is always the same; asked to go on with it, go on where it stopped, without the fault below";
+    "overlap" "N" "recite: repeat the last N words first";
+    "again" "" "recite: begin again instead";
+    "relapse" "" "recite: with the fault";
+    "no-prefill" "" "refuse a conversation that ends with the assistant (400)";
     "status" "CODE" "answer with this status and an error body of the dialect; 200 = a normal answer";
     "html" "[CODE]" "answer with a CDN's HTML error page (502)";
     "retry-after" "TIME" "when to come back after an error, where the dialect says it (429: 1s)";
@@ -141,6 +146,14 @@ impl Behaviour {
             "thinking" => self.thinking = number(value, EVENTS_MAX)?,
             "tools" => self.tools = number(value, CALLS_MAX)?,
             "refusal" => self.refusal = flag(value)?,
+            "recite" => {
+                let seed = if value.is_empty() { "1" } else { value };
+                self.recite = Some(number(seed, EVENTS_MAX)?);
+            }
+            "overlap" => self.overlap = number(value, EVENTS_MAX)?,
+            "again" => self.again = flag(value)?,
+            "relapse" => self.relapse = flag(value)?,
+            "no-prefill" => self.no_prefill = flag(value)?,
             "dims" => self.dims = number(value, DIMS_MAX)?.max(1),
             "drip" => self.drip = time(value)?,
             "fail-rate" => self.fail_ppm = Some(percent(value)?),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   run (argv) ─► config ─► per shard: serve ─► conn ─► plan (ask, keys, answer, refusal, embed,
-//!                             │                  │          speech, hearing, example, tongue)
+//!                             │                  │          speech, hearing, example, tale, tongue)
 //!                             │                  └► stream, recite             │
 //!                             └ provider: what the shard's connections share ◄─┘  stats
 //! ```
@@ -49,6 +49,7 @@ pub mod run;
 pub mod speech;
 pub mod stats;
 mod stream;
+mod tale;
 pub mod tongue;
 
 pub use config::Config;

@@ -15,7 +15,7 @@ use super::provider::Provider;
 use super::refusal::{AZURE_LOST, Refusal, html};
 use super::speech::Speech;
 use super::tongue::{self, Form, Saying};
-use super::{cloud, embed, hearing};
+use super::{cloud, embed, hearing, tale};
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::embed::Vectors;
 use crate::dialect::model::{Dialect, Names as Naming, Request as Asked};
@@ -326,6 +326,13 @@ impl Plan {
         (route, asked, form): (Spoken, &Asked, Form),
         model: &str,
     ) -> Result<(), Refused> {
+        if self.how.no_prefill && tale::is_prefilled(asked) {
+            let refusal = Refusal::bad("invalid_value", "This model does not support prefill:");
+            return refused(refusal, "the conversation must end with a user message.");
+        }
+        if tale::goes_on(asked, route.dialect(), &self.how) && !self.how.relapse {
+            self.how.fate = Fate::Answer;
+        }
         if self.fail()? {
             return Ok(());
         }

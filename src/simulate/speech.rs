@@ -15,7 +15,7 @@
 
 use super::answer::Words;
 use super::behave::{Behaviour, Finish};
-use super::{example, hearing};
+use super::{example, hearing, tale};
 use crate::dialect::model::{
     Answer, Block, Call, Choice, Dialect, Format, Opaque, Open, Request, Stop, Text, Tokens, Tool,
     ToolKind,
@@ -244,7 +244,7 @@ impl Speech {
                 stop = Stop::Filtered; // there it is told by the part alone
             }
         } else if calls.is_empty() {
-            parts.push(text(request, how));
+            parts.push(text(request, dialect, how));
         } else {
             parts.extend(calls);
             stop = Stop::Tool;
@@ -409,7 +409,7 @@ fn pieces(text: &str) -> Vec<String> {
 }
 
 /// What is said when nothing is called.
-fn text(request: &Request, how: &Behaviour) -> Part {
+fn text(request: &Request, dialect: Dialect, how: &Behaviour) -> Part {
     let document = match &request.format {
         Format::Text => None,
         Format::Json => Some(json!({"answer": "token 0"})),
@@ -417,6 +417,7 @@ fn text(request: &Request, how: &Behaviour) -> Part {
     };
     let (lead, words) = match document {
         Some(document) => (pieces(&document.to_string()), 0),
+        None if how.recite.is_some() => (tale::tell(request, dialect, how), 0),
         None => (hearing::lead(request), how.events),
     };
     Part::Text {

@@ -153,6 +153,8 @@ pub struct Counters {
     pub log_dropped: u64,
     /// Requests sent once more because a reused connection turned out to be closed.
     pub reconnects: u64,
+    /// How often another target went on with an answer that was cut.
+    pub continuations: u64,
     /// Further attempts that were not made, as the budget was spent.
     pub budget_spent: u64,
     /// TLS handshakes.
@@ -176,6 +178,7 @@ impl Counters {
         self.receipts += 1;
         let row = (receipt.front(), model, receipt.status);
         *self.requests.entry(row).or_default() += 1;
+        self.continuations += u64::from(receipt.continued.count());
         if let Some(fault) = receipt.fault {
             *self.faults.entry(fault.code()).or_default() += 1;
         }
@@ -263,6 +266,7 @@ impl Counters {
         self.panics += other.panics;
         self.log_dropped += other.log_dropped;
         self.reconnects += other.reconnects;
+        self.continuations += other.continuations;
         self.budget_spent += other.budget_spent;
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);

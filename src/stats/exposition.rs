@@ -308,6 +308,11 @@ fn plain(out: &mut Text, all: &Counters) {
             all.reconnects,
         ),
         (
+            "shardgate_continuations_total",
+            "How often another target went on with an answer that was cut.",
+            all.continuations,
+        ),
+        (
             "shardgate_retry_budget_spent_total",
             "Further attempts that were not made, as the budget was spent.",
             all.budget_spent,

@@ -224,6 +224,40 @@ fn hex(word: u64) -> [u8; 8] {
     (digits + EACH * u64::from(b'0') + is_letter * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
+/// How often another target went on with an answer, and whether some of the tokens that all of
+/// them had are an estimate. One byte: a receipt is a part of every connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Continued(u8);
+
+impl Continued {
+    const ESTIMATED: u8 = 1 << 7;
+
+    /// How often.
+    pub const fn count(self) -> u8 {
+        self.0 & !Self::ESTIMATED
+    }
+
+    /// Whether tokens are an estimate.
+    pub const fn is_estimated(self) -> bool {
+        self.0 & Self::ESTIMATED != 0
+    }
+
+    /// Once more.
+    #[must_use]
+    pub const fn once_more(self) -> Self {
+        if self.count() == !Self::ESTIMATED {
+            return self;
+        }
+        Self(self.0 + 1)
+    }
+
+    /// With tokens that are an estimate, or not.
+    #[must_use]
+    pub const fn estimated(self, is_estimated: bool) -> Self {
+        Self(self.count() | if is_estimated { Self::ESTIMATED } else { 0 })
+    }
+}
+
 impl Receipt {
     /// The dialect of the client; `OpenAI`'s where no route was found.
     pub fn front(&self) -> Dialect {
@@ -297,9 +331,11 @@ pub struct Receipt {
     pub last: Option<Try>,
     /// Those before it.
     pub earlier: Option<Box<Earlier>>,
+    /// How often another target went on with the answer.
+    pub continued: Continued,
     /// Whether a stream was asked for.
     pub is_stream: bool,
-    /// Tokens that the provider reported.
+    /// Tokens that the provider reported; with continuations, of all that had a part in it.
     pub usage: Option<Usage>,
     /// From the request's first byte to the first content sent downstream.
     pub first_content: Option<Duration>,
@@ -341,6 +377,17 @@ mod tests {
             let want: Vec<_> = (0..=n).map(|n| (n, 2 * n, n)).collect();
             assert_eq!(seen, want);
             assert_eq!(usize::from(receipt.attempts), n + 1);
+        }
+    }
+
+    /// Goal: both parts of the byte are told apart, however often.
+    #[test]
+    fn continuations_and_estimates_are_told_apart() {
+        let mut continued = Continued::default();
+        for count in 1..=300_u32 {
+            continued = continued.once_more().estimated(count % 2 == 0);
+            assert_eq!(u32::from(continued.count()), count.min(127));
+            assert_eq!(continued.is_estimated(), count % 2 == 0);
         }
     }
 

@@ -97,6 +97,11 @@ impl Reader {
         Ok(())
     }
 
+    /// Whether the provider has said why the answer ended, though the stream has not.
+    pub fn has_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
     /// The body ended.
     ///
     /// # Errors

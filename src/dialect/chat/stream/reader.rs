@@ -132,6 +132,11 @@ impl Reader {
         self.chunk(data, &chunk, each)
     }
 
+    /// Whether the provider has said why the answer ended, though the stream has not.
+    pub fn has_stopped(&self) -> bool {
+        self.stop.is_some()
+    }
+
     /// The body ended.
     ///
     /// # Errors

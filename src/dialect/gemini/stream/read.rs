@@ -129,6 +129,11 @@ impl Reader {
         self.chunk(data, each)
     }
 
+    /// Whether the provider has said why the answer ended, though the stream has not.
+    pub fn has_stopped(&self) -> bool {
+        self.finish.is_some()
+    }
+
     /// The body ended.
     ///
     /// # Errors
