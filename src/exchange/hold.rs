@@ -97,7 +97,7 @@ fn watch<H: Host>(
     let wire = relay::wire(step.provider);
     let from = step.provider.dialect.speaks();
     let naming = || Naming::new(course, id, "");
-    let translator = relay::translator(course, step, is_translated, naming);
+    let translator = relay::translator(course, step, (is_translated, None), naming);
     Seen::new((from, wire), 0, form, translator)
 }
 

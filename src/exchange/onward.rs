@@ -68,8 +68,8 @@ pub fn trail<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Opt
 enum Failed {
     /// For this reason; nothing of it was seen.
     Fault(Kind),
-    /// The provider refused it with this status.
-    Refused(u16),
+    /// The provider refused it with this status; whether it may be asked again.
+    Refused(u16, Hope),
     /// After something of it was seen.
     Cut(Kind),
 }
@@ -111,6 +111,7 @@ async fn go_on<H: Host>(
     let shard = course.shard;
     let mut seen = Box::new(seen);
     let (mut why, mut fallback) = (fault, step.fallback);
+    let mut hope = Hope::after(fault);
     end_cut(course, settle, &step, (&mut seen, fault));
     push_all(course, down).await?;
     while may_try(course, why) {
@@ -118,8 +119,8 @@ async fn go_on<H: Host>(
         let Some(said) = trail.and_then(|trail| trail.said()) else {
             break;
         };
-        let (next, way) = match following(course, down, settle, (&said, why)).await {
-            Ok(Some(found)) => found,
+        let (next, way) = match following(course, down, settle, (&said, hope)).await {
+            Ok(Some(next)) => next,
             Err(Kind::ClientGone) => {
                 note_cost(course, settle, &step, &seen);
                 return Err(Kind::ClientGone);
@@ -139,9 +140,9 @@ async fn go_on<H: Host>(
         };
         let kind = match failed {
             Failed::Fault(kind) | Failed::Cut(kind) => kind,
-            Failed::Refused(_) => Kind::UpstreamBadStatus,
+            Failed::Refused(..) => Kind::UpstreamBadStatus,
         };
-        why = kind;
+        (why, hope) = (kind, Hope::after(kind));
         match failed {
             _ if kind == Kind::ClientGone => {
                 note_cost(course, settle, &step, &seen);
@@ -157,10 +158,14 @@ async fn go_on<H: Host>(
                 continue;
             }
             Failed::Fault(_) => {
-                let said = outcome(&seen, kind, false);
-                settle.end_attempt(AttemptEnd::Failed, Why::Fault(kind), said);
+                let end = match kind {
+                    Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+                    _ => AttemptEnd::Failed,
+                };
+                settle.end_attempt(end, Why::Fault(kind), outcome(&seen, kind, false));
             }
-            Failed::Refused(status) => {
+            Failed::Refused(status, again) => {
+                hope = again;
                 let said = Outcome::of_status(status);
                 settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
             }
@@ -234,18 +239,18 @@ async fn push_all<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -
     })
 }
 
-/// The next target that can go on behind `said`, after an attempt that failed for the reason
-/// `why`, and how; the request is then in its form.
+/// The next target that can go on behind `said`, and how; the request is then in its form. The
+/// last attempt may be made again with this `hope`.
 ///
 /// # Errors
-/// As of [`Course::turn_of`].
+/// [`Kind::ClientGone`], [`Kind::ShutDown`] while that is waited for.
 async fn following<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &Settle<H>,
-    (said, why): (&str, Kind),
+    (said, hope): (&str, Hope),
 ) -> Result<Option<(Step<'a>, Way)>, Kind> {
-    let Some(another) = course.another(down, Hope::after(why)) else {
+    let Some(another) = course.another(down, hope) else {
         return Ok(None);
     };
     let mut step = course.turn_of(down, another).await?;
@@ -318,10 +323,10 @@ async fn attempt<H: Host>(
         Refusal::None if is_stream(&answer, step.provider) => {}
         Refusal::None => return Err(Failed::Fault(Kind::UpstreamGarbled)),
         Refusal::Nonsense => return Err(Failed::Fault(Kind::UpstreamBadStatus)),
-        Refusal::Caller => return Err(Failed::Refused(status)),
+        Refusal::Caller => return Err(Failed::Refused(status, Hope::None)),
         Refusal::Retriable => {
-            limits::hear_out(course, down, step, &mut answer).await;
-            return Err(Failed::Refused(status));
+            let hope = limits::hear_out(course, down, step, &mut answer).await;
+            return Err(Failed::Refused(status, hope));
         }
         Refusal::Key => {
             if status == 402 {

@@ -40,6 +40,7 @@ use crate::config::model::Provider;
 use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::{About, Dialect, Told, Trouble};
 use crate::dialect::speak;
+use crate::dialect::trail::Trail;
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
@@ -199,14 +200,10 @@ fn begin<H: Host>(
     let front = course.route.dialect();
     let wire = wire(step.provider);
     let trail = onward::trail(course, down);
-    let translates = course.is_translated(down, step) || trail.is_some();
-    let mut translator = translator(course, step, translates, || {
+    let is_translated = course.is_translated(down, step);
+    let translator = translator(course, step, (is_translated, trail), || {
         Naming::new(course, settle.receipt.id, &asked(down))
     });
-    if let (Some(translator), true) = (&mut translator, trail.is_some()) {
-        translator.same = None;
-        translator.trail = trail;
-    }
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
     tx.reserve(2048);
@@ -229,15 +226,16 @@ fn begin<H: Host>(
 pub fn translator<H: Host>(
     course: &Course<'_, H>,
     step: &Step<'_>,
-    is_translated: bool,
+    (is_translated, trail): (bool, Option<Box<Trail>>),
     naming: impl FnOnce() -> Naming,
 ) -> Option<Box<Translator>> {
     let from = step.provider.dialect.speaks();
     let is_wrapped = wire(step.provider) == Wire::Wrapped;
-    (is_translated || is_wrapped).then(|| {
+    (is_translated || is_wrapped || trail.is_some()).then(|| {
         let mut translator = Translator::new(from, course.route, naming(), &course.shard.buffers);
-        let same = Some(from).filter(|from| is_wrapped && *from == course.route.dialect());
-        translator.same = same;
+        let passes = is_wrapped && trail.is_none();
+        translator.same = Some(from).filter(|from| passes && *from == course.route.dialect());
+        translator.trail = trail;
         Box::new(translator)
     })
 }
