@@ -12,6 +12,7 @@ mod flavour;
 mod keys;
 pub mod model;
 pub mod print;
+pub mod reasons;
 mod resilience;
 pub mod secret;
 pub mod tls;
@@ -23,6 +24,7 @@ pub use abilities::Overrides;
 pub use check::{Checked, FixedSecrets, Secrets, check};
 pub use fault::{Fault, Faults};
 pub use model::Config;
+pub use reasons::{Reason, Reasons};
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use super::abilities::Overrides;
 use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
 pub use super::flavour::Flavour;
+pub use super::reasons::{Reason, Reasons};
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
@@ -97,6 +98,12 @@ pub mod defaults {
     pub const AZURE_API_VERSION: &str = "2024-10-21";
     /// `models.*.strategy`.
     pub const STRATEGY: super::Strategy = super::Strategy::Weighted;
+    /// `models.*.fallback_on`: what is nobody's opinion, so not the content of a prompt.
+    pub const FALLBACK_ON: super::Reasons = super::Reasons::NONE
+        .with(super::Reason::Error)
+        .with(super::Reason::Timeout)
+        .with(super::Reason::RateLimit)
+        .with(super::Reason::ContextLength);
     /// `models.*.targets[].weight`.
     pub const WEIGHT: u32 = 1;
 
@@ -194,6 +201,12 @@ impl Config {
             model,
             forwarded,
         })
+    }
+
+    /// The index of the model that `name` names and the name to forward, without
+    /// `[models."*"]`: for a list of models that somebody writes, where a slip is no name.
+    pub fn find_named<'n>(&self, name: &'n str) -> Option<(usize, &'n str)> {
+        self.names.find_named(name)
     }
 
     /// The models that `GET /v1/models` lists: those of the file, without `*`.
@@ -479,6 +492,8 @@ pub struct Model {
     /// Which models to ask when all targets failed, in order. Their own fallbacks are not
     /// followed, so two models may stand in for each other.
     pub fallbacks: Vec<Fallback>,
+    /// After which failures they are asked, or those that a request names.
+    pub fallback_on: Reasons,
     /// The timeouts in force for this model.
     pub timeouts: Timeouts,
     /// After how long a silence a stream gets a comment; `None` = never.
@@ -509,6 +524,16 @@ impl Target {
     pub fn rate(&self, asked: &str) -> Option<Rate> {
         let name = self.model.as_deref().unwrap_or(asked);
         self.price.or_else(|| Rate::of(&abilities::of(name).price))
+    }
+
+    /// The most tokens that its prompts may have as a target of the model `asked`, by the file,
+    /// else by the table of models; `None` unknown.
+    pub fn window(&self, asked: &str) -> Option<u64> {
+        let mut can = abilities::of(self.model.as_deref().unwrap_or(asked));
+        if let Some(overrides) = &self.abilities {
+            overrides.correct(&mut can);
+        }
+        can.context
     }
 }
 

@@ -222,6 +222,8 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "]")?;
     let fallbacks: Vec<_> = model.fallbacks.iter().map(|b| b.name.clone()).collect();
     writeln!(f, "fallbacks = {}", list(&fallbacks))?;
+    let reasons = model.fallback_on.iter().map(|one| one.name().to_owned());
+    writeln!(f, "fallback_on = {}", list(&reasons.collect::<Vec<_>>()))?;
     let every = keepalive(model.keepalive);
     writeln!(f, "stream = {{ keepalive = {every} }}")?;
     writeln!(f, "\n[models.{name}.timeouts]")?;

@@ -11,12 +11,13 @@ use super::fault::Findings;
 use super::flavour;
 use super::keys::provider_secret;
 use super::model::defaults::{
-    AZURE_API_VERSION, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY, TARGETS_MAX,
-    WEIGHT, WEIGHT_MAX,
+    AZURE_API_VERSION, FALLBACK_ON, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY,
+    TARGETS_MAX, WEIGHT, WEIGHT_MAX,
 };
 use super::model::{
     BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
+use super::reasons;
 use super::resilience;
 use super::tls;
 use super::value::{self, choice, count, duration, odd, string, wrong};
@@ -43,8 +44,15 @@ const POOL_KEYS: Known = Known {
     later: &[],
 };
 const MODEL: Known = Known {
-    now: &["strategy", "targets", "fallbacks", "timeouts", "stream"],
-    later: &["fallback_on", "continuation", "hedge", "cache"],
+    now: &[
+        "strategy",
+        "targets",
+        "fallbacks",
+        "fallback_on",
+        "timeouts",
+        "stream",
+    ],
+    later: &["continuation", "hedge", "cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -170,6 +178,7 @@ impl<'a, 'i> Written<'a, 'i> {
                     abilities: None,
                 }],
                 fallbacks: Vec::new(),
+                fallback_on: FALLBACK_ON,
                 timeouts,
                 keepalive,
             })
@@ -306,6 +315,7 @@ fn model(
         Some(item) => fallbacks(item, index, found, names),
         None => Some(Vec::new()),
     };
+    let fallback_on = reasons::fallback_on(&section, found);
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
     let title = inner("timeouts");
@@ -318,6 +328,7 @@ fn model(
         strategy,
         targets: targets?,
         fallbacks: fallbacks?,
+        fallback_on,
         timeouts,
         keepalive,
     })

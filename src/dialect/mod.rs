@@ -9,6 +9,8 @@
 //!   speak       one door to all of them
 //!   model       what stands between two different dialects
 //!   abilities   what models can do: a table that is shipped, by name
+//!   fallbacks   the field by which a body names them
+//!   filtered    whether an answer was ended for its content
 //!   opening     which conversation a request goes on with, as a number
 //!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
@@ -22,6 +24,8 @@ pub mod ask;
 pub mod bedrock;
 pub mod chat;
 pub mod cohere;
+pub mod fallbacks;
+pub mod filtered;
 pub mod gemini;
 pub mod model;
 pub mod openai;

@@ -21,13 +21,15 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, limits, plain, pulse, relay, secure};
+use super::{count, fallback, limits, plain, pulse, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
+use crate::config::Reason;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::reason;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
@@ -185,7 +187,7 @@ pub async fn attempts<H: Host>(
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     pulse::begin(&course, down, settle.receipt.id);
     let mut why = "breaker_open";
-    let mut fallback = None;
+    let mut standing_in = None;
     loop {
         match course.prepare(down, &step) {
             Ok(()) if count::is_ours(&course, &step) => {
@@ -195,6 +197,7 @@ pub async fn attempts<H: Host>(
             Ok(()) => settle.weight = weight(down),
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
+                fallback::note(down, &step, Reason::Error);
                 step = course.following(down).ok_or(Kind::Unfit)?;
                 why = Kind::Unfit.code();
                 continue;
@@ -204,8 +207,8 @@ pub async fn attempts<H: Host>(
                 return Err(kind);
             }
         }
-        if step.fallback != fallback {
-            fallback = step.fallback;
+        if step.fallback != standing_in {
+            standing_in = step.fallback;
             course.count_fallback(settle, &step, why);
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
@@ -215,7 +218,7 @@ pub async fn attempts<H: Host>(
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
                 settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
-                (step, why) = (another, "refused");
+                (step, why) = (another, fallback::why(down));
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
@@ -227,7 +230,8 @@ pub async fn attempts<H: Host>(
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        step = course.another(down).ok_or(kind)?;
+        let reason = fallback::reason_of(down, kind).ok_or(kind)?;
+        step = course.another(down, &step, reason).ok_or(kind)?;
         why = kind.code();
     }
 }
@@ -247,11 +251,11 @@ async fn attempt<'a, H: Host>(
     if refusal == Refusal::Retriable || answer.head.status == 402 {
         limits::hear_out(course, down, step, &mut answer).await;
     }
-    if refusal == Refusal::Retriable
-        && !plain::is_too_long(&answer, step)
-        && let Some(another) = course.another(down)
-    {
-        return Err(Failed::Refused(answer.head.status, another));
+    if refusal == Refusal::Retriable {
+        let reason = fallback::reason_so_far(&answer, step);
+        if let Some(another) = course.another(down, step, reason) {
+            return Err(Failed::Refused(answer.head.status, another));
+        }
     }
     deliver(course, down, settle, step, (&mut answer, refusal)).await
 }
@@ -272,7 +276,8 @@ async fn deliver<'a, H: Host>(
         }
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus.into()),
         Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
-            Ok(relay::relay(course, down, settle, step, answer).await?)
+            let relayed = relay::relay(course, down, settle, step, answer).await;
+            relayed.map_err(|kind| course.refused(kind))
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {
             plain::deliver(course, down, settle, step, answer).await
@@ -300,7 +305,7 @@ fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
-        408 | 409 | 425 | 429 | 500..=599 => Refusal::Retriable,
+        status if reason::is_retriable(status) => Refusal::Retriable,
         400..=499 => Refusal::Caller,
         _ => Refusal::Nonsense,
     }
@@ -395,7 +400,8 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, down, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    down.arm(first_token(course, step, sent)); // I2
+    let first = first_token(course, down, step, sent);
+    down.arm(first); // I2
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -404,7 +410,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(first_token(course, step, sent)));
+                down.arm(idle.min(first));
             }
             is_untouched = false;
             match reader.push(rx.data()) {

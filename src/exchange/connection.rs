@@ -8,6 +8,7 @@ use super::route::{Asked, route};
 use super::secure;
 use super::settle::Settle;
 use super::signature::SignedHead;
+use super::wishes;
 use crate::base::fault::Kind;
 use crate::dialect::ask::ask;
 use crate::dialect::route::Route;
@@ -215,19 +216,24 @@ fn understand<H: Host>(
     if ask.stream {
         settle.begin_stream();
     }
-    request.wanted = Some(Wanted {
+    let mut wanted = Wanted {
         route,
         ask,
         body: body.span,
         model: found.index,
         forwarded: forwarded.into(),
         plan: Plan::new(&found, config.retry.attempts_max),
+        wishes: None,
         id: settle.receipt.id,
         rewrite: None,
-    });
+    };
+    let data = down.rx.data();
+    let (key, asked) = (settle.receipt.key, (&found, name));
+    let applied = wishes::apply(snapshot, (&request, data), &mut wanted, key, asked);
+    request.wanted = Some(wanted);
     scratch.clear();
     down.request = Some(request);
-    Ok(())
+    applied
 }
 
 /// Sends what is in `down.tx` in the middle of an answer. A client that takes it at once, as

@@ -1,18 +1,20 @@
 //! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
 //! the request in the form of that target.
 
+use super::attempt::Failed;
 use super::count;
 use super::down::Down;
+use super::fallback;
 use super::reply::Manner;
 use super::request::{Request, Wanted};
 use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
-use crate::config::Overrides;
 use crate::config::model::Found;
+use crate::config::{Overrides, Reason};
 use crate::dialect::anthropic::request::holds_sealed_thinking;
-use crate::dialect::model::Dialect;
+use crate::dialect::model::{Dialect, Trouble};
 use crate::dialect::opening;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
@@ -25,6 +27,7 @@ use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -55,12 +58,23 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
-    /// Bytes of the body.
-    bytes: u64,
-    /// The most tokens that the answer may have.
-    answer_max: u64,
     /// There is no further attempt: what came of the last one is the client's.
     is_last: Cell<bool>,
+    /// Bytes of the body, below 4 GiB.
+    bytes: u32,
+    /// The most tokens that the answer may have, as far as they can be told.
+    answer_max: u32,
+    /// The next attempt, when it was chosen before this one was given up.
+    ahead: Ahead<'a>,
+}
+
+/// A step that was chosen early.
+struct Ahead<'a>(Cell<Option<Box<Step<'a>>>>);
+
+impl fmt::Debug for Ahead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ahead").finish_non_exhaustive()
+    }
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -73,18 +87,21 @@ impl<'a, H: Host> Course<'a, H> {
     ) -> Option<Self> {
         let wanted = down.request.as_ref()?.wanted.as_ref()?;
         let model = snapshot.config.models.get(wanted.model)?;
+        let timeout = wanted.wishes.as_ref().and_then(|wishes| wishes.timeout);
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Some(Self {
             shard,
             snapshot,
-            total: began + model.timeouts.total,
+            total: began + timeout.map_or(model.timeouts.total, |it| it.min(model.timeouts.total)),
             manner,
             route: wanted.route,
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
-            bytes: wanted.body.len() as u64,
-            answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
+            bytes: narrow(wanted.body.len() as u64),
+            answer_max: narrow(wanted.ask.max_tokens.unwrap_or(0)),
+            ahead: Ahead(Cell::new(None)),
         })
     }
 
@@ -94,8 +111,14 @@ impl<'a, H: Host> Course<'a, H> {
         let Down { request, rx, .. } = down;
         let Request { head, wanted } = request.as_deref_mut()?;
         let Wanted {
-            plan, body, model, ..
+            plan,
+            body,
+            model,
+            forwarded,
+            wishes,
+            ..
         } = wanted.as_mut()?;
+        let wishes = wishes.as_deref();
         let found = Found {
             index: *model,
             model: config.models.get(*model)?,
@@ -110,8 +133,10 @@ impl<'a, H: Host> Course<'a, H> {
                 targets,
                 turn,
                 places: &self.snapshot.places,
-                bytes: self.bytes,
-                answer_max: self.answer_max,
+                bytes: self.bytes.into(),
+                answer_max: self.answer_max.into(),
+                asked: wishes.map_or(forwarded, |wishes| &wishes.asked),
+                fallbacks: wishes.and_then(|wishes| wishes.fallbacks.as_deref()),
                 conversation: &conversation,
             };
             plan.next(config, &mut rotations, &found, &mut sight)
@@ -119,18 +144,52 @@ impl<'a, H: Host> Course<'a, H> {
         if step.is_some_and(|step| step.permits.is_probe()) {
             self.shard.gossip_now();
         }
+        if let Some(name) = wishes.and_then(|wishes| wishes.forwarded(plan.last_turn()))
+            && name != &**forwarded
+        {
+            *forwarded = name.into();
+        }
         step
     }
 
-    /// The next target of the plan, after an attempt that was made: if the budget allows one
-    /// more. Who was told once that there is none is told so for good.
-    pub fn another(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+    /// The next target of the plan, after an attempt at `step` that failed for this reason: if the
+    /// budget allows one more. Who was told once that there is none is told so for good.
+    pub fn another(
+        &self,
+        down: &mut Down<H::Stream>,
+        step: &Step<'_>,
+        reason: Reason,
+    ) -> Option<Step<'a>> {
+        fallback::note(down, step, reason);
         if self.is_last.get() {
             return None;
         }
         let step = self.within_budget(|| self.following(down));
         self.is_last.set(step.is_none());
         step
+    }
+
+    /// Whether an answer that was refused for its content is worth another model.
+    pub fn minds_content(&self, settle: &Settle<H>) -> bool {
+        let models = &self.snapshot.config.models;
+        let model = settle.receipt.model.and_then(|index| models.get(index));
+        model.is_some_and(|model| model.fallback_on.has(Reason::ContentPolicy))
+    }
+
+    /// Whether there is another target, which is kept until [`Course::refused`] asks for it.
+    pub fn looks_ahead(&self, down: &mut Down<H::Stream>, step: &Step<'_>, reason: Reason) -> bool {
+        let another = self.another(down, step, reason);
+        let has_one = another.is_some();
+        self.ahead.0.set(another.map(Box::new));
+        has_one
+    }
+
+    /// What an attempt that ended with `kind` failed of: a refusal for its content when there is
+    /// a target ahead.
+    pub fn refused(&self, kind: Kind) -> Failed<'a> {
+        let status = Trouble::ContentPolicy.status();
+        let ahead = self.ahead.0.take();
+        ahead.map_or(Failed::Fault(kind), |step| Failed::Refused(status, *step))
     }
 
     /// What `following` gives, paid for from the budget.
@@ -252,8 +311,9 @@ impl<'a, H: Host> Course<'a, H> {
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        let prompt = self.shard.targets.borrow().estimate(target, self.bytes);
-        prompt.saturating_add(self.answer_max)
+        let bytes = u64::from(self.bytes);
+        let prompt = self.shard.targets.borrow().estimate(target, bytes);
+        prompt.saturating_add(self.answer_max.into())
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.
@@ -333,9 +393,18 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 }
 
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
-pub fn first_token<H: Host>(course: &Course<'_, H>, step: &Step<'_>, sent: Instant) -> Instant {
+pub fn first_token<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    step: &Step<'_>,
+    sent: Instant,
+) -> Instant {
     if course.is_stream {
-        (sent + step.timeouts().first_token).min(course.total)
+        let wanted = down.request.as_ref().and_then(|it| it.wanted.as_ref());
+        let wishes = wanted.and_then(|wanted| wanted.wishes.as_ref());
+        let wish = wishes.and_then(|wishes| wishes.first_token);
+        let longest = step.timeouts().first_token;
+        (sent + wish.map_or(longest, |wish| wish.min(longest))).min(course.total)
     } else {
         course.total
     }

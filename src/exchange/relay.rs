@@ -23,12 +23,13 @@
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
 use super::attempt::Answer;
 use super::connection::{Next, push};
-use super::course::Course;
+use super::course::{Course, first_token};
 use super::down::Down;
 use super::events::Wire;
+use super::fallback;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
-use super::seen::{Form, Seen};
+use super::seen::{Form, Policy, Seen};
 use super::settle::Settle;
 use super::translator::{Naming, Translator};
 use crate::base::bytes::TxBuf;
@@ -105,13 +106,14 @@ pub async fn relay<H: Host>(
     body.absorb(&mut answer.rx)?;
     let mut is_committed = false;
     let idle = step.timeouts().idle;
-    let mut deadline = (
-        answer.sent + step.timeouts().first_token,
-        Kind::FirstTokenTimeout,
-    );
+    let first = first_token(course, down, step, answer.sent);
+    let mut deadline = (first, Kind::FirstTokenTimeout);
     let mut events = 0;
     let fault = loop {
         seen.digest(shard, answer, &mut body, &mut down.tx);
+        if !is_committed && fallback::leaves_stream(course, down, step, &mut seen) {
+            break Kind::UpstreamError;
+        }
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
@@ -160,6 +162,9 @@ pub async fn relay<H: Host>(
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
+    if !is_committed && fault == Kind::UpstreamError {
+        fallback::keep_words(course, down, settle, step, &mut seen);
+    }
     if !is_committed || fault == Kind::ClientGone {
         return Err(fault);
     }
@@ -198,6 +203,7 @@ fn begin<H: Host>(
         wants_usage: course.wants_usage,
         is_chunked,
         is_single: course.is_single,
+        policy: Policy::minded(course.minds_content(settle)),
     };
     Seen::new((from, wire), tx.len(), form, translator)
 }
@@ -209,7 +215,7 @@ fn commit<H: Host>(
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     (sent, before): (Instant, Duration),
-    head: usize,
+    head: u32,
 ) {
     let now = course.shard.host.now();
     let took = now.since(sent);
@@ -217,7 +223,7 @@ fn commit<H: Host>(
     settle.receipt.upstream = before + took;
     settle.content(took, now);
     if down.has_begun() {
-        down.tx.sent(head); // another one went out before
+        down.tx.sent(head as usize); // another one went out before
     } else if let Some(pulse) = &mut down.pulse {
         pulse.drop_head();
     }

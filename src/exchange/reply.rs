@@ -184,7 +184,7 @@ pub fn error<H: Host>(
     };
     let status = match (front, kind) {
         (Dialect::Bedrock, Kind::BadKey) => 403, // AWS knows no 401
-        _ => kind.status(),
+        _ => told.status,
     };
     let told = Told { status, ..told };
     if has_begun {

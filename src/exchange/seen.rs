@@ -14,10 +14,11 @@ use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::dialect::model::Dialect;
+use crate::dialect::filtered;
+use crate::dialect::model::{Dialect, Refused};
 use crate::dialect::openai::Usage;
 use crate::dialect::openai::template::Template;
-use crate::dialect::speak::look;
+use crate::dialect::speak::{look, refusal};
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::wire::http1::put_chunk;
@@ -32,7 +33,7 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 #[derive(Debug)]
 pub struct Seen {
     /// Bytes of the head, at the front of what is held.
-    pub head: usize,
+    pub head: u32,
     cutter: Cutter,
     /// Bytes at the front of the buffer that the cutter has seen.
     split: usize,
@@ -47,6 +48,8 @@ pub struct Seen {
     pub fault: Option<Kind>,
     /// The fault that the provider's own error event told the client.
     pub told: Option<Kind>,
+    /// What the provider's own error event says, of a stream that passes.
+    refused: Option<Box<Refused>>,
     /// The token counts so far.
     pub usage: Option<Usage>,
     /// How many events there were.
@@ -71,6 +74,30 @@ pub struct Form {
     pub is_chunked: bool,
     /// It asked for one choice.
     pub is_single: bool,
+    /// Whether it is to be seen when an answer is ended for its content.
+    pub policy: Policy,
+}
+
+/// Whether an answer was ended for its content before there was any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Nobody wants to know.
+    Ignored,
+    /// Not so far.
+    Minded,
+    /// Yes.
+    Broken,
+}
+
+impl Policy {
+    /// Whether somebody wants to know.
+    pub const fn minded(is_minded: bool) -> Self {
+        if is_minded {
+            Self::Minded
+        } else {
+            Self::Ignored
+        }
+    }
 }
 
 /// What becomes of an event.
@@ -95,7 +122,7 @@ impl Seen {
         translator: Option<Box<Translator>>,
     ) -> Self {
         Self {
-            head,
+            head: u32::try_from(head).unwrap_or(u32::MAX),
             cutter: Cutter::new(wire, EVENT_MAX),
             split: 0,
             has_content: false,
@@ -104,6 +131,7 @@ impl Seen {
             has_done: false,
             fault: None,
             told: None,
+            refused: None,
             usage: None,
             events: 0,
             form,
@@ -253,6 +281,12 @@ impl Seen {
                 Fate::Pass
             };
         };
+        if self.form.policy == Policy::Minded
+            && !self.has_content
+            && filtered::by_event(self.from, data)
+        {
+            self.form.policy = Policy::Broken;
+        }
         if let Some(translator) = &mut self.translator {
             let text = Template::candidate(bytes).filter(|_| event.is_plain);
             let heard = translator.event(event.name, data, text);
@@ -287,6 +321,7 @@ impl Seen {
         if facts.error {
             self.fault = Some(Kind::UpstreamError);
             self.told = self.fault;
+            self.refused = Some(Box::new(refusal(self.from, 200, data)));
             return Fate::Last; // the provider's own words
         }
         self.events += 1;
@@ -330,6 +365,12 @@ impl Seen {
     fn broken(&mut self, kind: Kind) -> Fate {
         self.fault = Some(kind);
         Fate::Broken(kind)
+    }
+
+    /// What the provider said when it gave up.
+    pub fn take_refused(&mut self) -> Option<Refused> {
+        let heard = self.translator.as_mut().and_then(|it| it.refused.take());
+        heard.or_else(|| self.refused.take().map(|refused| *refused))
     }
 
     /// The stream is over: with its end marker, or because its body ended.

@@ -17,6 +17,7 @@
 use super::balance::{Load, Set, cheapest, faster, home, lightest};
 use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
+use super::wishes::Wished;
 use crate::config::Config;
 use crate::config::diff::Places;
 use crate::config::model::defaults::TARGETS_MAX;
@@ -41,6 +42,10 @@ pub struct Sight<'s> {
     pub bytes: u64,
     /// The most tokens that its answer may have; 0 = nothing was said.
     pub answer_max: u64,
+    /// The name that was asked for, and goes upstream for targets without one of their own.
+    pub asked: &'s str,
+    /// The fallbacks that the request names; `None`: the model's own.
+    pub fallbacks: Option<&'s [Wished]>,
     /// Makes out which conversation it is of; called by the strategy that wants to know.
     pub conversation: &'s dyn Fn() -> u64,
 }
