@@ -61,6 +61,8 @@ const LIMITS: Known = Known {
         "bodies_max",
         "body_rate_min",
         "streams_max",
+        "queue_max",
+        "queue_wait",
         "connections_max",
     ],
     later: &[],
@@ -367,6 +369,7 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
     let counts = [
         ("fields_max", &mut limits.fields_max, 16..=256),
         ("streams_max", &mut limits.streams_max, 1..=1_000_000),
+        ("queue_max", &mut limits.queue_max, 0..=1_000_000),
         (
             "connections_max",
             &mut limits.connections_max,
@@ -377,6 +380,9 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
         if let Some(number) = section.read(found, key, |value| count(value, range)) {
             *slot = number;
         }
+    }
+    if let Some(wait) = section.read(found, "queue_wait", queue_wait) {
+        limits.queue_wait = wait;
     }
     let pairs = [
         ("target_max", limits.target_max, "head_max", limits.head_max),
@@ -394,6 +400,16 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
         }
     }
     limits
+}
+
+fn queue_wait(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    match duration(value, TIMEOUT_MIN) {
+        Ok(wait) if wait > defaults::QUEUE_WAIT_MAX => {
+            let most = show_duration(defaults::QUEUE_WAIT_MAX);
+            wrong(format!("write at most {most:?}"))
+        }
+        read => read,
+    }
 }
 
 /// The timeouts of `section` over those of `base`.

@@ -52,8 +52,12 @@ pub mod defaults {
         bodies_max: GIB,
         body_rate_min: KIB,
         streams_max: 50_000,
+        queue_max: 1024,
+        queue_wait: QUEUE_WAIT_MAX,
         connections_max: 100_000,
     };
+    /// Longest `limits.queue_wait`: who waits longer would rather know.
+    pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(100);
     /// `timeouts`.
     pub const TIMEOUTS: super::Timeouts = super::Timeouts {
         connect: Duration::from_secs(2),
@@ -301,8 +305,12 @@ pub struct Limits {
     pub bodies_max: usize,
     /// Bytes per second at which a request body must arrive, after [`Timeouts::body`].
     pub body_rate_min: usize,
-    /// Exchanges at once, per box; above it 503.
+    /// Exchanges at once, per box; above it requests wait for room.
     pub streams_max: usize,
+    /// Requests that may wait for it, per box; above it 503.
+    pub queue_max: usize,
+    /// How long they wait; then 503.
+    pub queue_wait: Duration,
     /// Client connections at once, per box.
     pub connections_max: usize,
 }

@@ -93,11 +93,12 @@ fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     for (key, count) in [
         ("fields_max", l.fields_max),
         ("streams_max", l.streams_max),
+        ("queue_max", l.queue_max),
         ("connections_max", l.connections_max),
     ] {
         writeln!(f, "{key} = {count}")?;
     }
-    Ok(())
+    writeln!(f, "queue_wait = \"{}\"", show_duration(l.queue_wait))
 }
 
 fn timeouts(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {

@@ -2,6 +2,7 @@
 
 use super::attempt;
 use super::down::{Down, Wait};
+use super::queue;
 use super::reply::{self, Manner};
 use super::request::{self, Body, Broken, Request, Wanted};
 use super::route::{Asked, route};
@@ -93,6 +94,15 @@ async fn exchange<H: Host>(
         Ok(asked) => asked,
         Err(kind) => return refuse_early(shard, down, settle, head, (kind, manner)).await,
     };
+    if matches!(asked, Asked::Model(_)) && shard.is_full(snapshot.exchanges_max) {
+        match queue::await_turn(served, down).await {
+            Ok(()) => {}
+            Err(Broken::Closed) => return Next::Close, // settles as cancelled
+            Err(Broken::Refused(kind)) => {
+                return refuse_early(shard, down, settle, head, (kind, manner)).await;
+            }
+        }
+    }
     let body = match request::read_body(served, down, head).await {
         Ok(body) => body,
         Err(Broken::Closed) => return Next::Close, // settles as cancelled
@@ -150,12 +160,7 @@ fn admit<H: Host>(
         }
     }
     match asked {
-        Asked::Model(_) => {
-            request::check_media(head, data)?;
-            if shard.is_full(snapshot.exchanges_max) {
-                return Err(Kind::Overloaded);
-            }
-        }
+        Asked::Model(_) => request::check_media(head, data)?,
         Asked::Local(_) => {}
         Asked::Nothing => return Err(Kind::NoSuchRoute),
     }

@@ -33,6 +33,7 @@ pub mod fallback;
 pub mod limits;
 pub mod plain;
 pub mod pulse;
+pub mod queue;
 pub mod relay;
 pub mod reply;
 pub mod request;

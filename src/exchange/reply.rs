@@ -26,6 +26,9 @@ use std::time::Duration;
 /// Seconds that a client is asked to wait when the gateway is at its limit.
 const RETRY_AFTER: u64 = 1;
 
+/// The same at most, at a time when there is too much to do.
+const OVERLOADED_MAX: u64 = 5;
+
 /// How a reply is framed.
 #[derive(Clone, Copy, Debug)]
 pub struct Manner {
@@ -107,7 +110,10 @@ fn put_error<H: Host>(
             used += 1;
         }
     };
-    let wait = seconds.format(RETRY_AFTER).as_bytes();
+    let about = about(shard, kind, id.bytes());
+    let wait = seconds
+        .format(about.wait.map_or(0, |wait| wait.as_secs()))
+        .as_bytes();
     match kind {
         Kind::BadKey if told.status == 401 => add(b"www-authenticate", b"Bearer"),
         Kind::Overloaded | Kind::Draining | Kind::ShutDown => add(b"retry-after", wait),
@@ -124,16 +130,21 @@ fn put_error<H: Host>(
     }
     let extra = extra.get(..used).unwrap_or_default();
     put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
-        speak::put_error_about(front, told, about(kind, id.bytes()), tx);
+        speak::put_error_about(front, told, about, tx);
     });
 }
 
 /// What the error `kind` tells of the exchange `id`.
-fn about(kind: Kind, id: &[u8]) -> About<'_> {
-    let is_full = matches!(kind, Kind::Overloaded | Kind::Draining | Kind::ShutDown);
+fn about<'a, H: Host>(shard: &Shard<H>, kind: Kind, id: &'a [u8]) -> About<'a> {
+    let wait = match kind {
+        // Apart, so that they do not all come back at once.
+        Kind::Overloaded => Some(1 + shard.random() % OVERLOADED_MAX),
+        Kind::Draining | Kind::ShutDown => Some(RETRY_AFTER),
+        _ => None,
+    };
     About {
         id,
-        wait: is_full.then(|| Duration::from_secs(RETRY_AFTER)),
+        wait: wait.map(Duration::from_secs),
     }
 }
 
@@ -189,7 +200,7 @@ pub fn error<H: Host>(
     let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
-        let about = about(kind, settle.receipt.id.bytes());
+        let about = about(shard, kind, settle.receipt.id.bytes());
         put_last_event(tx, manner, |tx| {
             speak::put_error_event_about(front, &told, about, tx);
         });

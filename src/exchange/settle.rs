@@ -228,6 +228,8 @@ impl<H: Host> Drop for Settle<H> {
         let provider = receipt.provider.map(|index| places.provider(index));
         counters.settle(receipt, (model, provider));
         drop(counters);
+        self.shard
+            .let_in(snapshot.exchanges_max, snapshot.config.limits.queue_wait);
         self.shard.note(&snapshot.config, &self.receipt);
     }
 }

@@ -10,6 +10,7 @@ pub mod budget;
 pub mod limits;
 pub mod peak;
 pub mod plan;
+pub mod queue;
 pub mod reason;
 pub mod rotation;
 pub mod targets;

@@ -1,6 +1,7 @@
 //! What one shard counts. Written by that shard alone; copied when scraped.
 
 use super::handshakes::Handshakes;
+use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, Receipt};
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
@@ -151,6 +152,10 @@ pub struct Counters {
     pub reconnects: u64,
     /// Further attempts that were not made, as the budget was spent.
     pub budget_spent: u64,
+    /// Requests that came when there was no room.
+    pub queued: Queued,
+    /// How many of them wait; set when it is copied.
+    pub queue_depth: u64,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -247,6 +252,8 @@ impl Counters {
         self.log_dropped += other.log_dropped;
         self.reconnects += other.reconnects;
         self.budget_spent += other.budget_spent;
+        self.queued.add(&other.queued);
+        self.queue_depth += other.queue_depth;
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

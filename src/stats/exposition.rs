@@ -7,6 +7,7 @@
 
 use super::counters::{Attempts, Counters, Latency};
 use super::handshakes::{OUTCOMES, SIDES};
+use super::queued::Queued;
 use super::receipt::AttemptEnd;
 use super::reloads::Reloads;
 use super::text::{Form, Text};
@@ -99,6 +100,7 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     attempts(out, &all, names);
     targets(out, scrape, names);
     streams(out, scrape, &all);
+    queue(out, scrape, &all);
     plain(out, &all);
     handshakes(out, &all);
     gossip(out, scrape);
@@ -245,6 +247,21 @@ fn streams(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
     out.head(name, "counter", "Streams by how they ended.");
     for (end, count) in ["done", "error", "cancelled"].iter().zip(all.streams) {
         out.line(name, &format!("end=\"{end}\""), count);
+    }
+}
+
+fn queue(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
+    let name = "shardgate_queue_depth";
+    out.head(name, "gauge", "Requests that wait for room.");
+    for (index, shard) in scrape.counters.iter().enumerate() {
+        out.line(name, &format!("shard=\"{index}\""), shard.queue_depth);
+    }
+    let name = "shardgate_queued_total";
+    let help = "Requests that came when there was no room, by what became of them.";
+    out.head(name, "counter", help);
+    for outcome in Queued::ALL {
+        let labels = format!("outcome=\"{}\"", outcome.name());
+        out.line(name, &labels, all.queued.of(outcome));
     }
 }
 
