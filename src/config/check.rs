@@ -16,6 +16,7 @@
 //!
 //! Source: TOML 1.1.0; the sections are described in the README.
 
+use super::advice::advise;
 use super::fault::{Faults, Findings};
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
@@ -204,7 +205,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let keys = keys::keys(root, found, secrets, &names);
     let providers = written.providers(found, secrets);
     let models = written.models(found, &names, (timeouts, keepalive));
-    Some(Config {
+    let config = Config {
         server,
         limits,
         timeouts,
@@ -216,7 +217,9 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         gossip,
         keepalive,
         names,
-    })
+    };
+    advise(root, &config, found);
+    Some(config)
 }
 
 /// The section `key` of the file, when it is there.
@@ -442,9 +445,9 @@ pub(super) fn read_timeouts(
     ];
     for (key, length) in parts {
         let item = section.item(key).or_else(|| section.item("total"));
-        if let (true, Some(item)) = (length > t.total, item) {
+        if let (true, Some(item)) = (length >= t.total, item) {
             let text = format!(
-                "`{key}` ({}) is longer than `total` ({}) and never comes to bear; write {key} < total",
+                "`{key}` ({}) is not shorter than `total` ({}) and never comes to bear; write {key} < total",
                 show_duration(length),
                 show_duration(t.total)
             );

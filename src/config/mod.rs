@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod abilities;
+mod advice;
 pub mod aws;
 mod balance;
 pub mod check;
