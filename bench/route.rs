@@ -108,6 +108,7 @@ fn decisions(c: &mut Criterion) {
                         answer_max: 0,
                         asked: "m",
                         fallbacks: None,
+                        only_calm: false,
                         conversation: &|| opening::key(black_box(&body)),
                     };
                     let mut plan = Plan::new(&found, 4);

@@ -77,6 +77,7 @@ session_token = { env = "AWS_KEY" }
 
 [models.NAME]
 targets = [{ provider = "NAME", model = "m", price = { input = 1.0, output = 1.0 }, abilities = { images = true } }]
+hedge = {}
 "#;
 
 /// The text of every fenced block of the language `lang`.

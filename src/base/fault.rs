@@ -41,11 +41,16 @@ pub enum Blame {
 pub enum Retry {
     /// Another attempt would fail the same way, or could do the work twice.
     Never,
-    /// On a reused connection that gave no byte, the same target once more on a fresh one;
-    /// after that, another target may answer.
+    /// On a reused connection that gave no byte, the same target at once on a fresh one;
+    /// after that as [`Retry::Once`].
     IfReused,
-    /// Another target may answer.
+    /// Another target may answer. This one will not before somebody mends it, or has let the
+    /// client wait for a whole timeout already.
     Elsewhere,
+    /// Another target may answer; this one is asked once more: it may have done the work.
+    Once,
+    /// Another target may answer, and so may this one after a while: it did nothing.
+    Anywhere,
 }
 
 macro_rules! kinds {
@@ -143,9 +148,9 @@ kinds! {
     /// A method or transfer coding that does not exist here.
     NotImplemented = 501 "not_implemented" Caller Never "The gateway does not implement this method or transfer coding.";
     /// Not connected.
-    ConnectFailed = 502 "upstream_connect_failed" Upstream Elsewhere "The provider could not be reached; try again later.";
+    ConnectFailed = 502 "upstream_connect_failed" Upstream Anywhere "The provider could not be reached; try again later.";
     /// The provider's name does not resolve.
-    NoAddress = 502 "upstream_no_address" Upstream Elsewhere "The provider's name does not resolve; try again later.";
+    NoAddress = 502 "upstream_no_address" Upstream Anywhere "The provider's name does not resolve; try again later.";
     /// The provider's certificate is over.
     CertificateExpired = 502 "upstream_certificate_expired" Upstream Elsewhere "The provider's TLS certificate has expired, so nothing was sent to it; the provider must renew it.";
     /// The provider's certificate has not begun.
@@ -169,7 +174,7 @@ kinds! {
     /// The answer's head is broken.
     UpstreamBadHead = 502 "upstream_malformed" Upstream Elsewhere "The provider's answer is not well-formed HTTP; try again.";
     /// The body broke off or its framing is broken.
-    UpstreamCut = 502 "upstream_cut" Upstream Elsewhere "The provider's answer broke off; what came before is incomplete.";
+    UpstreamCut = 502 "upstream_cut" Upstream Once "The provider's answer broke off; what came before is incomplete.";
     /// The stream holds something that is no event of the dialect.
     UpstreamGarbled = 502 "upstream_garbled" Upstream Elsewhere "The provider's answer is garbled; what came before is incomplete.";
     /// A status that is no answer to a chat request (204, 3xx, …).
@@ -177,7 +182,7 @@ kinds! {
     /// The provider refused the gateway's own key.
     UpstreamRefusedKey = 502 "upstream_refused_key" Gateway Elsewhere "The provider refused the gateway's credentials; the operator must renew them.";
     /// The provider sent an error inside a stream before any content.
-    UpstreamError = 502 "upstream_error" Upstream Elsewhere "The provider reported an error instead of an answer; try again.";
+    UpstreamError = 502 "upstream_error" Upstream Anywhere "The provider reported an error instead of an answer; try again.";
     /// Too much at once.
     Overloaded = 503 "overloaded" Gateway Never "The gateway is at its limit; try again after the time in Retry-After.";
     /// Going down.

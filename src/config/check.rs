@@ -18,6 +18,7 @@
 
 use super::advice::advise;
 use super::fault::{Faults, Findings};
+use super::hedge;
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Server, Sockets, Timeouts};
@@ -205,6 +206,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let keys = keys::keys(root, found, secrets, &names);
     let providers = written.providers(found, secrets);
     let models = written.models(found, &names, (timeouts, keepalive));
+    hedge::settle(root, retry.attempts_max, found);
     let config = Config {
         server,
         limits,

@@ -133,8 +133,8 @@ pub fn summary(old: &Config, new: &Config) -> String {
             let targets: Vec<_> = targets.collect();
             let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();
             format!(
-                "{:?} {targets:?} {fallbacks:?} {:?} {:?}",
-                model.strategy, model.timeouts, model.keepalive
+                "{:?} {targets:?} {fallbacks:?} {:?} {:?} {:?}",
+                model.strategy, model.timeouts, model.keepalive, model.hedge
             )
         };
         all.map(|m| (m.name.clone(), named(m))).collect()
@@ -220,7 +220,6 @@ impl Roster {
             self.number(name, id)
         });
         let hosts: Vec<_> = hosts.collect();
-        let written = config.written().len();
         let hosts_of = config.models.iter().map(|model| {
             let of = model.targets.iter().map(|target| target.provider);
             of.map(|provider| hosts.get(provider).map(|(number, _)| *number))
@@ -228,11 +227,9 @@ impl Roster {
         });
         let hosts_of = hosts_of.collect();
         let targets = config.models.iter().enumerate().map(|(index, model)| {
-            // Its targets forward whatever name was asked for.
-            let is_open = index >= written || model.name == "*";
             let targets = model.targets.iter();
             targets
-                .map(|target| self.target(config, (model, is_open), target))
+                .map(|target| self.target(config, (model, index), target))
                 .collect()
         });
         Places {
@@ -247,15 +244,11 @@ impl Roster {
     fn target(
         &mut self,
         config: &Config,
-        (model, is_open): (&Model, bool),
+        model: (&Model, usize),
         target: &Target,
     ) -> (usize, TargetId) {
         let provider = config.provider(target);
-        let upstream = match &target.model {
-            Some(name) => name,
-            None if is_open => "*",
-            None => &model.name,
-        };
+        let upstream = config.upstream_name(model, target);
         let name = format!("{}/{upstream}", provider.map_or("", |p| p.name.as_str()));
         let url = provider.map(|p| p.base_url.to_string());
         let id = TargetId::of(&name, &url.unwrap_or_default());

@@ -10,6 +10,7 @@ pub mod check;
 pub mod diff;
 pub mod fault;
 mod flavour;
+mod hedge;
 mod keys;
 pub mod model;
 pub mod print;

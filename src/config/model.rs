@@ -19,11 +19,13 @@ use super::abilities::Overrides;
 use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
 pub use super::flavour::Flavour;
+pub use super::hedge::{After, Hedge};
 pub use super::reasons::{Reason, Reasons};
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
 use crate::dialect::model::Dialect as Spoken;
+use crate::stats::receipt::Try;
 use ahash::AHashMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -97,6 +99,9 @@ pub mod defaults {
     pub const RETRY: super::Retry = super::Retry {
         attempts_max: 4,
         budget_percent: Some(20),
+        backoff_first: Duration::from_millis(50),
+        backoff_max: Duration::from_secs(2),
+        wait_max: Duration::from_secs(20),
     };
     /// `providers.*.api_version`: the last dated release of Azure's API.
     pub const AZURE_API_VERSION: &str = "2024-10-21";
@@ -224,6 +229,27 @@ impl Config {
     /// The entries of `[models]` with `*`, without the implicit ones.
     pub fn written(&self) -> &[Model] {
         self.models.get(..self.names.listed).unwrap_or_default()
+    }
+
+    /// The model and the target that an attempt was at.
+    pub fn tried(&self, one: &Try) -> Option<(&Model, &Target)> {
+        let model = self.models.get(usize::from(one.model))?;
+        Some((model, model.targets.get(usize::from(one.place))?))
+    }
+
+    /// The name upstream under which a target of the model at `index` is counted: `*` where it
+    /// forwards whatever name was asked for.
+    pub fn upstream_name<'a>(
+        &self,
+        (model, index): (&'a Model, usize),
+        target: &'a Target,
+    ) -> &'a str {
+        let is_open = index >= self.names.listed || model.name == "*";
+        match &target.model {
+            Some(name) => name,
+            None if is_open => "*",
+            None => &model.name,
+        }
     }
 
     /// The provider of a target.
@@ -506,6 +532,8 @@ pub struct Model {
     pub timeouts: Timeouts,
     /// After how long a silence a stream gets a comment; `None` = never.
     pub keepalive: Option<Duration>,
+    /// When a second attempt starts beside a slow one; `None` = never.
+    pub hedge: Option<Hedge>,
 }
 
 /// One way to get an answer for a model.
@@ -565,6 +593,14 @@ pub struct Retry {
     /// Attempts beyond the first ones, in percent of the exchanges of the last ten seconds, per
     /// box; `None`: as many as there may be.
     pub budget_percent: Option<u32>,
+    /// `backoff.first`: the longest pause before a target is asked for the second time; twice
+    /// as long for each time more.
+    pub backoff_first: Duration,
+    /// `backoff.max`: the longest pause.
+    pub backoff_max: Duration,
+    /// The longest wait for a target that was asked already, at a time: a pause, a provider's
+    /// `Retry-After`, a breaker; zero: no target is asked twice.
+    pub wait_max: Duration,
 }
 
 /// `[breaker]`: when a target is left alone, and for how long.

@@ -20,11 +20,7 @@ impl Display for Printed<'_> {
         server(f, config)?;
         limits(f, config)?;
         timeouts(f, config)?;
-        let retry = config.retry;
-        let budget = retry.budget_percent;
-        let budget = budget.map_or_else(|| "off".to_owned(), |percent| format!("{percent}%"));
-        writeln!(f, "\n[retry]\nattempts_max = {}", retry.attempts_max)?;
-        writeln!(f, "budget = {}", quoted(&budget))?;
+        retry(f, config)?;
         breaker(f, config)?;
         for key in &config.keys {
             writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;
@@ -49,6 +45,21 @@ impl Display for Printed<'_> {
         }
         Ok(())
     }
+}
+
+fn retry(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let retry = config.retry;
+    let budget = retry.budget_percent;
+    let budget = budget.map_or_else(|| "off".to_owned(), |percent| format!("{percent}%"));
+    writeln!(f, "\n[retry]\nattempts_max = {}", retry.attempts_max)?;
+    writeln!(f, "budget = {}", quoted(&budget))?;
+    writeln!(f, "wait_max = \"{}\"", show_duration(retry.wait_max))?;
+    writeln!(
+        f,
+        "backoff = {{ first = \"{}\", max = \"{}\" }}",
+        show_duration(retry.backoff_first),
+        show_duration(retry.backoff_max)
+    )
 }
 
 fn server(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
@@ -227,6 +238,15 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "fallback_on = {}", list(&reasons.collect::<Vec<_>>()))?;
     let every = keepalive(model.keepalive);
     writeln!(f, "stream = {{ keepalive = {every} }}")?;
+    match model.hedge {
+        None => writeln!(f, "hedge = \"off\""),
+        Some(hedge) => writeln!(
+            f,
+            "hedge = {{ after = {}, extra_max = \"{}%\" }}",
+            quoted(&hedge.after.to_string()),
+            hedge.extra_percent
+        ),
+    }?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
     model_timeouts(f, &model.timeouts)
 }

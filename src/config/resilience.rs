@@ -23,8 +23,12 @@ const BREAKER_KEYS: Known = Known {
     later: &[],
 };
 const RETRY_KEYS: Known = Known {
-    now: &["attempts_max", "budget"],
-    later: &["backoff"],
+    now: &["attempts_max", "budget", "backoff", "wait_max"],
+    later: &[],
+};
+const BACKOFF_KEYS: Known = Known {
+    now: &["first", "max"],
+    later: &[],
 };
 const GOSSIP_KEYS: Known = Known {
     now: &["tick"],
@@ -58,7 +62,34 @@ pub(super) fn retry(root: &Section<'_, '_>, found: &mut Findings) -> Retry {
     if let Some(budget) = section.read(found, "budget", budget) {
         retry.budget_percent = budget;
     }
+    let wait_max = section.read(found, "wait_max", |v| duration(v, Duration::ZERO));
+    retry.wait_max = wait_max.unwrap_or(retry.wait_max);
+    backoff(&section, found, &mut retry);
     retry
+}
+
+/// `[retry.backoff]`.
+fn backoff(place: &Section<'_, '_>, found: &mut Findings, retry: &mut Retry) {
+    let Some(section) = section(place, found, "backoff", "[retry.backoff]", BACKOFF_KEYS) else {
+        return;
+    };
+    for (key, slot) in [
+        ("first", &mut retry.backoff_first),
+        ("max", &mut retry.backoff_max),
+    ] {
+        if let Some(length) = section.read(found, key, |v| duration(v, Duration::ZERO)) {
+            *slot = length;
+        }
+    }
+    let item = section.item("first").or_else(|| section.item("max"));
+    if let (true, Some(item)) = (retry.backoff_first > retry.backoff_max, item) {
+        let text = format!(
+            "`first` ({}) is longer than `max` ({}); write first <= max",
+            show_duration(retry.backoff_first),
+            show_duration(retry.backoff_max)
+        );
+        found.fault(item.at, text);
+    }
 }
 
 /// A share such as `"20%"`, or `"off"`.

@@ -134,7 +134,7 @@ fn full() -> String {
     "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:0\"]\nadmin = \"off\"\nshards = 2\nhandover = \"/run/shardgate/h.sock\"\n\
      [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nqueue_max = 5\nqueue_wait = \"50ms\"\nconnections_max = 0xffff\n\
      [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
-     [retry]\nattempts_max = 3\nbudget = \"7%\"\n\
+     [retry]\nattempts_max = 3\nbudget = \"7%\"\nbackoff = { first = \"20ms\", max = \"1s\" }\nwait_max = \"3s\"\n\
      [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\nramp = \"0s\"\n\
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
@@ -147,8 +147,8 @@ fn full() -> String {
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [providers.vertex]\ndialect = \"anthropic\"\nflavour = \"vertex\"\nbase_url = \"http://127.0.0.1:9/publishers/anthropic\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
-     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\n\
-     [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\n\
+     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
+     [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\nhedge = { after = \"1500ms\" }\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
 }
@@ -212,6 +212,8 @@ fn a_full_file_arrives_whole() {
     );
     let retry = config.retry;
     assert_eq!((retry.attempts_max, retry.budget_percent), (3, Some(7)));
+    let waits = [retry.backoff_first, retry.backoff_max, retry.wait_max];
+    assert_eq!(waits.map(|d| d.as_millis()), [20, 1000, 3000]);
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
     assert_eq!(config.keys[1].models, ["*"]);
     assert_eq!(config.keys[1].digest.unwrap()[..3], [0x2b, 0xb8, 0x0d]);
@@ -333,6 +335,14 @@ fn doubtful_settings_give_warnings() {
         (
             "[models.m]\nstrategy = \"cheapest\"\ntargets = [{ provider = \"p\", model = \"gpt-4o\" }, { provider = \"p\" }]",
             "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
+        ),
+        (
+            "[models.m]\ntargets = [{ provider = \"p\" }]\nhedge = {}",
+            "3:1: `hedge` has no other target to turn to; add a target or a fallback",
+        ),
+        (
+            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\", model = \"a\" }, { provider = \"p\", model = \"b\" }]\nhedge = { after = \"1s\" }",
+            "5:1: `hedge` never comes to bear, as `retry.attempts_max` is 1; write attempts_max = 2 or more",
         ),
     ];
     for (text, want) in cases {

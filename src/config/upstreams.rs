@@ -9,6 +9,7 @@ use super::balance;
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::flavour;
+use super::hedge;
 use super::keys::provider_secret;
 use super::model::defaults::{
     AZURE_API_VERSION, FALLBACK_ON, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY,
@@ -51,8 +52,9 @@ const MODEL: Known = Known {
         "fallback_on",
         "timeouts",
         "stream",
+        "hedge",
     ],
-    later: &["continuation", "hedge", "cache"],
+    later: &["continuation", "cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -181,6 +183,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 fallback_on: FALLBACK_ON,
                 timeouts,
                 keepalive,
+                hedge: None,
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -318,6 +321,9 @@ fn model(
     let fallback_on = reasons::fallback_on(&section, found);
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
+    let count = targets.as_ref().map_or(2, Vec::len) + fallbacks.as_ref().map_or(0, Vec::len);
+    let others = count.saturating_sub(1);
+    let hedge = hedge::hedge(&section, found, &inner("hedge"), others);
     let title = inner("timeouts");
     let timeouts = section
         .item("timeouts")
@@ -331,6 +337,7 @@ fn model(
         fallback_on,
         timeouts,
         keepalive,
+        hedge,
     })
 }
 

@@ -173,8 +173,13 @@ fn targets(roster: &Roster, report: &Report) -> Value {
             let value = json!({ "age_ms": age, "says": cell(&heard.cell, gossip.at) });
             Some((shard.to_string(), value))
         });
+        let p95 = report.p95.iter().find(|(target, _)| target == index);
+        let p95 = p95.map(|(_, [plain, stream])| {
+            json!({ "plain": plain.map(millis_of), "stream": stream.map(millis_of) })
+        });
         Some(json!({
             "target": name,
+            "hedge_p95_ms": p95,
             "trips_total": gossip.trips.get(*index),
             "own": cell(own, gossip.at),
             "heard": Value::Object(heard.collect()),

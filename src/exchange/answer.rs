@@ -14,7 +14,7 @@
 //! - I3 No header field of an answer reaches the client unless it is on the list.
 
 use super::attempt::Answer;
-use super::course::Course;
+use super::course::{Course, first_token};
 use super::down::{Down, Wait};
 use super::limits;
 use super::reply::{self, Manner};
@@ -134,10 +134,32 @@ impl Incoming {
         }
     }
 
+    /// Whether no more can be read.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     /// The first `n` bytes of the body were passed on.
     pub fn passed(&mut self, rx: &mut RxBuf, n: usize) {
         rx.consume(n);
         self.decoded = self.decoded.saturating_sub(n);
+    }
+}
+
+/// Until when more must have come of an answer that is held: then it has not begun, however
+/// steadily it drips.
+pub fn patience<H: Host>(
+    course: &Course<'_, H>,
+    down: &Down<H::Stream>,
+    step: &Step<'_>,
+    sent: Instant,
+) -> (Instant, Kind) {
+    let idle = course.shard.host.now() + step.timeouts().idle;
+    let begins = first_token(course, course.patience(down), step, sent);
+    if begins < idle {
+        (begins, Kind::FirstTokenTimeout)
+    } else {
+        (idle, Kind::IdleTimeout)
     }
 }
 

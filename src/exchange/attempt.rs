@@ -12,16 +12,19 @@
 //!   that gave no byte of an answer: then it was closed before the request was read
 //!   (RFC 9112, 9.3.1). Once, on a fresh connection.
 //! - I2 A stream's `first_token` counts from the request sent; every wait ends at the deadline
-//!   over all attempts. A plain answer comes when the last token is made, so only that
-//!   deadline bounds it: less would abort long answers, and pay for them again elsewhere.
+//!   over all attempts. A plain answer comes when the last token is made, so it has until that
+//!   deadline: less would abort long answers, and pay for them again elsewhere. Only while there
+//!   is a target that was not asked it must be there, or too long to be held, in half of the
+//!   time that is left: a provider that never answers must not take all of it.
 
+use super::asker::Asker;
 use super::connection::Next;
-use super::course::{Course, first_token, weight};
+use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, fallback, limits, plain, pulse, relay, secure};
+use super::{count, fallback, limits, plain, pulse, race, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
@@ -30,10 +33,11 @@ use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::policy::reason;
+use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
 use std::io::{self, IoSlice};
 use std::pin::pin;
@@ -162,8 +166,8 @@ impl<H: Host> Answer<H> {
 pub enum Failed<'a> {
     /// A fault.
     Fault(Kind),
-    /// The provider's refusal with this status; there is this other target.
-    Refused(u16, Step<'a>),
+    /// The provider's refusal with this status; there is this other attempt to make.
+    Refused(u16, Another<'a>),
 }
 
 impl From<Kind> for Failed<'_> {
@@ -186,7 +190,10 @@ pub async fn attempts<H: Host>(
     let course = Course::new(served, down, began, manner).ok_or(Kind::Internal)?;
     let mut step = course.following(down).ok_or(Kind::Internal)?;
     pulse::begin(&course, down, settle.receipt.id);
-    let mut why = "breaker_open";
+    let mut why = match step.fallback {
+        Some(_) => course.passed_over(settle),
+        None => "",
+    };
     let mut standing_in = None;
     loop {
         match course.prepare(down, &step) {
@@ -194,11 +201,14 @@ pub async fn attempts<H: Host>(
                 settle.pass_over(&step);
                 return count::answer(&course, down, settle, &step).await;
             }
-            Ok(()) => settle.weight = weight(down),
+            Ok(()) => {
+                settle.weight = weight(down);
+                fallback::forget(down);
+            }
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
                 fallback::note(down, &step, Reason::Error);
-                step = course.following(down).ok_or(Kind::Unfit)?;
+                step = course.following(down).ok_or_else(|| unfit(settle))?;
                 why = Kind::Unfit.code();
                 continue;
             }
@@ -213,32 +223,57 @@ pub async fn attempts<H: Host>(
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         settle.begin_attempt(&step, course.tokens(&step), began);
-        let kind = match attempt(&course, down, settle, &step).await {
+        let outcome = match course.hedge(settle.receipt.model) {
+            None => attempt(&course, down, settle, &step).await,
+            Some(hedge) => Box::pin(race::attempt(&course, down, settle, (&step, hedge))).await,
+        };
+        let kind = match outcome {
             Ok(next) => return Ok(next),
             Err(Failed::Refused(status, another)) => {
                 settle.receipt.upstream = spent + shard.host.now().since(began);
-                settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
-                (step, why) = (another, fallback::why(down));
+                let said = Outcome::of_status(status);
+                settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
+                why = fallback::why(down);
+                step = course.turn_of(down, another).await?;
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        settle.end_attempt(AttemptEnd::Failed, Outcome::of_fault(kind, false));
+        let end = match kind {
+            Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+            _ => AttemptEnd::Failed,
+        };
+        let said = Outcome::of_fault(kind, false);
+        settle.end_attempt(end, Why::Fault(kind), said);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
         let reason = fallback::reason_of(down, kind).ok_or(kind)?;
-        step = course.another(down, &step, reason).ok_or(kind)?;
+        let another = course.another(down, &step, (reason, Hope::after(kind)));
+        step = course.turn_of(down, another.ok_or(kind)?).await?;
         why = kind.code();
+    }
+}
+
+/// What the client is told when no other target can honour its request: that, or why the one
+/// failed that could.
+fn unfit<H: Host>(settle: &Settle<H>) -> Kind {
+    match settle.receipt.last.map(|last| last.why) {
+        Some(Why::Fault(kind)) => kind,
+        Some(Why::Status(_)) => Kind::UpstreamError,
+        _ => Kind::Unfit,
     }
 }
 
 /// One attempt, from a connection to the delivered answer. The answer is stored here and
 /// nowhere else: whoever delivers it borrows it.
-async fn attempt<'a, H: Host>(
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn attempt<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -247,22 +282,54 @@ async fn attempt<'a, H: Host>(
     let mut answer = ask_target(course, down, step)
         .await
         .map_err(Failed::Fault)?;
-    let refusal = refusal(answer.head.status);
-    if refusal == Refusal::Retriable || answer.head.status == 402 {
-        limits::hear_out(course, down, step, &mut answer).await;
+    let hope = hear_out(course, down, step, &mut answer).await;
+    let refusal = judge(course, down, step, (&answer, hope))?;
+    deliver(course, down, settle, step, (&mut answer, refusal)).await
+}
+
+/// Heeds what a refusal says, where it is one that says something; whether it is worth asking
+/// again.
+pub async fn hear_out<H: Host>(
+    course: &Course<'_, H>,
+    asker: &mut impl Asker<H>,
+    step: &Step<'_>,
+    answer: &mut Answer<H>,
+) -> Hope {
+    let status = answer.head.status;
+    if refusal(status) == Refusal::Retriable || status == 402 {
+        limits::hear_out(course, asker, step, answer).await
+    } else {
+        Hope::None
     }
+}
+
+/// What an answer that was heard out says, when it is to be delivered.
+///
+/// # Errors
+/// It is another target's turn.
+pub fn judge<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    step: &Step<'_>,
+    (answer, hope): (&Answer<H>, Hope),
+) -> Result<Refusal, Failed<'a>> {
+    let status = answer.head.status;
+    let refusal = refusal(status);
     if refusal == Refusal::Retriable {
-        let reason = fallback::reason_so_far(&answer, step);
-        if let Some(another) = course.another(down, step, reason) {
-            return Err(Failed::Refused(answer.head.status, another));
+        let reason = fallback::reason_so_far(answer, step);
+        if let Some(another) = course.another(down, step, (reason, hope)) {
+            return Err(Failed::Refused(status, another));
         }
     }
-    deliver(course, down, settle, step, (&mut answer, refusal)).await
+    Ok(refusal)
 }
 
 /// A function of its own, so that the answer lives over one await only: then the compiler
 /// lets it share its place with what asking for it took.
-async fn deliver<'a, H: Host>(
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn deliver<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -276,8 +343,7 @@ async fn deliver<'a, H: Host>(
         }
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus.into()),
         Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
-            let relayed = relay::relay(course, down, settle, step, answer).await;
-            relayed.map_err(|kind| course.refused(kind))
+            relay::relay(course, down, settle, step, answer).await
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {
             plain::deliver(course, down, settle, step, answer).await
@@ -287,7 +353,7 @@ async fn deliver<'a, H: Host>(
 
 /// What a status says about trying elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+pub enum Refusal {
     /// It is an answer.
     None,
     /// The request itself is at fault; every target would say so. What comes with it may say
@@ -301,7 +367,8 @@ enum Refusal {
     Nonsense,
 }
 
-fn refusal(status: u16) -> Refusal {
+/// What `status` says.
+pub fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
@@ -312,9 +379,12 @@ fn refusal(status: u16) -> Refusal {
 }
 
 /// One attempt, up to the answer's head; on a stale connection, one more (I1).
-async fn ask_target<H: Host>(
+///
+/// # Errors
+/// What went wrong.
+pub async fn ask_target<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
@@ -326,9 +396,9 @@ async fn ask_target<H: Host>(
     let mut lease = pooled.map(|pooled| Lease::new(shard, pool, pooled.link, pooled.opened));
     loop {
         if lease.is_none() {
-            lease = Some(connect(course, down, step).await?);
+            lease = Some(connect(course, asker, step).await?);
         }
-        match exchange_heads(course, down, step, &mut lease).await {
+        match exchange_heads(course, asker, step, &mut lease).await {
             Err(Kind::UpstreamClosed) if is_reused => {
                 (is_reused, lease) = (false, None);
                 shard.counters.borrow_mut().reconnects += 1;
@@ -353,7 +423,7 @@ async fn ask_target<H: Host>(
 /// A fresh connection: every address once, those that failed lately last.
 async fn connect<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
 ) -> Result<Lease<H>, Kind> {
     let shard = course.shard;
@@ -363,9 +433,9 @@ async fn connect<H: Host>(
     let mut failed = Kind::NoAddress;
     while let Some(address) = upstream.next_address(&mut tour, shard.host.now()) {
         let began = shard.host.now();
-        down.arm((began + step.timeouts().connect).min(course.total));
+        asker.arm((began + step.timeouts().connect).min(course.total));
         let mut connecting = pin!(secure::connect(shard, upstream, address));
-        match down.wait(|cx| connecting.as_mut().poll(cx)).await {
+        match asker.wait(|cx| connecting.as_mut().poll(cx)).await {
             Wait::Done(Ok(link)) => {
                 upstream.note_connected(address);
                 course.connected(step, Outcome::Success);
@@ -391,17 +461,18 @@ async fn connect<H: Host>(
 /// Sends the request on `lease` and reads the head of its answer, which takes the lease over.
 async fn exchange_heads<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
     lease: &mut Option<Lease<H>>,
 ) -> Result<Answer<H>, Kind> {
     let shard = course.shard;
     let mut rx = RxBuf::new(&shard.buffers);
     let link = lease.as_mut().ok_or(Kind::Internal)?;
-    let was_sent = send(course, down, step, link, &mut rx).await?;
+    let was_sent = send(course, asker, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    let first = first_token(course, down, step, sent);
-    down.arm(first); // I2
+    let patience = asker.patience(course);
+    let begins = first_token(course, patience, step, sent); // I2
+    asker.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;
     let mut is_untouched = true;
@@ -410,7 +481,7 @@ async fn exchange_heads<H: Host>(
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
                 let idle = shard.host.now() + step.timeouts().idle;
-                down.arm(idle.min(first));
+                asker.arm(idle.min(begins));
             }
             is_untouched = false;
             match reader.push(rx.data()) {
@@ -437,7 +508,7 @@ async fn exchange_heads<H: Host>(
                 Err(_) => return Err(Kind::UpstreamBadHead),
             }
         }
-        match down.wait(|cx| link.poll_read(cx, &mut rx)).await {
+        match asker.wait(|cx| link.poll_read(cx, &mut rx)).await {
             Wait::Done(Ok(1..)) => {}
             Wait::Done(_) if is_untouched => return Err(Kind::UpstreamClosed),
             Wait::Done(_) => return Err(Kind::UpstreamBadHead),

@@ -1,9 +1,8 @@
 //! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
 //! the request in the form of that target.
 
-use super::attempt::Failed;
 use super::count;
-use super::down::Down;
+use super::down::{Down, Wait};
 use super::fallback;
 use super::reply::Manner;
 use super::request::{Request, Wanted};
@@ -11,24 +10,26 @@ use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
-use crate::config::model::Found;
+use crate::config::model::{Found, Hedge};
 use crate::config::{Overrides, Reason};
 use crate::dialect::anthropic::request::holds_sealed_thinking;
-use crate::dialect::model::{Dialect, Trouble};
+use crate::dialect::model::Dialect;
 use crate::dialect::opening;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
-use crate::policy::breaker::Outcome;
-use crate::policy::plan::Step;
+use crate::policy::breaker::{Outcome, Turn};
+use crate::policy::plan::{Plan, Step};
+use crate::policy::retry::Hope;
 use crate::policy::rotation::Sight;
+use crate::policy::targets::Targets;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::wire::http1::RequestHead;
 use std::cell::Cell;
-use std::fmt;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// The name upstream of a target that has none of its own: the one that was asked for
@@ -37,6 +38,9 @@ pub const AS_ASKED: &str = "";
 
 /// The field by which a client says which conversation its request belongs to.
 const SESSION: &[u8] = b"x-shardgate-session";
+
+/// Why a fallback's turn came when a breaker, or several, let nothing through.
+const BREAKER_OPEN: &str = "breaker_open";
 
 /// What stays the same over all attempts of an exchange, and is still known when the request
 /// itself is gone.
@@ -64,17 +68,24 @@ pub struct Course<'a, H: Host> {
     bytes: u32,
     /// The most tokens that the answer may have, as far as they can be told.
     answer_max: u32,
-    /// The next attempt, when it was chosen before this one was given up.
-    ahead: Ahead<'a>,
 }
 
-/// A step that was chosen early.
-struct Ahead<'a>(Cell<Option<Box<Step<'a>>>>);
+/// How long the beginning of an answer is waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// There is a target that was not asked yet.
+    pub has_more: bool,
+    /// What the request wants at most, of a stream.
+    pub first_token: Option<Duration>,
+}
 
-impl fmt::Debug for Ahead<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ahead").finish_non_exhaustive()
-    }
+/// What follows an attempt that failed.
+#[derive(Clone, Copy, Debug)]
+pub enum Another<'a> {
+    /// This one.
+    Now(Step<'a>),
+    /// A target that was asked already, not before then.
+    Later(Instant),
 }
 
 impl<'a, H: Host> Course<'a, H> {
@@ -101,12 +112,38 @@ impl<'a, H: Host> Course<'a, H> {
             is_last: Cell::new(false),
             bytes: narrow(wanted.body.len() as u64),
             answer_max: narrow(wanted.ask.max_tokens.unwrap_or(0)),
-            ahead: Ahead(Cell::new(None)),
         })
+    }
+
+    /// When a second attempt starts beside a slow one, for the model of this index.
+    pub fn hedge(&self, asked: Option<usize>) -> Option<&'a Hedge> {
+        let model = self.snapshot.config.models.get(asked?)?;
+        let hedge = model.hedge.as_ref();
+        hedge.filter(|_| self.route != Route::CountTokens)
     }
 
     /// The next target of the plan.
     pub fn following(&self, down: &mut Down<H::Stream>) -> Option<Step<'a>> {
+        self.take_turn(down, false)
+    }
+
+    /// The same, of those only of which nothing is in doubt if `only_calm`.
+    fn take_turn(&self, down: &mut Down<H::Stream>, only_calm: bool) -> Option<Step<'a>> {
+        let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| {
+            sight.only_calm = only_calm;
+            let mut rotations = self.snapshot.rotations.borrow_mut();
+            plan.next(config, &mut rotations, found, sight)
+        });
+        step.map(|step| self.taken(down, step))
+    }
+
+    /// Calls `with` with the plan, whose model it is for, and what decisions go by.
+    fn with_plan<T>(
+        &self,
+        down: &mut Down<H::Stream>,
+        with: impl FnOnce(&mut Plan, &Found<'a>, &mut Sight<'_>) -> Option<T>,
+    ) -> Option<T> {
         let config = &self.snapshot.config;
         let Down { request, rx, .. } = down;
         let Request { head, wanted } = request.as_deref_mut()?;
@@ -127,45 +164,147 @@ impl<'a, H: Host> Course<'a, H> {
         let data = rx.data();
         let conversation = || conversation(head, data, *body);
         let now = self.shard.host.now();
-        let mut rotations = self.snapshot.rotations.borrow_mut();
-        let step = self.shard.with_turn(now, |targets, turn| {
+        self.shard.with_turn(now, |targets, turn| {
             let mut sight = Sight {
                 targets,
                 turn,
                 places: &self.snapshot.places,
                 bytes: self.bytes.into(),
                 answer_max: self.answer_max.into(),
-                asked: wishes.map_or(forwarded, |wishes| &wishes.asked),
+                asked: wishes.map_or(&**forwarded, |wishes| &wishes.asked),
                 fallbacks: wishes.and_then(|wishes| wishes.fallbacks.as_deref()),
+                only_calm: false,
                 conversation: &conversation,
             };
-            plan.next(config, &mut rotations, &found, &mut sight)
-        });
-        if step.is_some_and(|step| step.permits.is_probe()) {
+            with(plan, &found, &mut sight)
+        })
+    }
+
+    /// A step was taken from the plan: if that claimed a probe the others hear of it at once.
+    fn taken(&self, down: &mut Down<H::Stream>, step: Step<'a>) -> Step<'a> {
+        if step.permits.is_probe() {
             self.shard.gossip_now();
         }
-        if let Some(name) = wishes.and_then(|wishes| wishes.forwarded(plan.last_turn()))
-            && name != &**forwarded
+        let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
+        if let Some(wanted) = wanted
+            && let Some(wishes) = wanted.wishes.as_deref()
+            && let Some(name) = wishes.forwarded(wanted.plan.last_turn())
+            && *name != *wanted.forwarded
         {
-            *forwarded = name.into();
+            wanted.forwarded = name.into();
         }
         step
     }
 
-    /// The next target of the plan, after an attempt at `step` that failed for this reason: if the
-    /// budget allows one more. Who was told once that there is none is told so for good.
+    /// How long the answer to the request of `down` is waited for.
+    pub fn patience(&self, down: &Down<H::Stream>) -> Patience {
+        let wanted = down.request.as_ref().and_then(|it| it.wanted.as_ref());
+        let wishes = wanted.and_then(|wanted| wanted.wishes.as_ref());
+        Patience {
+            has_more: !self.is_stream && self.has_more(down),
+            first_token: wishes.and_then(|wishes| wishes.first_token),
+        }
+    }
+
+    /// Whether there is a target that was not asked yet.
+    pub fn has_more(&self, down: &Down<H::Stream>) -> bool {
+        let config = &self.snapshot.config;
+        let request = down.request.as_ref();
+        let wanted = request.and_then(|request| request.wanted.as_ref());
+        wanted.is_some_and(|wanted| {
+            let model = config.models.get(wanted.model);
+            let found = model.map(|model| Found {
+                index: wanted.model,
+                model,
+                forwarded: AS_ASKED,
+            });
+            let wishes = wanted.wishes.as_ref();
+            let wished = wishes.and_then(|wishes| wishes.fallbacks.as_deref());
+            let has_more = |found| wanted.plan.has_more(config, &found, wished);
+            !self.is_last.get() && found.is_some_and(has_more)
+        })
+    }
+
+    /// What to do after an attempt at `step` that failed for this reason: another target, or one
+    /// of those again, if the budget allows it. Who was told once that there is nothing more is
+    /// told so for good.
     pub fn another(
         &self,
         down: &mut Down<H::Stream>,
         step: &Step<'_>,
-        reason: Reason,
-    ) -> Option<Step<'a>> {
+        (reason, hope): (Reason, Hope),
+    ) -> Option<Another<'a>> {
         fallback::note(down, step, reason);
         if self.is_last.get() {
             return None;
         }
-        let step = self.within_budget(|| self.following(down));
-        self.is_last.set(step.is_none());
+        let another = self.within_budget(|| {
+            self.with_plan(down, |plan, _, _| {
+                plan.failed(hope);
+                Some(())
+            });
+            let following = self.following(down).map(Another::Now);
+            following.or_else(|| self.later(down).map(Another::Later))
+        });
+        self.is_last.set(another.is_none());
+        another
+    }
+
+    /// When a target is worth asking again.
+    fn later(&self, down: &mut Down<H::Stream>) -> Option<Instant> {
+        let config = &self.snapshot.config;
+        let at = self.with_plan(down, |plan, found, sight| plan.later(config, found, sight));
+        at.filter(|at| *at < self.total)
+    }
+
+    /// The target of `another`, once its time has come.
+    ///
+    /// # Errors
+    /// [`Kind::ClientGone`], [`Kind::ShutDown`].
+    pub async fn turn_of(
+        &self,
+        down: &mut Down<H::Stream>,
+        another: Another<'a>,
+    ) -> Result<Step<'a>, Kind> {
+        let at = match another {
+            Another::Now(step) => return Ok(step),
+            Another::Later(at) => at,
+        };
+        down.arm(at);
+        let wait = down.wait(|_| Poll::<()>::Pending).await;
+        if self.shard.is_over() {
+            return Err(Kind::ShutDown);
+        }
+        if matches!(wait, Wait::Gone) {
+            return Err(Kind::ClientGone);
+        }
+        let config = &self.snapshot.config;
+        let step = self.with_plan(down, |plan, found, sight| plan.again(config, found, sight));
+        step.map(|step| self.taken(down, step))
+            .ok_or(Kind::Internal)
+    }
+
+    /// The target for a second attempt beside the one under way, with the request in its form;
+    /// paid for from the budget. Without one the plan stays as it is.
+    pub fn rival(&self, down: &mut Down<H::Stream>, settle: &Settle<H>) -> Option<Step<'a>> {
+        let plan = |down: &Down<H::Stream>| Some(down.request.as_ref()?.wanted.as_ref()?.plan);
+        let before = plan(down)?;
+        if self.is_last.get() || before.left() == 0 {
+            return None;
+        }
+        let step = self.within_budget(|| {
+            loop {
+                let step = self.take_turn(down, true)?;
+                if self.prepare(down, &step).is_ok() {
+                    return Some(step);
+                }
+                settle.pass_over(&step);
+            }
+        });
+        let request = down.request.as_mut().filter(|_| step.is_none());
+        if let Some(wanted) = request.and_then(|request| request.wanted.as_mut()) {
+            wanted.plan = before;
+        }
         step
     }
 
@@ -176,24 +315,42 @@ impl<'a, H: Host> Course<'a, H> {
         model.is_some_and(|model| model.fallback_on.has(Reason::ContentPolicy))
     }
 
-    /// Whether there is another target, which is kept until [`Course::refused`] asks for it.
-    pub fn looks_ahead(&self, down: &mut Down<H::Stream>, step: &Step<'_>, reason: Reason) -> bool {
-        let another = self.another(down, step, reason);
-        let has_one = another.is_some();
-        self.ahead.0.set(another.map(Box::new));
-        has_one
+    /// One of two attempts that run at once failed: `is_second` of them, or the other.
+    pub fn failed_beside(&self, down: &mut Down<H::Stream>, is_second: bool, hope: Hope) {
+        self.with_plan(down, |plan, _, _| {
+            if !is_second {
+                plan.change_places();
+            }
+            plan.failed(hope);
+            if !is_second {
+                plan.change_places();
+            }
+            Some(())
+        });
     }
 
-    /// What an attempt that ended with `kind` failed of: a refusal for its content when there is
-    /// a target ahead.
-    pub fn refused(&self, kind: Kind) -> Failed<'a> {
-        let status = Trouble::ContentPolicy.status();
-        let ahead = self.ahead.0.take();
-        ahead.map_or(Failed::Fault(kind), |step| Failed::Refused(status, *step))
+    /// Of two attempts that ran at once the first is the one that goes on.
+    pub fn change_places(&self, down: &mut Down<H::Stream>) {
+        self.with_plan(down, |plan, _, _| {
+            plan.change_places();
+            Some(())
+        });
+    }
+
+    /// Whether nothing of the target of `step` is in doubt, nor of its host.
+    pub fn is_calm(&self, step: &Step<'_>) -> bool {
+        let (model, place) = (step.model_index, step.target_index);
+        let places = &self.snapshot.places;
+        let (target, host) = (places.target(model, place), places.host(model, place));
+        let now = self.shard.host.now();
+        let is_calm = |targets: &mut Targets, turn: &Turn<'_>| {
+            targets.is_calm(target, turn) && targets.is_calm(host, turn)
+        };
+        !step.permits.is_probe() && self.shard.with_turn(now, is_calm)
     }
 
     /// What `following` gives, paid for from the budget.
-    fn within_budget(&self, following: impl FnOnce() -> Option<Step<'a>>) -> Option<Step<'a>> {
+    fn within_budget<T>(&self, following: impl FnOnce() -> Option<T>) -> Option<T> {
         let Some(percent) = self.snapshot.config.retry.budget_percent else {
             return following();
         };
@@ -202,13 +359,13 @@ impl<'a, H: Host> Course<'a, H> {
         let exchanges = shard.counters.borrow().exchanges;
         let now = shard.host.now();
         let has_one = budget.has_one(percent, (exchanges, shard.shards), now);
-        let step = has_one.then(following).flatten();
-        if step.is_some() {
+        let further = has_one.then(following).flatten();
+        if further.is_some() {
             budget.spend();
         }
         shard.budget.set(budget);
         shard.counters.borrow_mut().budget_spent += u64::from(!has_one);
-        step
+        further
     }
 
     /// Puts the request into the form of the target of `step`, if that speaks another dialect
@@ -295,6 +452,24 @@ impl<'a, H: Host> Course<'a, H> {
             || rewrite.is_some_and(|rewrite| rewrite.only_chats)
     }
 
+    /// Why none of the targets of the model that was asked for was tried.
+    pub fn passed_over(&self, settle: &Settle<H>) -> &'static str {
+        let Some(asked) = settle.receipt.model else {
+            return BREAKER_OPEN;
+        };
+        let model = self.snapshot.config.models.get(asked);
+        let count = model.map_or(0, |model| model.targets.len());
+        let is_cooling = |targets: &mut Targets, turn: &Turn<'_>| {
+            let target = |place| self.snapshot.places.target(asked, place);
+            (0..count).all(|place| targets.is_cooling(target(place), turn))
+        };
+        if self.shard.with_turn(self.shard.host.now(), is_cooling) {
+            "cooling"
+        } else {
+            BREAKER_OPEN
+        }
+    }
+
     /// A fallback's turn begins, for the reason `why`.
     pub fn count_fallback(&self, settle: &Settle<H>, step: &Step<'_>, why: &'static str) {
         let Some(from) = settle.receipt.model else {
@@ -309,11 +484,17 @@ impl<'a, H: Host> Course<'a, H> {
     /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
     /// taught, and what the answer may have.
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
+        self.prompt(step).saturating_add(self.answer_max.into())
+    }
+
+    /// The same of the prompt alone.
+    pub fn prompt(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        let bytes = u64::from(self.bytes);
-        let prompt = self.shard.targets.borrow().estimate(target, bytes);
-        prompt.saturating_add(self.answer_max.into())
+        self.shard
+            .targets
+            .borrow()
+            .estimate(target, self.bytes.into())
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.
@@ -395,16 +576,18 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
 pub fn first_token<H: Host>(
     course: &Course<'_, H>,
-    down: &Down<H::Stream>,
+    patience: Patience,
     step: &Step<'_>,
     sent: Instant,
 ) -> Instant {
     if course.is_stream {
-        let wanted = down.request.as_ref().and_then(|it| it.wanted.as_ref());
-        let wishes = wanted.and_then(|wanted| wanted.wishes.as_ref());
-        let wish = wishes.and_then(|wishes| wishes.first_token);
         let longest = step.timeouts().first_token;
-        (sent + wish.map_or(longest, |wish| wish.min(longest))).min(course.total)
+        let longest = patience
+            .first_token
+            .map_or(longest, |wish| wish.min(longest));
+        (sent + longest).min(course.total)
+    } else if patience.has_more {
+        sent + course.total.since(sent) / 2
     } else {
         course.total
     }

@@ -29,7 +29,8 @@ use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::policy::reason;
-use crate::stats::receipt::AttemptEnd;
+use crate::policy::retry::Hope;
+use crate::stats::receipt::{AttemptEnd, Why};
 
 /// Why an answer with a status that says "elsewhere" is a refusal: by its words, as far as they
 /// are here already. A provider in trouble is not waited for.
@@ -57,9 +58,10 @@ pub fn leave<'a, H: Host>(
     (answer, refused): (&Answer<H>, Option<&Refused>),
 ) -> Result<(), Failed<'a>> {
     let status = answer.head.status;
+    let mut hope = Hope::None;
     let reason = match refused {
         Some(refused) => {
-            limits::heed_words(course, step, refused);
+            hope = limits::heed_words(course, step, refused);
             if refused.trouble == Trouble::Auth {
                 return Err(Kind::UpstreamRefusedKey.into());
             }
@@ -72,7 +74,8 @@ pub fn leave<'a, H: Host>(
         }
         None => None,
     };
-    let Some(another) = reason.and_then(|reason| course.another(down, step, reason)) else {
+    let another = reason.and_then(|reason| course.another(down, step, (reason, hope)));
+    let Some(another) = another else {
         return Ok(());
     };
     let told = refused.map_or(Trouble::ContentPolicy, |refused| refused.trouble);
@@ -82,21 +85,25 @@ pub fn leave<'a, H: Host>(
 
 /// Whether a stream that nothing was sent of is left for another target, as it was ended for its
 /// content.
-pub fn leaves_stream<H: Host>(
-    course: &Course<'_, H>,
+///
+/// # Errors
+/// It is.
+pub fn leave_stream<'a, H: Host>(
+    course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     step: &Step<'_>,
     seen: &mut Seen,
-) -> bool {
+) -> Result<(), Failed<'a>> {
     if seen.form.policy != Policy::Broken {
-        return false;
+        return Ok(());
     }
     seen.form.policy = Policy::Ignored; // it is asked once
-    let has_another = course.looks_ahead(down, step, Reason::ContentPolicy);
-    if has_another {
-        down.tx.clear();
-    }
-    has_another
+    let why = (Reason::ContentPolicy, Hope::None);
+    let Some(another) = course.another(down, step, why) else {
+        return Ok(());
+    };
+    down.tx.clear();
+    Err(Failed::Refused(Trouble::ContentPolicy.status(), another))
 }
 
 /// A stream was refused before its content, in these words, if there are any. What they say of
@@ -108,11 +115,12 @@ pub fn keep_words<H: Host>(
     step: &Step<'_>,
     seen: &mut Seen,
 ) {
-    let refused = seen.take_refused();
+    let refused = seen.take_refused(down.tx.unsent());
     if let Some(refused) = &refused {
         limits::heed_words(course, step, refused);
         let status = refused.trouble.status();
-        settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+        let said = Outcome::of_status(status);
+        settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
     }
     let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
     if let Some(wanted) = wanted {
@@ -128,6 +136,14 @@ pub fn reason_of<L>(down: &Down<L>, kind: Kind) -> Option<Reason> {
     match rewrite.and_then(|rewrite| rewrite.said.as_ref()) {
         Some(said) if kind == Kind::UpstreamError => reason::of_refusal(200, said.trouble),
         _ => Some(reason::of_fault(kind)),
+    }
+}
+
+/// Another attempt begins: what was said before is not of it.
+pub fn forget<L>(down: &mut Down<L>) {
+    let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
+    if let Some(rewrite) = wanted.and_then(|wanted| wanted.rewrite.as_mut()) {
+        rewrite.said = None;
     }
 }
 

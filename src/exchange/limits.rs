@@ -9,14 +9,16 @@
 //! The body of a refusal is looked at where it stands: who delivers it later finds it untouched.
 
 use super::answer::body_so_far;
+use super::asker::Asker;
 use super::attempt::Answer;
 use super::course::Course;
-use super::down::{Down, Wait};
+use super::down::Wait;
 use super::plain;
 use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;
 use crate::policy::limits::{Announced, REFUSED_WAIT, is_low};
 use crate::policy::plan::Step;
+use crate::policy::retry::Hope;
 use crate::wire::http1::{Framing, ResponseHead};
 use std::time::Duration;
 
@@ -53,21 +55,25 @@ fn announced<H: Host>(course: &Course<'_, H>, head: &ResponseHead, data: &[u8]) 
     all
 }
 
-/// Heeds a refusal, of a 429 and a 402 the body as well.
+/// Heeds a refusal, of a 429 and a 402 the body as well; whether it is worth asking again.
 pub async fn hear_out<H: Host>(
     course: &Course<'_, H>,
-    down: &mut Down<H::Stream>,
+    asker: &mut impl Asker<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) {
+) -> Hope {
     let status = answer.head.status;
     if !matches!(status, 402 | 429) {
-        return heed(course, step, (&answer.head, answer.rx.data()));
+        heed(course, step, (&answer.head, answer.rx.data()));
+        return match status {
+            409 | 501 | 505 => Hope::None, // it would say so again
+            _ => Hope::More,
+        };
     }
-    down.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
+    asker.arm((course.shard.host.now() + BODY_WAIT).min(course.total));
     while !is_here(answer) && answer.rx.len() < answer.head.len + BODY_MAX {
         let Answer { lease, rx, .. } = answer;
-        match down.wait(|cx| lease.poll_read(cx, rx)).await {
+        match asker.wait(|cx| lease.poll_read(cx, rx)).await {
             Wait::Done(Ok(1..)) => {}
             _ => break, // what came is what there is
         }
@@ -76,11 +82,13 @@ pub async fn hear_out<H: Host>(
     let (body, _) = body_so_far(answer);
     let refused = plain::refusal(step, status, &body);
     said.wait(refused.retry_after);
-    if refused.trouble == Trouble::Quota || status == 402 {
+    let is_spent = refused.trouble == Trouble::Quota || status == 402;
+    if is_spent {
         course.cool_provider(step, said.quota());
     } else if let Some(wait) = said.verdict(status, course.tokens(step)) {
         course.cool(step, wait);
     }
+    if is_spent { Hope::None } else { Hope::More }
 }
 
 /// The gateway's key was refused: with 403 perhaps for this model alone. (402 was heard out.)
@@ -92,8 +100,9 @@ pub fn refused_key<H: Host>(course: &Course<'_, H>, step: &Step<'_>, status: u16
     }
 }
 
-/// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too.
-pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) {
+/// Heeds an error that was read already: a limit in a 400 or in a 200 is one, too; whether its
+/// target is worth asking again.
+pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Refused) -> Hope {
     let mut said = Announced::default();
     said.wait(refused.retry_after);
     match refused.trouble {
@@ -104,6 +113,10 @@ pub fn heed_words<H: Host>(course: &Course<'_, H>, step: &Step<'_>, refused: &Re
             course.cool(step, wait.unwrap_or_default());
         }
         _ => {}
+    }
+    match refused.trouble {
+        Trouble::Quota | Trouble::NotFound | Trouble::Permission => Hope::None,
+        _ => Hope::More,
     }
 }
 

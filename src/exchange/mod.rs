@@ -23,17 +23,21 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod asker;
 pub mod attempt;
+pub mod beside;
 pub mod connection;
 pub mod count;
 pub mod course;
 pub mod down;
 pub mod events;
 pub mod fallback;
+pub mod hold;
 pub mod limits;
 pub mod plain;
 pub mod pulse;
 pub mod queue;
+pub mod race;
 pub mod relay;
 pub mod reply;
 pub mod request;

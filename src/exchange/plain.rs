@@ -7,7 +7,7 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more, retry_after};
+use super::answer::{HOLD_MAX, Incoming, patience, put_answer_head, read_more, retry_after};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
@@ -31,7 +31,7 @@ use crate::dialect::{anthropic, speak};
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::http1::{
     END_OF_HEAD, Framing, Known, LAST_CHUNK, put_chunk, put_decimal_field, put_own_field,
 };
@@ -70,8 +70,8 @@ pub async fn deliver<'a, H: Host>(
             let passed = pass_through(course, down, settle, step, (answer, &mut parts)).await;
             return Ok(passed?);
         }
-        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
-        read_more(course, down, answer, body, idle).await?;
+        let until = patience(course, down, step, answer.sent);
+        read_more(course, down, answer, body, until).await?;
     }
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let found = judge(
@@ -105,7 +105,8 @@ pub async fn deliver<'a, H: Host>(
         answer.lease.give_back();
     }
     answer.discard();
-    Ok(finish(course, down, settle, status).await?)
+    let statuses = (status, said(answer, status));
+    Ok(finish(course, down, settle, statuses).await?)
 }
 
 /// The longest body by `route` that is translated.
@@ -166,7 +167,8 @@ async fn in_band<H: Host>(
     (answer, status): (&mut Answer<H>, u16),
 ) -> Result<Next, Kind> {
     let manner = course.manner.closing(course.manner.is_http10);
-    settle.end_attempt(AttemptEnd::Refused, Outcome::of_status(status));
+    let why = Why::Status(said(answer, status));
+    settle.end_attempt(AttemptEnd::Refused, why, Outcome::of_status(status));
     answer.discard();
     settle.fail(Kind::UpstreamError, 200);
     if push(course.served(), down).await.is_err() {
@@ -179,20 +181,27 @@ async fn in_band<H: Host>(
     })
 }
 
-/// Sends the last bytes and settles.
+/// The provider's own status, of an answer for which the client is told `status`: that of the
+/// error, where it came in a 200.
+fn said<H: Host>(answer: &Answer<H>, status: u16) -> u16 {
+    let own = answer.head.status;
+    if own < 400 { status } else { own }
+}
+
+/// Sends the last bytes and settles. The provider `said` one status, the client sees another.
 async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
-    status: u16,
+    (status, said): (u16, u16),
 ) -> Result<Next, Kind> {
     let is_answer = status < 400;
-    let end = if is_answer {
-        AttemptEnd::Done
+    let (end, why) = if is_answer {
+        (AttemptEnd::Done, Why::Nothing)
     } else {
-        AttemptEnd::Refused
+        (AttemptEnd::Refused, Why::Status(said))
     };
-    settle.end_attempt(end, Outcome::of_status(status));
+    settle.end_attempt(end, why, Outcome::of_status(status));
     if push(course.served(), down).await.is_err() {
         if course.shard.is_over() {
             settle.fail(Kind::ShutDown, status);
@@ -521,7 +530,8 @@ async fn pass_through<H: Host>(
         }
         let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
         if let Err(kind) = read_more(course, down, answer, body, idle).await {
-            settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(kind, true));
+            let said = Outcome::of_fault(kind, true);
+            settle.end_attempt(AttemptEnd::Cut, Why::Fault(kind), said);
             settle.fail(kind, answer.head.status);
             // In mid-body, and with a reset, so that nobody takes it for whole: a client that
             // reads up to the close would take FIN for the end.
@@ -544,6 +554,6 @@ async fn pass_through<H: Host>(
         let usage = tail.and_then(|tail| tail.usage(course.route.dialect()));
         settle.receipt.usage = usage.or(settle.receipt.usage);
     }
-    let next = finish(course, down, settle, status).await?;
+    let next = finish(course, down, settle, (status, status)).await?;
     Ok(if is_delimited { next } else { Next::Linger })
 }

@@ -21,7 +21,7 @@
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
-use super::attempt::Answer;
+use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::{Course, first_token};
 use super::down::Down;
@@ -44,7 +44,7 @@ use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
-use crate::stats::receipt::AttemptEnd;
+use crate::stats::receipt::{AttemptEnd, Why};
 use crate::wire::eventstream;
 use crate::wire::http1::{Known, LAST_CHUNK};
 use std::future::poll_fn;
@@ -64,7 +64,7 @@ const ROUND_MAX: usize = 32 << 10;
 const TAIL_WAIT: Duration = Duration::from_millis(500);
 
 /// The frames that the events of `provider` are in.
-fn wire(provider: &Provider) -> Wire {
+pub fn wire(provider: &Provider) -> Wire {
     match (provider.dialect.speaks(), provider.cloud()) {
         (_, Some(Cloud::Bedrock)) => Wire::Wrapped,
         (Dialect::Bedrock, _) => Wire::Frames,
@@ -91,13 +91,13 @@ pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
 ///
 /// # Errors
 /// A fault before anything went downstream; the attempt may be repeated elsewhere.
-pub async fn relay<H: Host>(
-    course: &Course<'_, H>,
+pub async fn relay<'a, H: Host>(
+    course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) -> Result<Next, Kind> {
+) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
     let before = settle.receipt.upstream;
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
@@ -106,13 +106,13 @@ pub async fn relay<H: Host>(
     body.absorb(&mut answer.rx)?;
     let mut is_committed = false;
     let idle = step.timeouts().idle;
-    let first = first_token(course, down, step, answer.sent);
+    let first = first_token(course, course.patience(down), step, answer.sent);
     let mut deadline = (first, Kind::FirstTokenTimeout);
     let mut events = 0;
     let fault = loop {
-        seen.digest(shard, answer, &mut body, &mut down.tx);
-        if !is_committed && fallback::leaves_stream(course, down, step, &mut seen) {
-            break Kind::UpstreamError;
+        seen.digest(shard, &mut answer.rx, &mut body, &mut down.tx);
+        if !is_committed {
+            fallback::leave_stream(course, down, step, &mut seen)?;
         }
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
@@ -124,12 +124,12 @@ pub async fn relay<H: Host>(
             break fault;
         }
         if seen.has_done || body.is_done {
-            match seen.end(answer, &mut down.tx) {
+            match seen.end(&answer.rx, &mut down.tx) {
                 Ok(()) => {
                     let end = (answer.head.status, &seen);
                     let finished = finish(course, down, settle, end).await;
                     give_back(shard, answer, body);
-                    return finished;
+                    return Ok(finished?);
                 }
                 Err(fault) => break fault,
             }
@@ -166,9 +166,9 @@ pub async fn relay<H: Host>(
         fallback::keep_words(course, down, settle, step, &mut seen);
     }
     if !is_committed || fault == Kind::ClientGone {
-        return Err(fault);
+        return Err(fault.into());
     }
-    cut(course, down, settle, &seen, fault).await
+    Ok(cut(course, down, settle, &seen, fault).await?)
 }
 
 /// Writes the head into `down.tx`, where it is held, and takes it off the upstream buffer.
@@ -183,12 +183,8 @@ fn begin<H: Host>(
     let from = step.provider.dialect.speaks();
     let front = course.route.dialect();
     let wire = wire(step.provider);
-    let is_wrapped = wire == Wire::Wrapped;
-    let translator = (course.is_translated(down, step) || is_wrapped).then(|| {
-        let naming = Naming::new(course, settle.receipt.id, &asked(down));
-        let mut translator = Translator::new(from, course.route, naming, &course.shard.buffers);
-        translator.same = Some(from).filter(|from| is_wrapped && *from == front);
-        Box::new(translator)
+    let translator = translator(course, step, course.is_translated(down, step), || {
+        Naming::new(course, settle.receipt.id, &asked(down))
     });
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
@@ -206,6 +202,24 @@ fn begin<H: Host>(
         policy: Policy::minded(course.minds_content(settle)),
     };
     Seen::new((from, wire), tx.len(), form, translator)
+}
+
+/// What translates the stream of the target of `step`, if its dialect or its frames are not
+/// the client's.
+pub fn translator<H: Host>(
+    course: &Course<'_, H>,
+    step: &Step<'_>,
+    is_translated: bool,
+    naming: impl FnOnce() -> Naming,
+) -> Option<Box<Translator>> {
+    let from = step.provider.dialect.speaks();
+    let is_wrapped = wire(step.provider) == Wire::Wrapped;
+    (is_translated || is_wrapped).then(|| {
+        let mut translator = Translator::new(from, course.route, naming(), &course.shard.buffers);
+        let same = Some(from).filter(|from| is_wrapped && *from == course.route.dialect());
+        translator.same = same;
+        Box::new(translator)
+    })
 }
 
 /// The first content is here: what is held is the client's. The answer was asked for at
@@ -243,7 +257,7 @@ async fn finish<H: Host>(
         down.tx.put(LAST_CHUNK);
     }
     let pushed = push(course.served(), down).await;
-    settle.end_attempt(AttemptEnd::Done, Outcome::Success);
+    settle.end_attempt(AttemptEnd::Done, Why::Nothing, Outcome::Success);
     pushed?;
     settle.done(status);
     Ok(if seen.form.is_chunked && !course.manner.closes {
@@ -291,7 +305,8 @@ async fn cut<H: Host>(
     seen: &Seen,
     fault: Kind,
 ) -> Result<Next, Kind> {
-    settle.end_attempt(AttemptEnd::Cut, Outcome::of_fault(fault, true));
+    let said = Outcome::of_fault(fault, true);
+    settle.end_attempt(AttemptEnd::Cut, Why::Fault(fault), said);
     // The provider's own error event was passed on: it needs no second one.
     if seen.told != Some(fault) {
         let mut event = TxBuf::new(&course.shard.buffers);

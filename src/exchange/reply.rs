@@ -28,6 +28,8 @@ const RETRY_AFTER: u64 = 1;
 
 /// The same at most, at a time when there is too much to do.
 const OVERLOADED_MAX: u64 = 5;
+/// Fields that an error has besides those of every reply, at most.
+const EXTRA_MAX: usize = 7;
 
 /// How a reply is framed.
 #[derive(Clone, Copy, Debug)]
@@ -94,15 +96,17 @@ pub fn put_reply<H: Host>(
 }
 
 /// Writes the error reply for `kind`, of which the client is `told` in the dialect of `front`.
+/// Names and count of what was tried come with it.
 fn put_error<H: Host>(
     tx: &mut TxBuf,
     shard: &Shard<H>,
     (kind, told): (Kind, &Told<'_>),
     (front, id): (Dialect, RequestId),
-    manner: Manner,
+    (manner, tried): (Manner, Option<(&str, &str, u8)>),
 ) {
-    let mut seconds = itoa::Buffer::new();
-    let mut extra: [(&[u8], &[u8]); 4] = [(b"x-shardgate-code", kind.code().as_bytes()); 4];
+    let (mut seconds, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut extra: [(&[u8], &[u8]); EXTRA_MAX] =
+        [(b"x-shardgate-code", kind.code().as_bytes()); EXTRA_MAX];
     let mut used = 1;
     let mut add = |name: &'static [u8], value| {
         if let Some(place) = extra.get_mut(used) {
@@ -120,6 +124,11 @@ fn put_error<H: Host>(
         _ if kind.status() == 502 || kind.status() == 504 => add(b"x-should-retry", b"false"),
         _ => {}
     }
+    if let Some((model, target, attempts)) = tried {
+        add(b"x-shardgate-model", model.as_bytes());
+        add(b"x-shardgate-target", target.as_bytes());
+        add(b"x-shardgate-attempts", count.format(attempts).as_bytes());
+    }
     match front {
         Dialect::Anthropic => add(b"request-id", id.bytes()),
         Dialect::Bedrock => {
@@ -132,6 +141,13 @@ fn put_error<H: Host>(
     put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
         speak::put_error_about(front, told, about, tx);
     });
+}
+
+/// The model and the provider that were tried last, and how many attempts there were, if any.
+fn tried<H: Host>(settle: &Settle<H>) -> Option<(&str, &str, u8)> {
+    let (model, target) = settle.tried()?;
+    let provider = settle.snapshot().config.provider(target)?;
+    Some((&model.name, &provider.name, settle.receipt.attempts))
 }
 
 /// What the error `kind` tells of the exchange `id`.
@@ -207,7 +223,8 @@ pub fn error<H: Host>(
     } else {
         settle.fail(kind, status);
         if kind != Kind::ClientGone {
-            put_error(tx, shard, (kind, &told), (front, settle.receipt.id), manner);
+            let about = (front, settle.receipt.id);
+            put_error(tx, shard, (kind, &told), about, (manner, tried(&settle)));
         }
     }
     drop(settle);
@@ -250,7 +267,7 @@ fn put_local<H: Host>(
             shard,
             (kind, &Told::of(kind)),
             (Dialect::Chat, id),
-            manner,
+            (manner, None),
         );
     };
     match asked {

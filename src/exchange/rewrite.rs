@@ -45,7 +45,27 @@ pub struct Rewrite {
     refused: Option<(String, String)>,
 }
 
+/// What of it is for one target alone, and is needed when that one's answer is delivered.
+#[derive(Debug, Default)]
+pub struct Form {
+    only_chats: bool,
+    dropped: String,
+}
+
 impl Rewrite {
+    /// Takes out what is for the target whose turn it is.
+    pub fn take_form(&mut self) -> Form {
+        Form {
+            only_chats: std::mem::take(&mut self.only_chats),
+            dropped: std::mem::take(&mut self.dropped),
+        }
+    }
+
+    /// It is the turn of the target again that `form` was for.
+    pub fn put_form(&mut self, form: Form) {
+        (self.only_chats, self.dropped) = (form.only_chats, form.dropped);
+    }
+
     /// The target whose turn it is gets the client's own bytes (W1).
     pub fn pass(&mut self) {
         self.only_chats = false;

@@ -9,10 +9,9 @@
 //! of all events that were there.
 
 use super::answer::Incoming;
-use super::attempt::Answer;
 use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
-use crate::base::bytes::TxBuf;
+use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::dialect::filtered;
 use crate::dialect::model::{Dialect, Refused};
@@ -36,7 +35,7 @@ pub struct Seen {
     pub head: u32,
     cutter: Cutter,
     /// Bytes at the front of the buffer that the cutter has seen.
-    split: usize,
+    split: u32,
     /// Something for the reader was among them, or the end of the answer.
     pub has_content: bool,
     has_finish: bool,
@@ -48,8 +47,6 @@ pub struct Seen {
     pub fault: Option<Kind>,
     /// The fault that the provider's own error event told the client.
     pub told: Option<Kind>,
-    /// What the provider's own error event says, of a stream that passes.
-    refused: Option<Box<Refused>>,
     /// The token counts so far.
     pub usage: Option<Usage>,
     /// How many events there were.
@@ -131,7 +128,6 @@ impl Seen {
             has_done: false,
             fault: None,
             told: None,
-            refused: None,
             usage: None,
             events: 0,
             form,
@@ -147,13 +143,13 @@ impl Seen {
     pub fn digest<H: Host>(
         &mut self,
         shard: &Shard<H>,
-        answer: &mut Answer<H>,
+        rx: &mut RxBuf,
         body: &mut Incoming,
         tx: &mut TxBuf,
     ) {
-        let data = answer.rx.data().get(..body.decoded).unwrap_or_default();
+        let data = rx.data().get(..body.decoded).unwrap_or_default();
         // Events that pass form runs; a run is one chunk.
-        let (mut run, mut event, mut at) = (0, 0, self.split);
+        let (mut run, mut event, mut at) = (0, 0, self.split as usize);
         let mut is_over = self.has_done;
         while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
             // Events like the one before need not be split off first.
@@ -209,8 +205,8 @@ impl Seen {
         }
         self.put(tx, data.get(run..event).unwrap_or_default());
         self.put_translated(tx);
-        body.passed(&mut answer.rx, event);
-        self.split = body.decoded;
+        body.passed(rx, event);
+        self.split = u32::try_from(body.decoded).unwrap_or(u32::MAX);
         if body.decoded > EVENT_MAX {
             self.fault = Some(Kind::UpstreamGarbled);
         }
@@ -310,8 +306,13 @@ impl Seen {
             return Fate::Last;
         }
         if !facts.is_json {
-            // A named event may carry anything; an unnamed one is a chunk.
-            let is_foreign = event.name.is_some_and(|name| name != b"message");
+            // Where the dialect's own events have no names, a named one may carry anything;
+            // an unnamed one is a chunk.
+            let is_foreign = match (self.from, event.name) {
+                (_, None | Some(b"message")) => false,
+                (Dialect::Chat | Dialect::Gemini, Some(_)) => true,
+                (_, Some(name)) => name == b"ping",
+            };
             return if is_foreign || data.is_empty() {
                 Fate::Pass
             } else {
@@ -321,7 +322,6 @@ impl Seen {
         if facts.error {
             self.fault = Some(Kind::UpstreamError);
             self.told = self.fault;
-            self.refused = Some(Box::new(refusal(self.from, 200, data)));
             return Fate::Last; // the provider's own words
         }
         self.events += 1;
@@ -367,29 +367,37 @@ impl Seen {
         Fate::Broken(kind)
     }
 
-    /// What the provider said when it gave up.
-    pub fn take_refused(&mut self) -> Option<Refused> {
-        let heard = self.translator.as_mut().and_then(|it| it.refused.take());
-        heard.or_else(|| self.refused.take().map(|refused| *refused))
+    /// What the provider said when it gave up; of a stream that passes it is the last event of
+    /// what is `held`.
+    pub fn take_refused(&mut self, held: &[u8]) -> Option<Refused> {
+        if let Some(translator) = &mut self.translator {
+            return translator.refused.take();
+        }
+        let last = memchr::memmem::rfind(held, b"\ndata:")?;
+        let data = held.get(last + b"\ndata:".len()..)?;
+        let end = data.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let data = data.get(..end?)?;
+        self.told?;
+        Some(refusal(self.from, 200, data.trim_ascii()))
     }
 
     /// The stream is over: with its end marker, or because its body ended.
     ///
     /// # Errors
     /// [`Kind::UpstreamCut`]: it is not complete.
-    pub fn end<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+    pub fn end(&mut self, rx: &RxBuf, tx: &mut TxBuf) -> Result<(), Kind> {
         if self.has_done {
             return Ok(());
         }
         if self.translator.is_some() {
-            return self.end_translated(answer, tx);
+            return self.end_translated(rx, tx);
         }
         // Some providers leave the last blank line away, some `[DONE]` itself. A clean end
         // of the body between two events, after the finish reason of the one choice, is an
         // end all the same. With several choices one may have finished and another not.
         let is_between = match self.from {
-            Dialect::Bedrock => answer.rx.is_empty(),
-            _ => self.end_last(answer.rx.data(), tx),
+            Dialect::Bedrock => rx.is_empty(),
+            _ => self.end_last(rx.data(), tx),
         };
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -440,10 +448,10 @@ impl Seen {
 
     /// The same for a stream that is translated: what is left of it may be a last event
     /// without its blank line.
-    fn end_translated<H: Host>(&mut self, answer: &Answer<H>, tx: &mut TxBuf) -> Result<(), Kind> {
+    fn end_translated(&mut self, rx: &RxBuf, tx: &mut TxBuf) -> Result<(), Kind> {
         let mut scratch = Vec::new();
-        if self.wire == Wire::Lines && !answer.rx.is_empty() {
-            let last = self.judge(answer.rx.data(), &mut scratch);
+        if self.wire == Wire::Lines && !rx.is_empty() {
+            let last = self.judge(rx.data(), &mut scratch);
             if let (Fate::Broken(_), Some(kind)) = (last, self.fault) {
                 return Err(kind);
             }

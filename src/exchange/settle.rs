@@ -6,7 +6,8 @@
 
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
-use crate::config::model::Strategy;
+use crate::config::model::defaults::ATTEMPTS_MAX;
+use crate::config::model::{Model, Strategy, Target};
 use crate::dialect::tokens::Weight;
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
@@ -14,9 +15,11 @@ use crate::policy::plan::Step;
 use crate::policy::targets::{Running, Targets};
 use crate::shard::Shard;
 use crate::shard::snapshot::Snapshot;
-use crate::stats::receipt::{AttemptEnd, End, Receipt, RequestId};
+use crate::stats::receipt::{AttemptEnd, EARLIER_MAX, End, HedgeEnd, Receipt, RequestId, Try, Why};
 use std::rc::Rc;
 use std::time::Duration;
+
+const _: () = assert!(EARLIER_MAX + 1 >= ATTEMPTS_MAX);
 
 /// An exchange that is under way.
 #[derive(Debug)]
@@ -26,12 +29,7 @@ pub struct Settle<H: Host> {
     snapshot: Rc<Snapshot<H::Stream>>,
     /// What is known so far.
     pub receipt: Receipt,
-    counts_stream: bool,
     running: Option<Running>,
-    has_content: bool,
-    attempt_end: AttemptEnd,
-    /// Whether the time of a plain answer is of use to the model's strategy.
-    is_timed: bool,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -57,11 +55,7 @@ impl<H: Host> Settle<H> {
             shard: Rc::clone(shard),
             snapshot: Rc::clone(snapshot),
             receipt,
-            counts_stream: false,
             running: None,
-            has_content: false,
-            attempt_end: AttemptEnd::Cancelled,
-            is_timed: false,
             weight: None,
         }
     }
@@ -73,8 +67,7 @@ impl<H: Host> Settle<H> {
 
     /// A stream was asked for.
     pub fn begin_stream(&mut self) {
-        if !self.counts_stream {
-            self.counts_stream = true;
+        if !self.receipt.is_stream {
             self.receipt.is_stream = true;
             self.shard.counters.borrow_mut().streams_open += 1;
         }
@@ -82,24 +75,54 @@ impl<H: Host> Settle<H> {
 
     /// The attempt `step` begins at `now`, of an estimated number of tokens.
     pub fn begin_attempt(&mut self, step: &Step<'_>, tokens: u64, now: Instant) {
-        self.end_attempt(AttemptEnd::Failed, Outcome::Neutral);
-        self.receipt.attempts = self.receipt.attempts.saturating_add(1);
-        self.receipt.provider = Some(step.provider_index);
-        self.attempt_end = AttemptEnd::Cancelled;
-        self.has_content = false;
-        self.is_timed = step.model.strategy == Strategy::LeastLatency;
+        self.end_attempt(AttemptEnd::Failed, Why::Nothing, Outcome::Neutral);
+        self.receipt.begin_try(step.model_index, step.target_index);
+        self.running = self.run(step, tokens, now);
+    }
+
+    /// Counts the attempt `step` as one that is under way.
+    pub(super) fn run(&self, step: &Step<'_>, tokens: u64, now: Instant) -> Option<Running> {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        self.running = target.map(|target| Running {
+        let running = target.map(|target| Running {
             target,
             permit: step.permits.target,
             tokens,
             began: now,
         });
-        if let Some(running) = self.running {
+        if let Some(running) = running {
             self.shard.targets.borrow_mut().begin(running);
         }
         self.shard.gossip_soon();
+        running
+    }
+
+    /// What is under way is `running` from here on, of which `one` is known; these give way
+    /// to it.
+    pub(super) fn change_places(&mut self, running: &mut Option<Running>, one: &mut Try) {
+        std::mem::swap(&mut self.running, running);
+        if let Some(last) = &mut self.receipt.last {
+            std::mem::swap(last, one);
+        }
+    }
+
+    /// How long attempts take is of use for hedging.
+    pub fn watch(&mut self) {
+        self.receipt.hedges = true;
+    }
+
+    /// What came of a hedge.
+    pub fn hedged(&mut self, end: HedgeEnd) {
+        self.receipt.hedge = Some(end);
+        self.shard.counters.borrow_mut().hedge(end);
+    }
+
+    /// An attempt took so long to its first content, or at least that.
+    pub(super) fn note_time(&self, running: Running, took: Duration) {
+        if self.receipt.hedges {
+            let whose = (running.target, self.receipt.is_stream);
+            self.shard.hedging.borrow_mut().note(whose, took);
+        }
     }
 
     /// The target of `step` is not asked after all: what was claimed of it is given back.
@@ -130,10 +153,11 @@ impl<H: Host> Settle<H> {
 
     /// The attempt got its first content, `took` after its request was sent.
     pub fn content(&mut self, took: Duration, now: Instant) {
-        self.has_content = true;
+        self.receipt.has_content = true;
         let Some(running) = self.running else {
             return;
         };
+        self.note_time(running, now.since(running.began));
         let changed = self
             .shard
             .with_turn(now, |targets, turn| targets.content(running, took, turn));
@@ -142,39 +166,48 @@ impl<H: Host> Settle<H> {
         }
     }
 
-    /// The attempt under way, if any, came to `end`, which says `outcome` of its target.
-    pub fn end_attempt(&mut self, end: AttemptEnd, outcome: Outcome) {
+    /// The attempt under way, if any, came to `end`, for the reason `why`, which says `outcome`
+    /// of its target.
+    pub fn end_attempt(&mut self, end: AttemptEnd, why: Why, outcome: Outcome) {
         let Some(running) = self.running.take() else {
             return;
         };
-        let mut counters = self.shard.counters.borrow_mut();
-        let attempts = counters.attempts.entry(running.target).or_default();
-        if let Some(count) = attempts.get_mut(end.index()) {
-            *count += 1;
-        }
-        drop(counters);
+        let now = self.shard.host.now();
+        self.receipt.end_try(end, why, now.since(running.began));
         if end == AttemptEnd::Done {
             self.learn(running.target);
+            self.time_plain(running, now);
         }
-        let now = self.shard.host.now();
-        if self.is_timed && end == AttemptEnd::Done && !self.has_content {
+        close(&self.shard, running, end, outcome);
+    }
+
+    /// An attempt got a whole answer: how long that took, where it was a plain one.
+    fn time_plain(&self, running: Running, now: Instant) {
+        if self.receipt.has_content {
+            return;
+        }
+        self.note_time(running, now.since(running.began));
+        if self.is_timed() {
             let tokens = self.receipt.usage.map_or(0, |usage| usage.output);
             self.shard.targets.borrow_mut().whole(running, tokens, now);
         }
-        let changed = self
-            .shard
-            .with_turn(now, |targets, turn| targets.end(running, outcome, turn));
-        if changed {
-            self.shard.gossip_now();
-        } else {
-            self.shard.gossip_soon();
-        }
+    }
+
+    /// The model and the target of the last attempt.
+    pub fn tried(&self) -> Option<(&Model, &Target)> {
+        self.snapshot.config.tried(&self.receipt.last?)
+    }
+
+    /// Whether the time of a plain answer is of use to the model's strategy.
+    fn is_timed(&self) -> bool {
+        let tried = self.tried();
+        tried.is_some_and(|(model, _)| model.strategy == Strategy::LeastLatency)
     }
 
     /// The provider says how many tokens the prompt had.
     fn learn(&self, target: usize) {
-        let provider = self.receipt.provider;
-        let provider = provider.and_then(|at| self.snapshot.config.providers.get(at));
+        let config = &self.snapshot.config;
+        let provider = self.tried().and_then(|(_, target)| config.provider(target));
         if let (Some(usage), Some(provider)) = (self.receipt.usage, provider) {
             let asked = (self.receipt.bytes_in, self.weight.as_deref());
             let came_to = (usage.input, provider.dialect.speaks());
@@ -203,6 +236,28 @@ impl<H: Host> Settle<H> {
     }
 }
 
+/// An attempt came to `end`, which says `outcome` of its target.
+pub(super) fn close<H: Host>(
+    shard: &Rc<Shard<H>>,
+    running: Running,
+    end: AttemptEnd,
+    outcome: Outcome,
+) {
+    let mut counters = shard.counters.borrow_mut();
+    let attempts = counters.attempts.entry(running.target).or_default();
+    if let Some(count) = attempts.get_mut(end.index()) {
+        *count += 1;
+    }
+    drop(counters);
+    let now = shard.host.now();
+    let changed = shard.with_turn(now, |targets, turn| targets.end(running, outcome, turn));
+    if changed {
+        shard.gossip_now();
+    } else {
+        shard.gossip_soon();
+    }
+}
+
 impl<H: Host> Drop for Settle<H> {
     fn drop(&mut self) {
         if self.receipt.end == End::Cancelled {
@@ -210,22 +265,24 @@ impl<H: Host> Drop for Settle<H> {
             self.receipt.status = Kind::ClientGone.status();
         }
         // Who left after content saw a target that works.
-        let outcome = if self.has_content {
+        let outcome = if self.receipt.has_content {
             Outcome::Success
         } else {
             Outcome::Neutral
         };
-        self.end_attempt(self.attempt_end, outcome);
+        self.end_attempt(AttemptEnd::Cancelled, Why::Nothing, outcome);
         self.receipt.ended = self.shard.host.now();
         let mut counters = self.shard.counters.borrow_mut();
         counters.exchanges_open = counters.exchanges_open.saturating_sub(1);
-        if self.counts_stream {
+        if self.receipt.is_stream {
             counters.streams_open = counters.streams_open.saturating_sub(1);
         }
         let snapshot = &self.snapshot;
         let (places, receipt) = (&snapshot.places, &self.receipt);
         let model = receipt.model.map(|index| places.model(index));
-        let provider = receipt.provider.map(|index| places.provider(index));
+        let provider = self
+            .tried()
+            .map(|(_, target)| places.provider(target.provider));
         counters.settle(receipt, (model, provider));
         drop(counters);
         self.shard

@@ -175,6 +175,18 @@ impl Breaker {
         }
     }
 
+    /// Whether it is closed, and not of late: nothing of the target is in doubt.
+    pub fn is_calm(&self, turn: &Turn<'_>) -> bool {
+        let Mark {
+            state,
+            until,
+            generation,
+            ..
+        } = self.mark;
+        let has_settled = generation == 0 || turn.now.since(until) >= turn.settings.ramp;
+        !turn.settings.is_on || state == State::Closed && has_settled
+    }
+
     /// Whether an attempt may be made; claims the probe where one is due (B2).
     pub fn ask(&mut self, turn: &Turn<'_>) -> Verdict {
         let Mark { state, until, .. } = self.mark;

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   model ── first by strategy ──► target, then its others ──► fallback 1 … ──► fallback n
-//!            └────────────── at most `attempts_max` steps in all ──────────────┘
+//!                                  ▲                                             │ all failed
+//!                                  └──────── those that may do better now ◄──────┘
+//!            └────────────── at most `attempts_max` steps in all ───────────────┘
 //! ```
 //!
 //! From one model to the next it goes only after a failure that [`Model::fallback_on`] of the asked
@@ -12,19 +14,23 @@
 //!
 //! A request may name other fallbacks ([`super::wishes`]); they take the place of the model's own.
 //!
-//! A target whose breaker is open is passed over and costs no step. When all of them are,
-//! the one that may be asked again first is tried all the same: no answer is worse than a
-//! doubtful one.
+//! A target that is out is passed over and costs no step. When all of them are, the best is
+//! tried all the same: no answer is worse than a doubtful one. That is one that came back not
+//! long ago; else, by lot, one of the model's whose breaker is open, so that all of them are
+//! found to be well again soon; else the one whose limit ends first.
 //!
-//! Each target is tried once. A model's rotation moves when the model's turn comes, so a
-//! fallback that is never reached is not moved by other models' requests.
+//! Each target is tried once; when all were, those whose failure may pass are tried again
+//! ([`Retries`]). A model's rotation moves when the model's turn comes, so a fallback that is
+//! never reached is not moved by other models' requests.
 //!
 //! Invariants
-//! - R2 A plan names no target of a model twice, and at most `attempts_max` in all.
+//! - R2 [`Plan::next`] names no target of a model twice; there are at most `attempts_max` steps
+//!   in all.
 //! - R3 Nothing is allocated.
 
-use super::balance::Set;
+use super::balance::{Set, mix};
 use super::breaker::{Permits, Verdict};
+use super::retry::{Hope, Retries, Tried};
 use super::rotation::{Rotation, Rotations, Sight};
 use super::wishes::Wished;
 use crate::base::time::Instant;
@@ -101,15 +107,40 @@ pub struct Plan {
     is_too_long: bool,
     /// The most tokens that are known to be too few for it.
     least: Option<u64>,
+    /// What was tried, and may be again.
+    retries: Retries,
 }
 
-/// A target whose breaker is open.
+/// A target that was passed over.
 #[derive(Clone, Copy, Debug)]
 struct Spare {
-    until: Instant,
+    rank: Rank,
     turn: usize,
     target: usize,
     permits: Permits,
+}
+
+/// How good a target is that is out; less is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// It came back, and is spared as yet.
+    Spared,
+    /// Its breaker, or its host's, is open: of the model that was asked for before those of its
+    /// fallbacks, by lot.
+    Open(usize, u64),
+    /// Its provider wants it to be left alone until then.
+    Cooling(Instant),
+}
+
+impl Rank {
+    fn of((turn, index): (usize, usize), target: usize, sight: &Sight<'_>) -> Self {
+        let (whose, turn) = (turn, sight.turn);
+        match sight.when(index, target) {
+            None => Self::Open(whose, mix(turn.random.wrapping_add(target as u64))),
+            Some(at) if at <= turn.now => Self::Spared,
+            Some(at) => Self::Cooling(at),
+        }
+    }
 }
 
 impl Plan {
@@ -131,6 +162,7 @@ impl Plan {
             met: None,
             is_too_long: false,
             least: None,
+            retries: Retries::default(),
         }
     }
 
@@ -150,10 +182,12 @@ impl Plan {
         self.met = Some(reason);
     }
 
-    /// Whether what went wrong lets another model be asked.
-    fn may_fall_back(&self, on: Reasons) -> bool {
+    /// Whether what went wrong lets another model be asked; a second attempt beside a slow one may
+    /// go there where a slow one's end would lead.
+    fn may_fall_back(&self, on: Reasons, is_beside: bool) -> bool {
         match self.met {
             Some(reason) => on.has(reason),
+            None if is_beside && on.has(Reason::Timeout) => true,
             None => on.meets(self.failed) || self.has_passed && on.meets(OUTAGE),
         }
     }
@@ -161,6 +195,20 @@ impl Plan {
     /// How many steps the budget still allows, whether or not there are targets for them.
     pub fn left(&self) -> usize {
         self.left
+    }
+
+    /// Whether there is a target that this plan has not come to, and a step for it.
+    pub fn has_more(&self, config: &Config, found: &Found<'_>, wished: Option<&[Wished]>) -> bool {
+        let turn = turn_of(config, found, wished, self.turn);
+        let model = turn.and_then(|turn| config.models.get(turn.model));
+        let has_untried = |model: &Model| {
+            let untried = Set::below(model.targets.len()).without(self.tried);
+            !untried.is_empty()
+        };
+        let others = wished.map_or(found.model.fallbacks.len(), <[_]>::len);
+        let may = self.may_fall_back(found.model.fallback_on, true);
+        let has_other = others > self.turn && may;
+        self.left > 0 && (model.is_some_and(has_untried) || has_other)
     }
 
     /// The next attempt, with `asked` as it was given to [`Config::find`];
@@ -180,7 +228,8 @@ impl Plan {
             let Some(turn) = turn_of(config, found, sight.fallbacks, self.turn) else {
                 break;
             };
-            if self.turn > 0 && !self.may_fall_back(found.model.fallback_on) {
+            let on = found.model.fallback_on;
+            if self.turn > 0 && !self.may_fall_back(on, sight.only_calm) {
                 break;
             }
             let index = turn.model;
@@ -194,25 +243,72 @@ impl Plan {
                 continue;
             };
             match sight.ask(index, target) {
-                (Verdict::Reject { until }, permits) => self.pass_over(until, target, permits),
-                (_, permits) => {
-                    self.last = self.turn;
-                    return self.step(config, &turn, target, permits);
+                (Verdict::Reject { .. }, permits) => {
+                    let rank = Rank::of((self.turn, index), target, sight);
+                    self.pass_over(rank, target, permits);
                 }
+                (_, permits) => return self.step(config, &turn, target, permits),
             }
         }
-        let spare = self.spare.take().filter(|_| !self.has_begun)?;
+        let has_begun = self.has_begun;
+        let is_good =
+            |spare: &Spare| (!has_begun || spare.rank == Rank::Spared) && !sight.only_calm;
+        let spare = self.spare.take().filter(is_good);
+        let spare = spare.filter(|_| self.met.is_none())?;
         let turn = turn_of(config, found, sight.fallbacks, spare.turn)?;
-        self.last = spare.turn;
         self.step(config, &turn, spare.target, spare.permits)
     }
 
-    fn pass_over(&mut self, until: Instant, target: usize, permits: Permits) {
+    /// The attempt of the last step failed.
+    pub fn failed(&mut self, hope: Hope) {
+        self.retries.failed(hope);
+    }
+
+    /// Of the last two steps, whose attempts run at once, the one before is the last from here on.
+    pub fn change_places(&mut self) {
+        self.retries.change_places();
+    }
+
+    /// When there is a target worth asking again, once [`Plan::next`] has none;
+    /// `None` when no attempt is left, or nobody would wait so long, or the request itself is what
+    /// was refused.
+    pub fn later(&self, config: &Config, found: &Found<'_>, sight: &Sight<'_>) -> Option<Instant> {
+        let until = self.retries.iter().filter_map(|(turn, target)| {
+            let turn = turn_of(config, found, sight.fallbacks, turn)?;
+            sight.when(turn.model, target)
+        });
+        let until = until.min();
+        let until = until.filter(|_| self.left > 0 && self.met.is_none())?;
+        let turn = sight.turn;
+        self.retries
+            .when(&config.retry, until, (turn.now, turn.random))
+    }
+
+    /// The attempt that [`Plan::later`] spoke of: at the first target that may be asked, else
+    /// where that comes soonest.
+    pub fn again<'a>(
+        &mut self,
+        config: &'a Config,
+        found: &Found<'a>,
+        sight: &mut Sight<'_>,
+    ) -> Option<Step<'a>> {
+        let wished = sight.fallbacks;
+        let of = |(turn, _): &Tried| turn_of(config, found, wished, *turn);
+        let best = self.retries.iter().min_by_key(|tried| {
+            let when = of(tried).and_then(|turn| sight.when(turn.model, tried.1));
+            (when.is_none(), when) // of equals the first
+        })?;
+        self.retries.take(best);
+        let turn = of(&best)?;
+        let (_, permits) = sight.ask(turn.model, best.1);
+        self.step(config, &turn, best.1, permits)
+    }
+
+    fn pass_over(&mut self, rank: Rank, target: usize, permits: Permits) {
         self.has_passed = true;
-        let is_better = self.spare.is_none_or(|spare| until < spare.until);
-        if is_better && !self.has_begun {
+        if self.spare.is_none_or(|spare| rank < spare.rank) {
             self.spare = Some(Spare {
-                until,
+                rank,
                 turn: self.turn,
                 target,
                 permits,
@@ -232,6 +328,8 @@ impl Plan {
         let target = model.targets.get(target_index)?;
         self.left = self.left.saturating_sub(1);
         self.has_begun = true;
+        self.last = turn.turn;
+        self.retries.tries((turn.turn, target_index));
         Some(Step {
             provider_index: target.provider,
             provider: config.provider(target)?,
@@ -256,7 +354,10 @@ impl Plan {
             untried = untried.without(self.too_small(model, name));
         }
         let (tier, all) = rotation.tier(untried)?;
-        let open = sight.open(index, all);
+        let mut open = sight.open(index, all);
+        if open.is_empty() {
+            open = sight.spared(index, all);
+        }
         let target = if open.is_empty() {
             all.nth(0)?
         } else {
@@ -297,6 +398,8 @@ impl Plan {
 
 /// Whose turn it is.
 struct TurnOf<'a, 's> {
+    /// 0 = the asked model's, n = its n-th fallback's.
+    turn: usize,
     /// Index of the model.
     model: usize,
     /// The name that goes upstream for a target without one of its own, as [`Found::forwarded`]
@@ -328,6 +431,7 @@ fn turn_of<'a, 's>(
 ) -> Option<TurnOf<'a, 's>> {
     let Some(at) = turn.checked_sub(1) else {
         return Some(TurnOf {
+            turn,
             model: found.index,
             forwarded: found.forwarded,
             fallback: None,
@@ -337,6 +441,7 @@ fn turn_of<'a, 's>(
     if let Some(wished) = wished {
         let wished = wished.get(at)?;
         return Some(TurnOf {
+            turn,
             model: wished.model,
             forwarded: wished.name(config),
             fallback: Some(&config.models.get(wished.model)?.name),
@@ -345,6 +450,7 @@ fn turn_of<'a, 's>(
     }
     let fallback = found.model.fallbacks.get(at)?;
     Some(TurnOf {
+        turn,
         model: fallback.model,
         forwarded: fallback.forwarded.as_str(),
         fallback: Some(&fallback.name),

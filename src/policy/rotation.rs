@@ -18,6 +18,7 @@ use super::balance::{Load, Set, cheapest, faster, home, lightest};
 use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
 use super::wishes::Wished;
+use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Places;
 use crate::config::model::defaults::TARGETS_MAX;
@@ -46,6 +47,8 @@ pub struct Sight<'s> {
     pub asked: &'s str,
     /// The fallbacks that the request names; `None`: the model's own.
     pub fallbacks: Option<&'s [Wished]>,
+    /// Only targets of which nothing is in doubt will do: [`Targets::is_calm`].
+    pub only_calm: bool,
     /// Makes out which conversation it is of; called by the strategy that wants to know.
     pub conversation: &'s dyn Fn() -> u64,
 }
@@ -75,6 +78,9 @@ impl Sight<'_> {
         if !self.targets.may_ask(host, turn) {
             return (self.targets.ask(host, turn).0, permits);
         }
+        if !self.is_calm_enough(target, host) {
+            return (Verdict::Reject { until: turn.now }, permits);
+        }
         let (verdict, permit) = self.targets.ask(target, turn);
         permits.target = permit;
         if matches!(verdict, Verdict::Reject { .. }) {
@@ -84,6 +90,27 @@ impl Sight<'_> {
         (verdict, permits)
     }
 
+    /// When the target at `place` of `model` may be asked again, if that is known.
+    pub(super) fn when(&self, model: usize, place: usize) -> Option<Instant> {
+        let Self { places, turn, .. } = *self;
+        let target = self.targets.when(places.target(model, place), turn)?;
+        Some(target.max(self.targets.when(places.host(model, place), turn)?))
+    }
+
+    /// Those of `from` that are only spared.
+    pub(super) fn spared(&self, model: usize, from: Set) -> Set {
+        let mut spared = Set::default();
+        for place in from.iter() {
+            if self
+                .when(model, place)
+                .is_some_and(|at| at <= self.turn.now)
+            {
+                spared.add(place);
+            }
+        }
+        spared
+    }
+
     /// Those of `from` that may be asked.
     pub(super) fn open(&self, model: usize, from: Set) -> Set {
         let mut open = Set::default();
@@ -91,11 +118,16 @@ impl Sight<'_> {
             let target = self.places.target(model, place);
             let host = self.places.host(model, place);
             let may_ask = |it| self.targets.may_ask(it, self.turn);
-            if may_ask(target) && may_ask(host) {
+            if may_ask(target) && may_ask(host) && self.is_calm_enough(target, host) {
                 open.add(place);
             }
         }
         open
+    }
+
+    fn is_calm_enough(&self, target: Option<usize>, host: Option<usize>) -> bool {
+        let is_calm = |it| self.targets.is_calm(it, self.turn);
+        !self.only_calm || is_calm(target) && is_calm(host)
     }
 
     fn load(&self, model: usize, place: usize) -> Load {

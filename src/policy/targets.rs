@@ -165,10 +165,7 @@ impl Targets {
             return (Verdict::Admit, Permit::default());
         };
         if entry.is_cooling(turn) {
-            let mark = entry.breaker.mark();
-            let is_open = mark.state != State::Closed;
-            let until = if is_open { mark.until } else { turn.now };
-            let until = until.max(entry.cool_until);
+            let until = entry.cool_until.max(entry.breaker.mark().until);
             let verdict = Verdict::Reject { until };
             return (verdict, entry.breaker.permit(verdict));
         }
@@ -190,6 +187,32 @@ impl Targets {
     pub fn may_ask(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
         let entry = target.and_then(|at| self.entries.get(at));
         entry.is_none_or(|entry| entry.breaker.may_ask(turn) && !entry.is_cooling(turn))
+    }
+
+    /// Whether nothing of a target is in doubt: [`Breaker::is_calm`].
+    pub fn is_calm(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_none_or(|entry| entry.breaker.is_calm(turn))
+    }
+
+    /// When the target of this number may be asked again, if that is known: when its provider
+    /// said, else now. Nobody waits for an open breaker: it promises nothing.
+    pub fn when(&self, target: Option<usize>, turn: &Turn<'_>) -> Option<Instant> {
+        let Some(entry) = target.and_then(|at| self.entries.get(at)) else {
+            return Some(turn.now);
+        };
+        let is_out = entry.breaker.mark().state != State::Closed && turn.settings.is_on;
+        (!is_out).then_some(if entry.is_cooling(turn) {
+            entry.cool_until
+        } else {
+            turn.now
+        })
+    }
+
+    /// Whether a target is left alone because its provider said so.
+    pub fn is_cooling(&self, target: Option<usize>, turn: &Turn<'_>) -> bool {
+        let entry = target.and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| entry.is_cooling(turn))
     }
 
     /// What the box has under way at a target, and how fast that answers.
@@ -240,6 +263,15 @@ impl Targets {
             entry.touch();
             entry.breaker.content(running.permit, turn)
         })
+    }
+
+    /// It was given up after `took` for another one that was faster: it is not known to be
+    /// faster than that.
+    pub fn gave_way(&mut self, running: Running, took: Duration, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(running.target) {
+            let so_far = Duration::from_nanos(entry.first_token.nanos(now));
+            entry.first_token.add(so_far.max(took), now);
+        }
     }
 
     /// It got a plain answer of so many tokens, whole.

@@ -10,7 +10,7 @@ use super::Shard;
 use crate::config::Config;
 use crate::dialect::route::Route;
 use crate::host::Host;
-use crate::stats::receipt::Receipt;
+use crate::stats::receipt::{HedgeEnd, Receipt, Why};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 19];
+type Columns = [&'static str; 21];
 
 const JSON: Columns = [
     "{\"time_us\":",
@@ -111,7 +111,8 @@ const JSON: Columns = [
     "\",\"model\":\"",
     "\",\"target\":\"",
     "\",\"attempts\":",
-    ",\"status\":",
+    ",\"hedge\":\"",
+    "\",\"status\":",
     ",\"end\":\"",
     "\",\"fault\":\"",
     "\",\"bytes_in\":",
@@ -121,6 +122,7 @@ const JSON: Columns = [
     ",\"ttft_us\":",
     ",\"duration_us\":",
     ",\"overhead_us\":",
+    ",\"tries\":[",
     "}\n",
 ];
 
@@ -133,6 +135,7 @@ const TEXT: Columns = [
     " model=",
     " target=",
     " attempts=",
+    " hedge=",
     " status=",
     " end=",
     " fault=",
@@ -143,14 +146,32 @@ const TEXT: Columns = [
     " ttft_us=",
     " duration_us=",
     " overhead_us=",
+    " tries=",
     "\n",
 ];
+
+/// What stands around the attempts and their values: before the first one, before each other
+/// one, before outcome, reason and milliseconds, behind each, behind all.
+type Tries = [&'static str; 7];
+
+const JSON_TRIES: Tries = [
+    "{\"target\":\"",
+    ",{\"target\":\"",
+    "\",\"end\":\"",
+    "\",\"why\":\"",
+    "\",\"ms\":",
+    "}",
+    "]",
+];
+
+const TEXT_TRIES: Tries = ["", ";", ",", ",", ",", "", ""];
 
 /// A value of a line.
 #[derive(Clone, Copy)]
 enum Value<'a> {
     Word(&'a str),
     Number(u64),
+    Tries,
 }
 
 /// Writes a line. Names come from the configuration, which restricts their letters, so
@@ -161,10 +182,11 @@ fn write_line<H: Host>(
     (shard, config): (&Shard<H>, &Config),
     receipt: &Receipt,
 ) {
-    use Value::{Number, Word};
+    use Value::{Number, Tries, Word};
     let key = receipt.key.and_then(|i| config.keys.get(i));
     let model = receipt.model.and_then(|i| config.models.get(i));
-    let target = receipt.provider.and_then(|i| config.providers.get(i));
+    let tried = receipt.last.as_ref().and_then(|last| config.tried(last));
+    let target = tried.and_then(|(_, target)| config.provider(target));
     let route = receipt.route.map_or("-", Route::name);
     let fault = receipt.fault.map_or("-", crate::base::fault::Kind::code);
     let took = receipt.ended.since(receipt.began);
@@ -178,6 +200,7 @@ fn write_line<H: Host>(
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
+        Word(receipt.hedge.map_or("-", HedgeEnd::name)),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),
@@ -188,6 +211,7 @@ fn write_line<H: Host>(
         Number(receipt.first_content.map_or(0, micros)),
         Number(micros(took)),
         Number(micros(took.saturating_sub(receipt.upstream))),
+        Tries,
     ];
     let columns = if format == Format::Json { &JSON } else { &TEXT };
     let (end, names) = columns.split_last().unwrap_or((&"\n", &[]));
@@ -196,9 +220,47 @@ fn write_line<H: Host>(
         match value {
             Word(word) => out.push_str(word),
             Number(number) => out.push_str(itoa::Buffer::new().format(number)),
+            Tries => write_tries(out, format, (config, receipt)),
         }
     }
     out.push_str(end);
+}
+
+/// Writes what became of each attempt: target, outcome, reason, milliseconds.
+fn write_tries(out: &mut String, format: Format, (config, receipt): (&Config, &Receipt)) {
+    let [open, next, end, why, ms, close, last] = match format {
+        Format::Json => JSON_TRIES,
+        _ => TEXT_TRIES,
+    };
+    let mut before = open;
+    for one in receipt.tries() {
+        let Some((model, target)) = config.tried(one) else {
+            continue;
+        };
+        out.push_str(before);
+        let provider = config.provider(target);
+        out.push_str(provider.map_or("-", |provider| &provider.name));
+        out.push('/');
+        out.push_str(config.upstream_name((model, one.model.into()), target));
+        out.push_str(end);
+        out.push_str(one.end.name());
+        out.push_str(why);
+        match one.why {
+            Why::Nothing => out.push('-'),
+            Why::Status(status) => out.push_str(itoa::Buffer::new().format(status)),
+            Why::Fault(kind) => out.push_str(kind.code()),
+        }
+        out.push_str(ms);
+        // Of a thousand more than the part that is written, the last three digits.
+        let (whole, part) = (one.micros / 1000, one.micros % 1000 + 1000);
+        out.push_str(itoa::Buffer::new().format(whole));
+        out.push('.');
+        let mut digits = itoa::Buffer::new();
+        out.push_str(digits.format(part).get(1..).unwrap_or_default());
+        out.push_str(close);
+        before = next;
+    }
+    out.push_str(last);
 }
 
 /// Whole microseconds.
@@ -206,4 +268,77 @@ fn micros(time: Duration) -> u64 {
     time.as_secs()
         .saturating_mul(1_000_000)
         .saturating_add(u64::from(time.subsec_micros()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fault::Kind;
+    use crate::config::{FixedSecrets, check};
+    use crate::stats::receipt::AttemptEnd;
+
+    const CONFIG: &str = "
+        [providers.p]
+        dialect = \"openai\"
+        base_url = \"http://127.0.0.1:1/v1\"
+        [providers.q]
+        dialect = \"anthropic\"
+        base_url = \"http://127.0.0.1:1\"
+        [models.first]
+        targets = [{ provider = \"p\", model = \"x/y\" }, { provider = \"q\" }]
+        fallbacks = [\"second\"]
+        [models.second]
+        targets = [{ provider = \"q\", model = \"z\" }]
+        [models.\"*\"]
+        targets = [{ provider = \"p\" }]
+    ";
+
+    /// Goal: a line has each attempt with its target's name in the metrics, and JSON stays JSON.
+    #[test]
+    fn every_attempt_is_named_with_its_end_and_its_time() {
+        let config = check(CONFIG, &FixedSecrets(&[])).unwrap().config;
+        let mut receipt = Receipt::default();
+        let written = |receipt: &Receipt| {
+            let (mut text, mut json) = (String::new(), "[".to_owned());
+            write_tries(&mut text, Format::Text, (&config, receipt));
+            write_tries(&mut json, Format::Json, (&config, receipt));
+            (
+                text,
+                serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+            )
+        };
+        assert_eq!(written(&receipt), (String::new(), serde_json::json!([])));
+        let tries = [
+            (0, 0, AttemptEnd::Refused, Why::Status(429), 12_345),
+            (
+                0,
+                1,
+                AttemptEnd::Failed,
+                Why::Fault(Kind::FirstTokenTimeout),
+                700_020,
+            ),
+            (1, 0, AttemptEnd::Cut, Why::Fault(Kind::UpstreamCut), 7),
+            (2, 0, AttemptEnd::Done, Why::Nothing, 1_000),
+            (3, 0, AttemptEnd::Cancelled, Why::Nothing, 0),
+        ];
+        for (model, place, end, why, micros) in tries {
+            receipt.begin_try(model, place);
+            receipt.end_try(end, why, Duration::from_micros(micros));
+        }
+        let (text, json) = written(&receipt);
+        assert_eq!(
+            text,
+            "p/x/y,refused,429,12.345;q/first,failed,upstream_first_token_timeout,700.020;\
+             q/z,cut,upstream_cut,0.007;p/*,done,-,1.000;p/*,cancelled,-,0.000"
+        );
+        let one = |target, end, why, ms| serde_json::json!({"target": target, "end": end, "why": why, "ms": ms});
+        let want = serde_json::json!([
+            one("p/x/y", "refused", "429", 12.345),
+            one("q/first", "failed", "upstream_first_token_timeout", 700.02),
+            one("q/z", "cut", "upstream_cut", 0.007),
+            one("p/*", "done", "-", 1.0),
+            one("p/*", "cancelled", "-", 0.0),
+        ]);
+        assert_eq!(json, want);
+    }
 }

@@ -21,6 +21,7 @@ use crate::base::time::Instant;
 use crate::config::Config;
 use crate::host::Host;
 use crate::policy::budget::Budget;
+use crate::policy::hedge::Hedging;
 use crate::policy::queue::Queue;
 use crate::policy::targets::Targets;
 use crate::stats::counters::{Counters, Latency};
@@ -88,6 +89,8 @@ pub struct Shard<H: Host> {
     pub targets: RefCell<Targets>,
     /// How many further attempts it may make.
     pub budget: Cell<Budget>,
+    /// What it knows of the models that hedge.
+    pub hedging: RefCell<Hedging>,
     /// How it tells the other shards.
     pub gossip: Gossip,
     /// How late the ticker was, beyond what a timer may be.
@@ -146,6 +149,7 @@ impl<H: Host> Shard<H> {
             counters: RefCell::default(),
             targets: RefCell::new(targets),
             budget: Cell::default(),
+            hedging: RefCell::default(),
             gossip: Gossip::default(),
             stalls: RefCell::default(),
             log,

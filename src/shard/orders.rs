@@ -22,6 +22,7 @@ use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A numbered order.
 #[derive(Debug)]
@@ -105,6 +106,9 @@ pub struct Report {
     pub addresses: Vec<(usize, usize)>,
     /// What it knows of targets.
     pub gossip: Gossiped,
+    /// The 95th percentile of the time to the first content by target, of plain answers and of
+    /// streams, for models that hedge.
+    pub p95: Vec<(usize, [Option<Duration>; 2])>,
     /// Turns of its tasks that were too long.
     pub stalls: Latency,
     /// Bytes of buffers that are lent out.
@@ -228,6 +232,7 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
         pools: pools.collect(),
         addresses: upstreams.map(|up| up.count_addresses(now)).collect(),
         gossip: gossiped(shard),
+        p95: shard.hedging.borrow().known(),
         stalls: shard
             .host
             .stalls()

@@ -2,7 +2,7 @@
 
 use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
-use super::receipt::{AttemptEnd, End, Receipt};
+use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
@@ -128,6 +128,10 @@ pub struct Counters {
     pub attempts: AHashMap<usize, Attempts>,
     /// First attempts at a fallback: from which model, to which, and why.
     pub fallbacks: AHashMap<(usize, usize, &'static str), u64>,
+    /// Second attempts beside slow ones by [`HedgeEnd::index`], and those that were denied.
+    pub hedges: [u64; HedgeEnd::ALL.len()],
+    /// Estimated tokens of the prompts of attempts that lost, by target.
+    pub lost_tokens: AHashMap<usize, u64>,
     /// Streams by [`End`].
     pub streams: [u64; 3],
     /// Streams that are open.
@@ -215,6 +219,13 @@ impl Counters {
         }
     }
 
+    /// Counts what came of a hedge.
+    pub fn hedge(&mut self, end: HedgeEnd) {
+        if let Some(count) = self.hedges.get_mut(end.index()) {
+            *count += 1;
+        }
+    }
+
     /// Adds what another shard counted.
     pub fn add(&mut self, other: &Self) {
         for (key, count) in &other.requests {
@@ -237,6 +248,12 @@ impl Counters {
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 mine.add(theirs);
             }
+        }
+        for (mine, theirs) in self.hedges.iter_mut().zip(other.hedges) {
+            *mine += theirs;
+        }
+        for (key, count) in &other.lost_tokens {
+            *self.lost_tokens.entry(*key).or_default() += count;
         }
         for (mine, theirs) in self.streams.iter_mut().zip(other.streams) {
             *mine += theirs;

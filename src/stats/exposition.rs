@@ -8,7 +8,7 @@
 use super::counters::{Attempts, Counters, Latency};
 use super::handshakes::{OUTCOMES, SIDES};
 use super::queued::Queued;
-use super::receipt::AttemptEnd;
+use super::receipt::{AttemptEnd, HedgeEnd};
 use super::reloads::Reloads;
 use super::text::{Form, Text};
 use super::view::State;
@@ -98,6 +98,7 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     requests(out, &all, names);
     tokens(out, &all, names);
     attempts(out, &all, names);
+    hedges(out, &all, names);
     targets(out, scrape, names);
     streams(out, scrape, &all);
     queue(out, scrape, &all);
@@ -173,6 +174,25 @@ fn attempts(out: &mut Text, all: &Counters, names: &Names<'_>) {
         let (from, to) = (names.model(from), names.model(to));
         let labels = format!("from=\"{from}\",to=\"{to}\",reason=\"{reason}\"");
         out.line(name, &labels, count);
+    }
+}
+
+fn hedges(out: &mut Text, all: &Counters, names: &Names<'_>) {
+    let name = "shardgate_hedges_total";
+    let help = "Second attempts beside slow ones by what came of them; denied: not made.";
+    out.head(name, "counter", help);
+    for (end, count) in HedgeEnd::ALL.iter().zip(all.hedges) {
+        out.line(name, &format!("outcome=\"{}\"", end.name()), count);
+    }
+    let name = "shardgate_hedge_lost_tokens_total";
+    let help = "Estimated prompt tokens of attempts that another one was faster than.";
+    out.head(name, "counter", help);
+    let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+    for (&target, &tokens) in &all.lost_tokens {
+        *rows.entry(names.target(target)).or_default() += tokens;
+    }
+    for (target, tokens) in rows {
+        out.line(name, &format!("target=\"{target}\""), tokens);
     }
 }
 

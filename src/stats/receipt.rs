@@ -43,16 +43,19 @@ pub enum AttemptEnd {
     Cut,
     /// The client went away.
     Cancelled,
+    /// Another attempt was faster.
+    Lost,
 }
 
 impl AttemptEnd {
     /// All of them, in the order of [`AttemptEnd::index`].
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Done,
         Self::Refused,
         Self::Failed,
         Self::Cut,
         Self::Cancelled,
+        Self::Lost,
     ];
 
     /// Its place in tables.
@@ -63,10 +66,11 @@ impl AttemptEnd {
             Self::Failed => 2,
             Self::Cut => 3,
             Self::Cancelled => 4,
+            Self::Lost => 5,
         }
     }
 
-    /// Metric label.
+    /// Metric label and log word.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -74,6 +78,114 @@ impl AttemptEnd {
             Self::Failed => "failed",
             Self::Cut => "cut",
             Self::Cancelled => "cancelled",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// What came of a second attempt beside a slow one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HedgeEnd {
+    /// Its first content was first.
+    Won,
+    /// The other one's was.
+    Lost,
+    /// It gave nothing that could be delivered.
+    Failed,
+    /// The client went away.
+    Cancelled,
+    /// It was due, and was not made: nothing was left to spend, a breaker was in doubt, or
+    /// there was no other target.
+    Denied,
+}
+
+impl HedgeEnd {
+    /// All of them, in the order of [`HedgeEnd::index`].
+    pub const ALL: [Self; 5] = [
+        Self::Won,
+        Self::Lost,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Denied,
+    ];
+
+    /// Its place in tables.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Won => 0,
+            Self::Lost => 1,
+            Self::Failed => 2,
+            Self::Cancelled => 3,
+            Self::Denied => 4,
+        }
+    }
+
+    /// Metric label and log word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Won => "won",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+/// Why an attempt ended as it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Why {
+    /// There is nothing to say: it went well, or the client left.
+    #[default]
+    Nothing,
+    /// The provider's status; that of its error, where that came in a 200.
+    Status(u16),
+    /// A fault.
+    Fault(Kind),
+}
+
+/// An attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Try {
+    /// Index of its model: the one that was asked for, or a fallback.
+    pub model: u16,
+    /// Place of its target in that model.
+    pub place: u8,
+    /// What it came to; "cancelled" until that is known.
+    pub end: AttemptEnd,
+    /// Why.
+    pub why: Why,
+    /// How long it took, in microseconds, 71 minutes at the most; not what was waited before it.
+    pub micros: u32,
+}
+
+impl Try {
+    /// It begins, at the target at `place` of the model at the index `model`.
+    pub fn new(model: usize, place: usize) -> Self {
+        Self {
+            model: u16::try_from(model).unwrap_or(u16::MAX),
+            place: u8::try_from(place).unwrap_or(u8::MAX),
+            end: AttemptEnd::Cancelled,
+            why: Why::Nothing,
+            micros: 0,
+        }
+    }
+}
+
+/// The attempts before the last one, in the order in which they ended; of most exchanges there are none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Earlier([Option<Try>; EARLIER_MAX]);
+
+/// Attempts before the last one, at most.
+pub const EARLIER_MAX: usize = 7;
+
+impl Earlier {
+    /// One more; more than [`EARLIER_MAX`] are not kept.
+    pub fn push(&mut self, one: Try) {
+        let room = self.0.iter_mut().find(|place| place.is_none());
+        debug_assert!(room.is_some(), "as many as attempts may be made");
+        if let Some(room) = room {
+            *room = Some(one);
         }
     }
 }
@@ -116,11 +228,43 @@ impl Receipt {
     pub fn front(&self) -> Dialect {
         self.route.map_or(Dialect::Chat, Route::dialect)
     }
+
+    /// Its next attempt begins, at the target at `place` of the model at the index `model`.
+    pub fn begin_try(&mut self, model: usize, place: usize) {
+        let next = Try::new(model, place);
+        self.attempts = self.attempts.saturating_add(1);
+        self.has_content = false;
+        (self.usage, self.events) = (None, 0); // of an attempt that came to nothing
+        if let Some(before) = self.last.replace(next) {
+            self.earlier.get_or_insert_default().push(before);
+        }
+    }
+
+    /// Its last attempt ended, after so long.
+    pub fn end_try(&mut self, end: AttemptEnd, why: Why, took: Duration) {
+        if let Some(last) = &mut self.last {
+            (last.end, last.why) = (end, why);
+            last.micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// An attempt beside its last one ended, after so long: `one`.
+    pub fn end_beside(&mut self, one: Try, took: Duration) {
+        let micros = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let one = Try { micros, ..one };
+        self.earlier.get_or_insert_default().push(one);
+    }
+
+    /// Its attempts, in the order in which they ended.
+    pub fn tries(&self) -> impl Iterator<Item = &Try> {
+        let earlier = self.earlier.iter().flat_map(|earlier| &earlier.0).flatten();
+        earlier.chain(&self.last)
+    }
 }
 
 /// What is known of an exchange when it ends. Indices point into the exchange's own
 /// configuration snapshot; `None` = it did not get that far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Receipt {
     /// Its name.
     pub id: RequestId,
@@ -134,8 +278,6 @@ pub struct Receipt {
     pub route: Option<Route>,
     /// Index of the model.
     pub model: Option<usize>,
-    /// Index of the provider that answered last.
-    pub provider: Option<usize>,
     /// Status sent downstream; 0 when none was.
     pub status: u16,
     /// What went wrong, if anything.
@@ -144,6 +286,16 @@ pub struct Receipt {
     pub end: End,
     /// Attempts made.
     pub attempts: u8,
+    /// A second attempt may start beside a slow one.
+    pub hedges: bool,
+    /// What came of the last hedge.
+    pub hedge: Option<HedgeEnd>,
+    /// Content came of the last of them.
+    pub has_content: bool,
+    /// The last of them.
+    pub last: Option<Try>,
+    /// Those before it.
+    pub earlier: Option<Box<Earlier>>,
     /// Whether a stream was asked for.
     pub is_stream: bool,
     /// Tokens that the provider reported.
@@ -169,10 +321,35 @@ mod tests {
         assert_eq!(id.bytes(), b"0123456789abcdeffedcba9876543210");
     }
 
+    /// Goal: attempts are kept in their order; the first needs no list. Method: one to as many
+    /// as may be made.
+    #[test]
+    fn attempts_are_kept_in_their_order() {
+        let mut receipt = Receipt::default();
+        assert_eq!(receipt.tries().count(), 0);
+        for n in 0..=EARLIER_MAX {
+            receipt.begin_try(n, 2 * n);
+            assert_eq!(receipt.last.map(|one| one.end), Some(AttemptEnd::Cancelled));
+            let took = Duration::from_micros(n as u64);
+            receipt.end_try(AttemptEnd::Refused, Why::Status(429), took);
+            assert_eq!(receipt.earlier.is_some(), n > 0);
+            let seen: Vec<_> = receipt
+                .tries()
+                .map(|one| (one.model.into(), one.place.into(), one.micros as usize))
+                .collect();
+            let want: Vec<_> = (0..=n).map(|n| (n, 2 * n, n)).collect();
+            assert_eq!(seen, want);
+            assert_eq!(usize::from(receipt.attempts), n + 1);
+        }
+    }
+
     /// Goal: tables by attempt end have one place each.
     #[test]
     fn attempt_ends_have_one_place_each() {
         for (index, end) in AttemptEnd::ALL.iter().enumerate() {
+            assert_eq!(end.index(), index);
+        }
+        for (index, end) in HedgeEnd::ALL.iter().enumerate() {
             assert_eq!(end.index(), index);
         }
     }

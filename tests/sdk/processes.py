@@ -80,10 +80,10 @@ class Process:
 
 
 class Provider(Process):
-    """`shardgate simulate` on a port of its own."""
+    """`shardgate simulate`, by default on a port of its own."""
 
-    def __init__(self, *arguments):
-        super().__init__(["simulate", "--listen", "127.0.0.1:0", "--shards", "1", *arguments], "stdout")
+    def __init__(self, *arguments, listen="127.0.0.1:0"):
+        super().__init__(["simulate", "--listen", listen, "--shards", "1", *arguments], "stdout")
         self.address = self.wait_for("listening on ").rsplit(" ", 1)[1]
 
     def stats(self) -> dict:
@@ -106,12 +106,14 @@ class Provider(Process):
 
 
 class Gateway(Process):
-    """`shardgate serve` with a config of its own; ports are the kernel's choice."""
+    """`shardgate serve` with a config of its own; ports are the kernel's choice. A config that says nothing of
+    retries asks no target twice, so that attempts can be counted."""
 
     def __init__(self, folder: pathlib.Path, config: str, environment=None, sockets="auto"):
         path = folder / "shardgate.toml"
         server = f'[server]\nlisten = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\nsockets = "{sockets}"\n'
-        path.write_text(server + config)
+        retry = "" if "[retry" in config else '\n[retry]\nwait_max = "0s"\n'
+        path.write_text(server + config + retry)
         self.config_path = path
         super().__init__(["serve", "--config", str(path)], "stderr", environment)
         said = json.loads(self.wait_for("listening on "))["message"]

@@ -33,7 +33,9 @@ base_url = "http://{recorder}/v1"
 targets = [{{ provider = "recorder" }}]
 """
 
-TROUBLED = """
+TROUBLED = """[retry]
+backoff = {{ first = "20ms", max = "200ms" }}
+
 [timeouts]
 first_token = "2s"
 idle = "2s"
@@ -53,11 +55,6 @@ targets = [{{ provider = "evil" }}]
 
 # Where an answer is honest but not the best one, and why.
 NOT_IDEAL_YET = {
-    **dict.fromkeys(
-        ("fail_then_ok", "s429_then_ok", "s500_then_ok", "s503_then_ok", "s529_then_ok"),
-        "the same target is not asked again; retries with their budget come with the policies "
-        "(fail_then_ok is hidden only when a kept connection was the one that broke)",
-    ),
     "sse_fin_mid_event": "the cut is inside the very first event, so nothing was begun: 502, so "
     "that another target may answer, instead of a stream that ends with an error event",
 }

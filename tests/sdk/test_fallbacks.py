@@ -19,6 +19,7 @@ mode = "off"
 
 [retry]
 budget = "off"
+backoff = {{ first = "1ms", max = "1ms" }}
 
 [[keys]]
 name = "all"
@@ -301,7 +302,7 @@ def test_failures_lead_to_the_fallbacks_that_are_listed(gateway, provider, front
     provider.begin(what, where)
     with pytest.raises(error) as caught:
         ask(gateway, f"strict-{dialect}", stream)
-    assert provider.asked == ["bad"]
+    assert set(provider.asked) == {"bad"}  # again, but nobody else
     assert caught.value.status_code in ((429,) if what == "limit" else (500, 502))
 
 
@@ -355,7 +356,7 @@ def test_a_request_names_its_own_fallbacks(gateway, provider, front, dialect, st
     provider.begin("failed", "status")
     with pytest.raises(error):
         ask(gateway, f"bad-{dialect}", stream, headers={"x-shardgate-fallbacks": "none"})
-    assert provider.asked == ["bad"]
+    assert set(provider.asked) == {"bad"}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
@@ -375,7 +376,7 @@ def test_the_body_names_fallbacks_as_litellm_has_it(gateway, provider, dialect, 
                 ask_openai(gateway, f"lonely-{dialect}", stream, body=body)
         else:
             assert ask_openai(gateway, f"lonely-{dialect}", stream, body=body)[0] == "fine"
-        assert provider.asked == asked
+        assert list(dict.fromkeys(provider.asked)) == asked
         assert not any(b"fallbacks" in raw for raw in provider.bodies)
         if dialect == "openai":
             assert all(json.loads(raw)["user"] == "u" for raw in provider.bodies)

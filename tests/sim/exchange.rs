@@ -22,6 +22,7 @@ use shardgate::host::Host;
 use shardgate::shard::log::{Entry, Format, Log};
 use shardgate::shard::serve::{accept_loop, ticker};
 use shardgate::shard::{Setup, Shard};
+use shardgate::stats::receipt::HedgeEnd;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -54,6 +55,8 @@ pub(crate) struct Scene {
     pub(crate) shard: Rc<Shard<World>>,
     /// What is played.
     pub(crate) cast: Cast,
+    /// Two attempts of an exchange may run at once.
+    pub(crate) hedges: bool,
     /// Targets that can answer, within the attempts that an exchange has.
     pub(crate) targets: usize,
     /// Where the gateway listens.
@@ -97,6 +100,16 @@ pub(crate) fn stage(world: &World, text: &str) -> (Rc<Shard<World>>, SocketAddr,
 
 /// A scene with `providers` providers, the first `dead` of which do not answer.
 pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: usize) -> Scene {
+    hedging(world, all, (providers, dead), None)
+}
+
+/// The same, with a second attempt after this time.
+fn hedging(
+    world: World,
+    all: Vec<Exchange>,
+    (providers, dead): (usize, usize),
+    after: Option<&str>,
+) -> Scene {
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
         [breaker]\nmode = \"off\"\n[timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
         .to_owned();
@@ -120,6 +133,13 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
         "[models.m]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n"
     )
     .unwrap();
+    if let Some(after) = after {
+        writeln!(
+            text,
+            "hedge = {{ after = \"{after}\", extra_max = \"100%\" }}"
+        )
+        .unwrap();
+    }
     let (shard, gateway, lines) = stage(&world, &text);
     let cast = Casting {
         all: all.into_iter().map(Rc::new).collect(),
@@ -138,6 +158,7 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
         world,
         shard,
         cast,
+        hedges: after.is_some(),
         targets,
         gateway,
         lines,
@@ -148,7 +169,17 @@ pub(crate) fn scene(world: World, all: Vec<Exchange>, providers: usize, dead: us
 pub(crate) type Tally = RefCell<BTreeMap<Outcome, u64>>;
 
 /// Plays a random scene and checks every law. Gives the trace's hash.
-fn play(seed: u64, mut faults: Faults, tally: &Tally) -> u64 {
+fn play(seed: u64, faults: Faults, tally: &Tally) -> u64 {
+    play_with(seed, faults, tally, None).0
+}
+
+/// The same, with a second attempt after this time; gives what came of those, too.
+fn play_with(
+    seed: u64,
+    mut faults: Faults,
+    tally: &Tally,
+    after: Option<&str>,
+) -> (u64, [u64; HedgeEnd::ALL.len()]) {
     let rng = Rng::new(seed.wrapping_mul(7919));
     faults.buffer = (faults.buffer.0.max(64), faults.buffer.1.max(64));
     let world = World::new(seed, faults);
@@ -158,10 +189,11 @@ fn play(seed: u64, mut faults: Faults, tally: &Tally) -> u64 {
         .collect();
     let providers = 1 + rng.index(3);
     let dead = usize::from(providers > 1 && rng.chance(200));
-    let scene = scene(world.clone(), all, providers, dead);
+    let scene = hedging(world.clone(), all, (providers, dead), after);
     let styles: Vec<_> = (0..clients).map(|_| Style::random(&rng)).collect();
     perform(&scene, &styles, tally);
-    world.trace()
+    let hedges = scene.shard.counters.borrow().hedges;
+    (world.trace(), hedges)
 }
 
 /// Plays a scene, one client for each style, and checks every law.
@@ -256,6 +288,37 @@ fn a_network_that_resets_changes_no_law() {
             Outcome::Cut,
         ],
     );
+}
+
+/// Goal: the same while two attempts of an exchange may run at once, in a world that resets or
+/// not: what the client got is what one of them was to be, each exchange has one receipt,
+/// nothing is held, and whoever left took the work of both. Method: hedges after times about as
+/// long as answers take; that each way out of a race is walked.
+#[test]
+fn a_race_changes_no_law() {
+    let tally = Tally::default();
+    let sum = RefCell::new([0; HedgeEnd::ALL.len()]);
+    for_every_seed("a_race_changes_no_law", |seed| {
+        let rng = Rng::new(seed);
+        let after = rng.pick(&["1ms", "20ms", "300ms", "2s"]);
+        let faults = Faults {
+            reset_permille: rng.pick(&[0, 0, 0, 5]),
+            ..Faults::rough(&rng, 200)
+        };
+        let (_, hedges) = play_with(seed, faults, &tally, Some(after));
+        for (sum, count) in sum.borrow_mut().iter_mut().zip(hedges) {
+            *sum += count;
+        }
+    });
+    walked(&tally, &[Outcome::Whole, Outcome::Broken, Outcome::Left]);
+    if std::env::var("SIM_SEED").is_err() {
+        for end in HedgeEnd::ALL {
+            // Few leave just while two run.
+            let least = if end == HedgeEnd::Cancelled { 1 } else { 40 };
+            let count = sum.borrow()[end.index()];
+            assert!(count >= least, "{end:?}: {count}");
+        }
+    }
 }
 
 /// Goal: a scene replays: the same seed gives the same trace.

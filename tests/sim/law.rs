@@ -65,17 +65,26 @@ pub(crate) fn judge(scene: &Scene, exchange: &Exchange) -> Result<Outcome, Strin
             .then_some(Outcome::Whole)
             .ok_or(format!("want {want}: {reply:?}"));
     };
-    let seen = read(exchange, reply, has_resets)?;
-    let before = |turn: usize| (0..turn).all(|at| has_resets || exchange.act(at).can_vanish());
+    let seen = read(scene, exchange, reply)?;
+    // Of two that run at once the one that is slower goes without a word.
+    let may_end = |at: usize| has_resets || exchange.act(at).can_vanish();
+    let before = |turn: usize| scene.hedges || (0..turn).all(may_end);
+    let others = |turn: usize| (0..scene.targets).all(|at| at == turn || may_end(at));
     let is_lawful = match &seen {
         Seen::Whole(turn) => {
             let act = exchange.act(*turn);
-            let has_more = act.sort == Sort::Busy && turn + 1 < scene.targets;
+            let is_last = if scene.hedges {
+                others(*turn)
+            } else {
+                turn + 1 >= scene.targets
+            };
+            let has_more = act.sort == Sort::Busy && !is_last;
             before(*turn) && act.can_be_whole() && (has_resets || !has_more)
         }
         Seen::Broken(turn) => before(*turn) && (has_resets || exchange.act(*turn).can_break()),
         Seen::Error(code) => {
-            before(scene.targets) || (scene.cast.has_raced.get() && code == "upstream_malformed")
+            (0..scene.targets).all(may_end)
+                || (scene.cast.has_raced.get() && code == "upstream_malformed")
         }
     };
     let outcome = match seen {
@@ -95,14 +104,14 @@ fn is_large(exchange: &Exchange, reply: &Message) -> bool {
 }
 
 /// Reads a whole reply to a chat.
-fn read(exchange: &Exchange, reply: &Message, has_resets: bool) -> Result<Seen, String> {
-    // only the last request that a provider got can have been answered
-    let turn = exchange.served.borrow().len().checked_sub(1);
-    let act = turn.map(|turn| (turn, exchange.act(turn)));
-    if let Some((turn, act)) = act
-        && act.status == reply.status()
-        && is_whole(act, &reply.body)
-    {
+fn read(scene: &Scene, exchange: &Exchange, reply: &Message) -> Result<Seen, String> {
+    let has_resets = scene.world.faults().reset_permille > 0;
+    // Only the last request that a provider got can have been answered, or the one before.
+    let served = exchange.served.borrow().len();
+    let turns = served.saturating_sub(if scene.hedges { served } else { 1 })..served;
+    let acts = turns.rev().map(|turn| (turn, exchange.act(turn)));
+    let is_it = |act: &Act| act.status == reply.status() && is_whole(act, &reply.body);
+    if let Some((turn, _)) = acts.clone().find(|(_, act)| is_it(act)) {
         return Ok(Seen::Whole(turn));
     }
     if reply.status() != 200 {
@@ -133,8 +142,8 @@ fn read(exchange: &Exchange, reply: &Message, has_resets: bool) -> Result<Seen, 
         let whole = events(&act.body);
         !before.is_empty() && before.len() < whole.len() && whole[..before.len()] == *before
     };
-    match act {
-        Some((turn, act)) if has_started(act) => Ok(Seen::Broken(turn)),
+    match acts.clone().find(|(_, act)| has_started(act)) {
+        Some((turn, _)) => Ok(Seen::Broken(turn)),
         _ => Err(format!("events that nobody played: {text}")),
     }
 }

@@ -114,6 +114,14 @@ impl Trouble {
         }
     }
 
+    /// Whether it is the provider's own, so that another one may do better, whatever the status.
+    pub const fn is_upstreams(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimit | Self::Quota | Self::Overloaded | Self::Server | Self::Timeout
+        )
+    }
+
     /// The stable code.
     pub const fn code(self) -> &'static str {
         match self {

@@ -130,8 +130,8 @@ fn breakers_lead_to_another_model_where_an_outage_may() {
     for (on, want) in [
         ("\"rate_limit\"", "small"),
         ("\"error\"", "small"),
-        ("\"context_length\", \"content_policy\"", "t8"), // the least bad of its own
-        ("", "t8"),
+        ("\"context_length\", \"content_policy\"", "own"), // one of its own, by lot
+        ("", "own"),
     ] {
         let config = config(on);
         let found = config.find("m").unwrap();
@@ -141,7 +141,11 @@ fn breakers_lead_to_another_model_where_an_outage_may() {
         }
         let (mut plan, mut rotations) = (Plan::new(&found, 8), Rotations::new(&config, 0));
         let step = table.next(&mut plan, &config, &mut rotations, &found);
-        assert_eq!(step.unwrap().upstream_model, want, "{on}");
+        let asked = step.unwrap().upstream_model;
+        assert!(
+            asked == want || want == "own" && OWN.contains(&asked),
+            "{on}: {asked}"
+        );
     }
 }
 
