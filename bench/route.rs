@@ -106,6 +106,8 @@ fn decisions(c: &mut Criterion) {
                         places: &places,
                         bytes: body.len() as u64,
                         answer_max: 0,
+                        asked: "m",
+                        fallbacks: None,
                         only_calm: false,
                         conversation: &|| opening::key(black_box(&body)),
                     };

@@ -51,7 +51,7 @@ fn a_bad_file_exits_with_1_and_tells_every_fault() {
     assert_eq!(
         err,
         "gate.toml:4:19: the environment variable SHARDGATE_TEST_GONE is not set; set it for this process\n\
-         gate.toml:6:1: unknown key `attempts` in [retry]; known here: attempts_max\n"
+         gate.toml:6:1: unknown key `attempts` in [retry]; known here: attempts_max, budget, backoff, wait_max\n"
     );
 }
 
@@ -118,4 +118,26 @@ fn completions_and_man_page_are_generated() {
     let (code, out, _) = shown(&shardgate(GOOD, &["man"]).unwrap());
     assert_eq!(code, Some(0));
     assert!(out.contains(".TH shardgate 1"), "{out}");
+}
+
+/// Goal: what is hardly meant is told with its place on stderr, and the file is good all the same.
+#[test]
+fn warnings_have_their_place_and_exit_with_0() {
+    let text = format!(
+        "{GOOD}[[keys]]\nname = \"a\"\nsecret = {{ env = \"SHARDGATE_TEST_KEY\" }}\nmodels = [\"m\"]\n\
+         [models.m]\ntargets = [{{ provider = \"local\" }}]\nfallbacks = [\"local/m\"]\n\
+         [models.lost]\ntargets = [{{ provider = \"local\" }}]\n"
+    );
+    let (code, out, err) = shown(&shardgate(&text, CHECK).unwrap());
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(out, "gate.toml: good: 1 provider, 2 models, 1 client key\n");
+    let lines: Vec<_> = err.lines().collect();
+    assert_eq!(lines.len(), 2, "{err}");
+    let starts = [
+        "gate.toml:10:14: warning: `fallbacks` names \"local/m\", whose targets are all among",
+        "gate.toml:11:9: warning: no key may ask for \"lost\" and no model falls back to it",
+    ];
+    for (line, start) in lines.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
 }

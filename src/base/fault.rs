@@ -104,7 +104,7 @@ kinds! {
     /// The body is not JSON.
     BadJson = 400 "invalid_json" Caller Never "The request body is not valid JSON in UTF-8; correct it and send it again.";
     /// A key that decides the routing occurs twice.
-    DuplicateKey = 400 "duplicate_key" Caller Never "The request body names 'model', 'messages', 'stream' or a token limit twice; send each once.";
+    DuplicateKey = 400 "duplicate_key" Caller Never "The request body names 'model', 'messages', 'stream', 'fallbacks' or a token limit twice; send each once.";
     /// Deeper than the limit.
     TooDeep = 400 "nesting_too_deep" Caller Never "The request body is nested too deeply; flatten it.";
     /// The model is missing.

@@ -16,6 +16,7 @@
 //!
 //! Source: TOML 1.1.0; the sections are described in the README.
 
+use super::advice::advise;
 use super::fault::{Faults, Findings};
 use super::hedge;
 use super::keys;
@@ -62,6 +63,8 @@ const LIMITS: Known = Known {
         "bodies_max",
         "body_rate_min",
         "streams_max",
+        "queue_max",
+        "queue_wait",
         "connections_max",
     ],
     later: &[],
@@ -210,7 +213,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
                     `continuation`; write 2 or more";
         found.warn(item.at, text.to_owned());
     }
-    Some(Config {
+    let config = Config {
         server,
         limits,
         timeouts,
@@ -222,7 +225,9 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         gossip,
         keepalive,
         names,
-    })
+    };
+    advise(root, &config, found);
+    Some(config)
 }
 
 /// The section `key` of the file, when it is there.
@@ -375,6 +380,7 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
     let counts = [
         ("fields_max", &mut limits.fields_max, 16..=256),
         ("streams_max", &mut limits.streams_max, 1..=1_000_000),
+        ("queue_max", &mut limits.queue_max, 0..=1_000_000),
         (
             "connections_max",
             &mut limits.connections_max,
@@ -385,6 +391,9 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
         if let Some(number) = section.read(found, key, |value| count(value, range)) {
             *slot = number;
         }
+    }
+    if let Some(wait) = section.read(found, "queue_wait", queue_wait) {
+        limits.queue_wait = wait;
     }
     let pairs = [
         ("target_max", limits.target_max, "head_max", limits.head_max),
@@ -402,6 +411,16 @@ fn limits(root: &Section<'_, '_>, found: &mut Findings) -> Limits {
         }
     }
     limits
+}
+
+fn queue_wait(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    match duration(value, TIMEOUT_MIN) {
+        Ok(wait) if wait > defaults::QUEUE_WAIT_MAX => {
+            let most = show_duration(defaults::QUEUE_WAIT_MAX);
+            wrong(format!("write at most {most:?}"))
+        }
+        read => read,
+    }
 }
 
 /// The timeouts of `section` over those of `base`.
@@ -434,9 +453,9 @@ pub(super) fn read_timeouts(
     ];
     for (key, length) in parts {
         let item = section.item(key).or_else(|| section.item("total"));
-        if let (true, Some(item)) = (length > t.total, item) {
+        if let (true, Some(item)) = (length >= t.total, item) {
             let text = format!(
-                "`{key}` ({}) is longer than `total` ({}) and never comes to bear; write {key} < total",
+                "`{key}` ({}) is not shorter than `total` ({}) and never comes to bear; write {key} < total",
                 show_duration(length),
                 show_duration(t.total)
             );

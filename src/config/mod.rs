@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod abilities;
+mod advice;
 pub mod aws;
 mod balance;
 pub mod check;
@@ -13,6 +14,7 @@ mod hedge;
 mod keys;
 pub mod model;
 pub mod print;
+pub mod reasons;
 mod resilience;
 pub mod secret;
 pub mod tls;
@@ -24,6 +26,7 @@ pub use abilities::Overrides;
 pub use check::{Checked, FixedSecrets, Secrets, check};
 pub use fault::{Fault, Faults};
 pub use model::Config;
+pub use reasons::{Reason, Reasons};
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
 pub use super::flavour::Flavour;
 pub use super::hedge::{After, Hedge};
+pub use super::reasons::{Reason, Reasons};
 pub use super::secret::{Key, Secret, SecretRef};
 use super::tls::{ProviderTls, ServerTls};
 use crate::dialect::abilities;
@@ -95,6 +96,12 @@ impl Config {
             model,
             forwarded,
         })
+    }
+
+    /// The index of the model that `name` names and the name to forward, without
+    /// `[models."*"]`: for a list of models that somebody writes, where a slip is no name.
+    pub fn find_named<'n>(&self, name: &'n str) -> Option<(usize, &'n str)> {
+        self.names.find_named(name)
     }
 
     /// The models that `GET /v1/models` lists: those of the file, without `*`.
@@ -210,8 +217,12 @@ pub struct Limits {
     pub bodies_max: usize,
     /// Bytes per second at which a request body must arrive, after [`Timeouts::body`].
     pub body_rate_min: usize,
-    /// Exchanges at once, per box; above it 503.
+    /// Exchanges at once, per box; above it requests wait for room.
     pub streams_max: usize,
+    /// Requests that may wait for it, per box; above it 503.
+    pub queue_max: usize,
+    /// How long they wait; then 503.
+    pub queue_wait: Duration,
     /// Client connections at once, per box.
     pub connections_max: usize,
 }
@@ -401,6 +412,8 @@ pub struct Model {
     /// Which models to ask when all targets failed, in order. Their own fallbacks are not
     /// followed, so two models may stand in for each other.
     pub fallbacks: Vec<Fallback>,
+    /// After which failures they are asked, or those that a request names.
+    pub fallback_on: Reasons,
     /// The timeouts in force for this model.
     pub timeouts: Timeouts,
     /// After how long a silence a stream gets a comment; `None` = never.
@@ -435,6 +448,16 @@ impl Target {
     pub fn rate(&self, asked: &str) -> Option<Rate> {
         let name = self.model.as_deref().unwrap_or(asked);
         self.price.or_else(|| Rate::of(&abilities::of(name).price))
+    }
+
+    /// The most tokens that its prompts may have as a target of the model `asked`, by the file,
+    /// else by the table of models; `None` unknown.
+    pub fn window(&self, asked: &str) -> Option<u64> {
+        let mut can = abilities::of(self.model.as_deref().unwrap_or(asked));
+        if let Some(overrides) = &self.abilities {
+            overrides.correct(&mut can);
+        }
+        can.context
     }
 }
 

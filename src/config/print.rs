@@ -104,11 +104,12 @@ fn limits(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     for (key, count) in [
         ("fields_max", l.fields_max),
         ("streams_max", l.streams_max),
+        ("queue_max", l.queue_max),
         ("connections_max", l.connections_max),
     ] {
         writeln!(f, "{key} = {count}")?;
     }
-    Ok(())
+    writeln!(f, "queue_wait = \"{}\"", show_duration(l.queue_wait))
 }
 
 fn timeouts(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
@@ -233,6 +234,8 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     writeln!(f, "]")?;
     let fallbacks: Vec<_> = model.fallbacks.iter().map(|b| b.name.clone()).collect();
     writeln!(f, "fallbacks = {}", list(&fallbacks))?;
+    let reasons = model.fallback_on.iter().map(|one| one.name().to_owned());
+    writeln!(f, "fallback_on = {}", list(&reasons.collect::<Vec<_>>()))?;
     let every = keepalive(model.keepalive);
     writeln!(f, "stream = {{ keepalive = {every} }}")?;
     match model.hedge {

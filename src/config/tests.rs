@@ -132,9 +132,9 @@ fn no_text_shows_a_secret() {
 /// A file that writes every key.
 fn full() -> String {
     "[server]\nlisten = [\"0.0.0.0:8080\", \"[::1]:0\"]\nadmin = \"off\"\nshards = 2\nhandover = \"/run/shardgate/h.sock\"\n\
-     [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nconnections_max = 0xffff\n\
+     [limits]\nhead_max = \"16KiB\"\ntarget_max = \"8KiB\"\nfields_max = 64\nbody_max = \"1MiB\"\nbodies_max = \"2MiB\"\nbody_rate_min = \"1B\"\nstreams_max = 50_000\nqueue_max = 5\nqueue_wait = \"50ms\"\nconnections_max = 0xffff\n\
      [timeouts]\nconnect = \"250ms\"\nfirst_token = \"1s\"\nidle = \"90s\"\ntotal = \"1h\"\nhead = \"3s\"\nbody = \"4s\"\nkeep_alive = \"5s\"\nstall = \"6s\"\ndrain = \"7s\"\n\
-     [retry]\nattempts_max = 2\nbudget = \"7%\"\nbackoff = { first = \"20ms\", max = \"1s\" }\nwait_max = \"3s\"\n\
+     [retry]\nattempts_max = 3\nbudget = \"7%\"\nbackoff = { first = \"20ms\", max = \"1s\" }\nwait_max = \"3s\"\n\
      [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\nramp = \"0s\"\n\
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
@@ -211,7 +211,7 @@ fn a_full_file_arrives_whole() {
         [250, 1000, 90_000, 3_600_000, 3000, 4000, 5000, 6000, 7000]
     );
     let retry = config.retry;
-    assert_eq!((retry.attempts_max, retry.budget_percent), (2, Some(7)));
+    assert_eq!((retry.attempts_max, retry.budget_percent), (3, Some(7)));
     let waits = [retry.backoff_first, retry.backoff_max, retry.wait_max];
     assert_eq!(waits.map(|d| d.as_millis()), [20, 1000, 3000]);
     assert_eq!(config.keys[0].models, ["gpt-*", "small"]);
@@ -318,14 +318,14 @@ fn doubtful_settings_give_warnings() {
         ),
         (
             "[timeouts]\ntotal = \"40s\"",
-            "2:9: `idle` (1m) is longer than `total` (40s) and never comes to bear; write idle < total",
+            "2:9: `idle` (1m) is not shorter than `total` (40s) and never comes to bear; write idle < total",
         ),
         (
             "[providers.q]\ndialect = \"openai\"\nbase_url = \"http://h\"\napi_key = { env = \"KEY\" }",
             "3:12: `api_key` goes to h in clear text; make sure that the way there is private",
         ),
         (
-            "[[keys]]\nname = \"a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gone\"]",
+            "[[keys]]\nname = \"a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gone\", \"p/x\"]",
             "4:11: `models` names \"gone\", which leads to no model; add [models.\"gone\"]",
         ),
         (
@@ -349,7 +349,7 @@ fn doubtful_settings_give_warnings() {
             "3:16: `continuation` finds nobody to go on with a stream that is cut: there is one target and no fallback; add one, or write \"off\"",
         ),
         (
-            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\" }]\nfallbacks = [\"p/x\"]\ncontinuation = \"prefill\"",
+            "[retry]\nattempts_max = 1\n[models.m]\ntargets = [{ provider = \"p\", model = \"a\" }, { provider = \"p\", model = \"b\" }]\ncontinuation = \"prefill\"",
             "1:1: `attempts_max` is 1, so nobody goes on with a stream of a model with `continuation`; write 2 or more",
         ),
     ];

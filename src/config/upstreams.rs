@@ -12,12 +12,13 @@ use super::flavour;
 use super::hedge;
 use super::keys::provider_secret;
 use super::model::defaults::{
-    AZURE_API_VERSION, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY, TARGETS_MAX,
-    WEIGHT, WEIGHT_MAX,
+    AZURE_API_VERSION, FALLBACK_ON, FALLBACKS_MAX, MODELS_MAX, POOL, PROVIDERS_MAX, STRATEGY,
+    TARGETS_MAX, WEIGHT, WEIGHT_MAX,
 };
 use super::model::{
     BaseUrl, Dialect, Fallback, Model, Names, Pool, Provider, Scheme, Strategy, Target, Timeouts,
 };
+use super::reasons;
 use super::resilience;
 use super::tls;
 use super::value::{self, choice, count, duration, odd, string, wrong};
@@ -48,12 +49,13 @@ const MODEL: Known = Known {
         "strategy",
         "targets",
         "fallbacks",
+        "fallback_on",
         "timeouts",
         "stream",
         "hedge",
         "continuation",
     ],
-    later: &["fallback_on", "cache"],
+    later: &["cache"],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -179,6 +181,7 @@ impl<'a, 'i> Written<'a, 'i> {
                     abilities: None,
                 }],
                 fallbacks: Vec::new(),
+                fallback_on: FALLBACK_ON,
                 timeouts,
                 keepalive,
                 hedge: None,
@@ -322,6 +325,7 @@ fn model(
         fallbacks.as_ref().map(Vec::len),
     ];
     let continues = resilience::continuation(&section, found, others);
+    let fallback_on = reasons::fallback_on(&section, found);
     let inner = |name| format!("{}.{name}]", title.trim_end_matches(']'));
     let keepalive = resilience::keepalive(&section, found, &inner("stream"), keepalive);
     let count = targets.as_ref().map_or(2, Vec::len) + fallbacks.as_ref().map_or(0, Vec::len);
@@ -337,6 +341,7 @@ fn model(
         strategy,
         targets: targets?,
         fallbacks: fallbacks?,
+        fallback_on,
         timeouts,
         keepalive,
         hedge,

@@ -12,7 +12,8 @@
 //!   once, escapes or not, or the body is refused.
 //!   Where the path names the model, the body's own `model` means nothing.
 //! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
-//!   order mark is left out.
+//!   order mark is left out, and on the routes of `OpenAI` the member `fallbacks`, which is for
+//!   the gateway.
 //! - I3 No allocation, for any body.
 //!
 //! Source: API references of `OpenAI` (Chat, Completions, Embeddings, Responses), Anthropic
@@ -45,6 +46,8 @@ pub struct Ask {
     pub n: Option<u64>,
     named: Named,
     usage_place: UsagePlace,
+    /// The value of `fallbacks`, and what goes with it.
+    fallbacks: Option<(Span, Span)>,
 }
 
 /// Where the model's name stands.
@@ -77,7 +80,13 @@ enum UsagePlace {
 /// [`Kind::BadJson`], [`Kind::TooDeep`], [`Kind::DuplicateKey`], [`Kind::NoModel`],
 /// [`Kind::BadModel`], [`Kind::BadField`].
 pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
-    let mut seen = Seen::default();
+    let mut seen = Seen {
+        has_fallbacks: matches!(
+            route,
+            Route::Chat | Route::Completions | Route::Embeddings | Route::Responses
+        ),
+        ..Seen::default()
+    };
     scan::object(body, |member| seen.look(body, member)).map_err(kind)?;
     if seen.twice {
         return Err(Kind::DuplicateKey);
@@ -115,6 +124,9 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
             .or_else(|| number(Watched::MaxOutputTokens))
             .or_else(|| number(Watched::MaxTokens)),
         n: number(Watched::N),
+        fallbacks: seen
+            .get(Watched::Fallbacks)
+            .map(|member| (member.value, cut_out(body, &member))),
         named,
         usage_place,
     })
@@ -140,6 +152,7 @@ enum Watched {
     MaxCompletionTokens,
     MaxOutputTokens,
     N,
+    Fallbacks,
 }
 
 impl Watched {
@@ -155,6 +168,7 @@ impl Watched {
             b"max_completion_tokens" => Self::MaxCompletionTokens,
             b"max_output_tokens" => Self::MaxOutputTokens,
             b"n" => Self::N,
+            b"fallbacks" => Self::Fallbacks,
             _ => return None,
         })
     }
@@ -163,8 +177,10 @@ impl Watched {
 /// What the scan has met.
 #[derive(Default)]
 struct Seen {
-    members: [Option<Member>; Watched::N as usize + 1],
+    members: [Option<Member>; Watched::Fallbacks as usize + 1],
     twice: bool,
+    /// The member `fallbacks` is the gateway's.
+    has_fallbacks: bool,
 }
 
 impl Seen {
@@ -175,8 +191,10 @@ impl Seen {
             escaped: member.key_escaped,
         };
         let mut room = [0; NAME_MAX];
-        let Some(what) = Watched::named(key.name(&mut room)) else {
-            return;
+        let what = match Watched::named(key.name(&mut room)) {
+            Some(Watched::Fallbacks) if !self.has_fallbacks => return,
+            Some(what) => what,
+            None => return,
         };
         if let Some(slot) = self.members.get_mut(what as usize) {
             self.twice |= slot.is_some(); // I1
@@ -187,6 +205,31 @@ impl Seen {
     fn get(&self, what: Watched) -> Option<Member> {
         self.members.get(what as usize).copied().flatten()
     }
+}
+
+/// What of `body` goes with `member`: its name, its value and one comma beside it.
+fn cut_out(body: &[u8], member: &Member) -> Span {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    let (quote, end) = (
+        (member.key.start as usize).saturating_sub(1),
+        member.value.end as usize,
+    );
+    let behind = body.get(end..).unwrap_or_default();
+    let spaces = behind.iter().take_while(|byte| is_space(byte)).count();
+    if behind.get(spaces) == Some(&b',') {
+        return Span::new(quote, end + spaces + 1);
+    }
+    let before = body.get(..quote).unwrap_or_default();
+    let spaces = before
+        .iter()
+        .rev()
+        .take_while(|byte| is_space(byte))
+        .count();
+    let comma = before.len().saturating_sub(spaces + 1);
+    if before.get(comma) == Some(&b',') {
+        return Span::new(comma, end);
+    }
+    Span::new(quote, end)
 }
 
 /// A switch that may be missing or null.
@@ -283,6 +326,11 @@ impl Ask {
         std::str::from_utf8(scratch).ok()
     }
 
+    /// The value of the member `fallbacks`, on routes where that is the gateway's.
+    pub fn fallbacks(&self) -> Option<Span> {
+        self.fallbacks.map(|(value, _)| value)
+    }
+
     /// Where the model's name stands in the body, inside its quotes; `None` for one in the path.
     pub const fn quoted(&self) -> Option<Span> {
         match self.named {
@@ -314,28 +362,41 @@ impl Ask {
         let Named::Body { quoted, .. } = self.named else {
             return cut.finish();
         };
-        let usage_first = match usage {
-            UsagePlace::Options(span) | UsagePlace::Value(span) => span.start < quoted.start,
-            UsagePlace::First { brace, .. } => brace.start < quoted.start,
-            UsagePlace::BehindModel | UsagePlace::Nowhere => false,
-        };
-        if usage_first {
-            cut.usage(usage);
-        }
-        if let Some(name) = upstream_model {
+        let model = upstream_model.map(|name| {
             debug_assert!(write::is_plain(name));
-            cut.replace(quoted, [name.as_bytes(), b""]);
-        }
-        if usage == UsagePlace::BehindModel {
-            let behind = quoted.end as usize + 1;
-            cut.replace(
-                Span::new(behind, behind),
-                [b",\"stream_options\":{\"include_usage\":true}", b""],
-            );
-        } else if !usage_first {
-            cut.usage(usage);
+            (quoted, [name.as_bytes(), b""])
+        });
+        let left_out = self.fallbacks.map(|(_, span)| (span, [b"".as_slice(); 2]));
+        let mut edits = [model, usage.edit(quoted), left_out];
+        // They never overlap; most bodies have one or two.
+        edits.sort_unstable_by_key(|edit| edit.map(|(span, _)| (span.start, span.end)));
+        for (span, by) in edits.into_iter().flatten() {
+            cut.replace(span, by);
         }
         cut.finish()
+    }
+}
+
+/// A span of the body, and what takes its place.
+type Edit<'a> = (Span, [&'a [u8]; 2]);
+
+impl UsagePlace {
+    /// What asks for usage here; the model's name is `quoted`.
+    fn edit<'a>(self, quoted: Span) -> Option<Edit<'a>> {
+        Some(match self {
+            Self::BehindModel => {
+                let behind = quoted.end as usize + 1;
+                let member = b",\"stream_options\":{\"include_usage\":true}";
+                (Span::new(behind, behind), [member, b""])
+            }
+            Self::Options(span) => (span, [b"{\"include_usage\":true}", b""]),
+            Self::Value(span) => (span, [b"true", b""]),
+            Self::First { brace, empty } => {
+                let comma: &[u8] = if empty { b"" } else { b"," };
+                (brace, [b"{\"include_usage\":true", comma])
+            }
+            Self::Nowhere => return None,
+        })
     }
 }
 
@@ -355,18 +416,6 @@ impl<'a> Cut<'a> {
             self.pieces.push(part);
         }
         self.at = span.end as usize;
-    }
-
-    fn usage(&mut self, place: UsagePlace) {
-        match place {
-            UsagePlace::Options(span) => self.replace(span, [b"{\"include_usage\":true}", b""]),
-            UsagePlace::Value(span) => self.replace(span, [b"true", b""]),
-            UsagePlace::First { brace, empty } => {
-                let comma: &[u8] = if empty { b"" } else { b"," };
-                self.replace(brace, [b"{\"include_usage\":true", comma]);
-            }
-            UsagePlace::BehindModel | UsagePlace::Nowhere => {}
-        }
     }
 
     fn finish(mut self) -> Pieces<'a> {

@@ -9,6 +9,8 @@
 //!   speak       one door to all of them
 //!   model       what stands between two different dialects
 //!   abilities   what models can do: a table that is shipped, by name
+//!   fallbacks   the field by which a body names them
+//!   filtered    whether an answer was ended for its content
 //!   opening     which conversation a request goes on with, as a number
 //!   onward      a request that goes on with an answer that was cut
 //!   trail, seam what a client has of it, and what of another model's text it has not
@@ -24,6 +26,8 @@ pub mod ask;
 pub mod bedrock;
 pub mod chat;
 pub mod cohere;
+pub mod fallbacks;
+pub mod filtered;
 pub mod gemini;
 pub mod model;
 pub mod onward;

@@ -1,8 +1,8 @@
 //! A body as a handful of slices: parts of the caller's own, and what is put between them.
 
-/// The most slices a body is cut into: three that pass, one for the model's name, two for
-/// `stream_options`.
-pub const PIECES_MAX: usize = 6;
+/// The most slices a body is cut into: four that pass, around the model's name, `stream_options`
+/// and what is left out; one for the name, two for `stream_options`.
+pub const PIECES_MAX: usize = 7;
 
 /// Slices whose concatenation is the upstream body.
 #[derive(Clone, Copy, Debug)]

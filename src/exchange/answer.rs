@@ -156,7 +156,7 @@ pub fn patience<H: Host>(
     sent: Instant,
 ) -> (Instant, Kind) {
     let idle = course.shard.host.now() + step.timeouts().idle;
-    let begins = first_token(course, asker.has_more(course), step, sent);
+    let begins = first_token(course, asker.patience(course), step, sent);
     if begins < idle {
         (begins, Kind::FirstTokenTimeout)
     } else {

@@ -11,7 +11,7 @@
 //!   and to drop one is to call it off.
 
 use super::attempt::Lease;
-use super::course::Course;
+use super::course::{Course, Patience};
 use super::down::{Down, Wait};
 use super::sending::{self, SEND_ROUND};
 use crate::base::bytes::TxBuf;
@@ -34,8 +34,8 @@ pub trait Asker<H: Host> {
         poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> impl Future<Output = Wait<T>>;
 
-    /// Whether there is a target that was not asked yet.
-    fn has_more(&self, course: &Course<'_, H>) -> bool;
+    /// How long the beginning of an answer is waited for.
+    fn patience(&self, course: &Course<'_, H>) -> Patience;
 
     /// Puts the next round of the request into `tx`, of which `done` were put before; gives the
     /// new `done`. Nothing is put when all of it was.
@@ -60,8 +60,8 @@ impl<H: Host> Asker<H> for Down<H::Stream> {
         Down::wait(self, poll)
     }
 
-    fn has_more(&self, course: &Course<'_, H>) -> bool {
-        course.has_more(self)
+    fn patience(&self, course: &Course<'_, H>) -> Patience {
+        course.patience(self)
     }
 
     fn fill(
@@ -80,8 +80,8 @@ impl<H: Host> Asker<H> for Down<H::Stream> {
 pub struct Errand<'r> {
     timer: Timer,
     request: Vec<u8>,
-    /// There was a target that was not asked yet.
-    has_more: bool,
+    /// As it was.
+    patience: Patience,
     /// Whether anything was sent.
     was_sent: &'r Cell<bool>,
 }
@@ -89,14 +89,14 @@ pub struct Errand<'r> {
 impl<'r> Errand<'r> {
     /// With the whole `request`, and a timer of its own.
     pub fn new(
-        (request, has_more): (Vec<u8>, bool),
+        (request, patience): (Vec<u8>, Patience),
         timer: Timer,
         was_sent: &'r Cell<bool>,
     ) -> Self {
         Self {
             timer,
             request,
-            has_more,
+            patience,
             was_sent,
         }
     }
@@ -120,8 +120,8 @@ impl<H: Host> Asker<H> for Errand<'_> {
         .await
     }
 
-    fn has_more(&self, _course: &Course<'_, H>) -> bool {
-        self.has_more
+    fn patience(&self, _course: &Course<'_, H>) -> Patience {
+        self.patience
     }
 
     fn fill(

@@ -24,13 +24,15 @@ use super::down::{Down, Wait};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
-use super::{count, limits, plain, pulse, race, relay, secure};
+use super::{count, fallback, limits, plain, pulse, race, relay, secure};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::{Kind, Retry};
 use crate::base::time::Instant;
+use crate::config::Reason;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::reason;
 use crate::policy::retry::Hope;
 use crate::shard::Shard;
 use crate::shard::pool::Pool;
@@ -192,16 +194,20 @@ pub async fn attempts<H: Host>(
         Some(_) => course.passed_over(settle),
         None => "",
     };
-    let mut fallback = None;
+    let mut standing_in = None;
     loop {
         match course.prepare(down, &step) {
             Ok(()) if count::is_ours(&course, &step) => {
                 settle.pass_over(&step);
                 return count::answer(&course, down, settle, &step).await;
             }
-            Ok(()) => settle.weight = weight(down),
+            Ok(()) => {
+                settle.weight = weight(down);
+                fallback::forget(down);
+            }
             Err(Kind::Unfit) => {
                 settle.pass_over(&step);
+                fallback::note(down, &step, Reason::Error);
                 step = course.following(down).ok_or_else(|| unfit(settle))?;
                 why = Kind::Unfit.code();
                 continue;
@@ -211,13 +217,13 @@ pub async fn attempts<H: Host>(
                 return Err(kind);
             }
         }
-        if step.fallback != fallback {
-            fallback = step.fallback;
+        if step.fallback != standing_in {
+            standing_in = step.fallback;
             course.count_fallback(settle, &step, why);
         }
         let (began, spent) = (shard.host.now(), settle.receipt.upstream);
         settle.begin_attempt(&step, course.tokens(&step), began);
-        let outcome = match course.hedge(settle.receipt.model) {
+        let outcome = match course.hedge(settle.receipt.model()) {
             None => attempt(&course, down, settle, &step).await,
             Some(hedge) => Box::pin(race::attempt(&course, down, settle, (&step, hedge))).await,
         };
@@ -227,29 +233,34 @@ pub async fn attempts<H: Host>(
                 settle.receipt.upstream = spent + shard.host.now().since(began);
                 let said = Outcome::of_status(status);
                 settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
+                why = fallback::why(down);
                 step = course.turn_of(down, another).await?;
                 settle.receipt.upstream = spent + shard.host.now().since(began); // and the pause
-                why = "refused";
                 continue;
             }
             Err(Failed::Fault(Kind::ClientGone)) => return Err(Kind::ClientGone),
             Err(Failed::Fault(kind)) => kind,
         };
-        let end = match kind {
-            Kind::UpstreamRefusedKey => AttemptEnd::Refused,
-            _ => AttemptEnd::Failed,
-        };
         let said = Outcome::of_fault(kind, false);
-        settle.end_attempt(end, Why::Fault(kind), said);
+        settle.end_attempt(end_of(kind), Why::Fault(kind), said);
         settle.receipt.upstream = spent + shard.host.now().since(began);
         down.tx.clear();
         if kind.retry() == Retry::Never || shard.is_over() || shard.host.now() >= course.total {
             return Err(course.late(kind));
         }
-        let another = course.another(down, Hope::after(kind));
+        let reason = fallback::reason_of(down, kind).ok_or(kind)?;
+        let another = course.another(down, &step, (reason, Hope::after(kind)));
         step = course.turn_of(down, another.ok_or(kind)?).await?;
         settle.receipt.upstream = spent + shard.host.now().since(began); // and the pause
         why = kind.code();
+    }
+}
+
+/// What an attempt came to that failed before any content.
+pub const fn end_of(kind: Kind) -> AttemptEnd {
+    match kind {
+        Kind::UpstreamRefusedKey => AttemptEnd::Refused,
+        _ => AttemptEnd::Failed,
     }
 }
 
@@ -310,11 +321,11 @@ pub fn judge<'a, H: Host>(
 ) -> Result<Refusal, Failed<'a>> {
     let status = answer.head.status;
     let refusal = refusal(status);
-    if refusal == Refusal::Retriable
-        && !plain::is_too_long(answer, step)
-        && let Some(another) = course.another(down, hope)
-    {
-        return Err(Failed::Refused(status, another));
+    if refusal == Refusal::Retriable {
+        let reason = fallback::reason_so_far(answer, step);
+        if let Some(another) = course.another(down, step, (reason, hope)) {
+            return Err(Failed::Refused(status, another));
+        }
     }
     Ok(refusal)
 }
@@ -338,7 +349,7 @@ pub async fn deliver<'a, H: Host>(
         }
         Refusal::Nonsense => Err(Kind::UpstreamBadStatus.into()),
         Refusal::None if course.is_stream && relay::is_stream(answer, step.provider) => {
-            Ok(relay::relay(course, down, settle, step, answer).await?)
+            relay::relay(course, down, settle, step, answer).await
         }
         Refusal::None | Refusal::Caller | Refusal::Retriable => {
             plain::deliver(course, down, settle, step, answer).await
@@ -367,7 +378,7 @@ pub fn refusal(status: u16) -> Refusal {
     match status {
         200..=203 => Refusal::None,
         401 | 402 | 403 | 407 => Refusal::Key,
-        408 | 409 | 425 | 429 | 500..=599 => Refusal::Retriable,
+        status if reason::is_retriable(status) => Refusal::Retriable,
         400..=499 => Refusal::Caller,
         _ => Refusal::Nonsense,
     }
@@ -465,8 +476,8 @@ async fn exchange_heads<H: Host>(
     let link = lease.as_mut().ok_or(Kind::Internal)?;
     let was_sent = send(course, asker, step, link, &mut rx).await?;
     let sent = shard.host.now();
-    let has_more = asker.has_more(course);
-    let begins = first_token(course, has_more, step, sent); // I2
+    let patience = asker.patience(course);
+    let begins = first_token(course, patience, step, sent); // I2
     asker.arm(begins);
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let mut interim = 0;

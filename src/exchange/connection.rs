@@ -2,12 +2,14 @@
 
 use super::attempt;
 use super::down::{Down, Wait};
+use super::queue;
 use super::reply::{self, Manner};
 use super::request::{self, Body, Broken, Request, Wanted};
 use super::route::{Asked, route};
 use super::secure;
 use super::settle::Settle;
 use super::signature::SignedHead;
+use super::wishes;
 use crate::base::fault::Kind;
 use crate::dialect::ask::ask;
 use crate::dialect::route::Route;
@@ -92,6 +94,15 @@ async fn exchange<H: Host>(
         Ok(asked) => asked,
         Err(kind) => return refuse_early(shard, down, settle, head, (kind, manner)).await,
     };
+    if matches!(asked, Asked::Model(_)) && shard.is_full(snapshot.exchanges_max) {
+        match queue::await_turn(served, down).await {
+            Ok(()) => {}
+            Err(Broken::Closed) => return Next::Close, // settles as cancelled
+            Err(Broken::Refused(kind)) => {
+                return refuse_early(shard, down, settle, head, (kind, manner)).await;
+            }
+        }
+    }
     let body = match request::read_body(served, down, head).await {
         Ok(body) => body,
         Err(Broken::Closed) => return Next::Close, // settles as cancelled
@@ -145,16 +156,11 @@ fn admit<H: Host>(
                 value(Known::Authorization),
                 [Known::XApiKey, Known::ApiKey, Known::XGoogApiKey].map(value),
             );
-            settle.receipt.key = auth::admit(keys, presented)?;
+            settle.receipt.set_key(auth::admit(keys, presented)?);
         }
     }
     match asked {
-        Asked::Model(_) => {
-            request::check_media(head, data)?;
-            if shard.is_full(snapshot.exchanges_max) {
-                return Err(Kind::Overloaded);
-            }
-        }
+        Asked::Model(_) => request::check_media(head, data)?,
         Asked::Local(_) => {}
         Asked::Nothing => return Err(Kind::NoSuchRoute),
     }
@@ -198,7 +204,8 @@ fn understand<H: Host>(
     let config = &snapshot.config;
     let keys = &config.keys;
     if let Some(signed) = SignedHead::find(keys, Some(route), &request.head, down.rx.data()) {
-        settle.receipt.key = Some(signed.signer(keys, bytes, wall_seconds(shard))?);
+        let signer = signed.signer(keys, bytes, wall_seconds(shard))?;
+        settle.receipt.set_key(Some(signer));
     }
     let ask = ask(route, bytes)?;
     let mut scratch = shard.scratch.borrow_mut();
@@ -208,26 +215,31 @@ fn understand<H: Host>(
         .model(bytes, in_path, &mut scratch)
         .ok_or(Kind::BadModel)?;
     let found = config.find(name).ok_or(Kind::NoSuchModel)?;
-    settle.receipt.model = Some(found.index);
-    auth::permit(keys, settle.receipt.key, name)?;
+    settle.receipt.set_model(found.index);
+    auth::permit(keys, settle.receipt.key(), name)?;
     let is_forwarded = found.model.targets.iter().any(|t| t.model.is_none());
     let forwarded = if is_forwarded { found.forwarded } else { "" };
     if ask.stream {
         settle.begin_stream();
     }
-    request.wanted = Some(Wanted {
+    let mut wanted = Wanted {
         route,
         ask,
         body: body.span,
         model: found.index,
         forwarded: forwarded.into(),
         plan: Plan::new(&found, config.retry.attempts_max),
+        wishes: None,
         id: settle.receipt.id,
         rewrite: None,
-    });
+    };
+    let data = down.rx.data();
+    let (key, asked) = (settle.receipt.key(), (&found, name));
+    let applied = wishes::apply(snapshot, (&request, data), &mut wanted, key, asked);
+    request.wanted = Some(wanted);
     scratch.clear();
     down.request = Some(request);
-    Ok(())
+    applied
 }
 
 /// Sends what is in `down.tx` in the middle of an answer. A client that takes it at once, as

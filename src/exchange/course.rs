@@ -1,22 +1,18 @@
-//! The course of an exchange over all its attempts: what stays the same, whose turn is next, and
-//! the request in the form of that target.
+//! The course of an exchange over all its attempts: what stays the same, and whose turn is next.
 
-use super::count;
 use super::down::{Down, Wait};
+use super::fallback;
 use super::reply::Manner;
 use super::request::{Request, Wanted};
 use super::settle::Settle;
 use crate::base::fault::Kind;
 use crate::base::span::Span;
 use crate::base::time::Instant;
-use crate::config::Overrides;
+use crate::config::Reason;
 use crate::config::model::{Found, Hedge};
-use crate::dialect::anthropic::request::holds_sealed_thinking;
-use crate::dialect::model::Dialect;
 use crate::dialect::opening;
 use crate::dialect::route::Route;
 use crate::dialect::tokens::Weight;
-use crate::dialect::{abilities, gemini, speak};
 use crate::host::Host;
 use crate::policy::breaker::{Outcome, Turn};
 use crate::policy::plan::{Plan, Step};
@@ -61,12 +57,21 @@ pub struct Course<'a, H: Host> {
     pub wants_usage: bool,
     /// It asked for one choice.
     pub is_single: bool,
-    /// Bytes of the body.
-    bytes: u64,
-    /// The most tokens that the answer may have.
-    answer_max: u64,
     /// There is no further attempt: what came of the last one is the client's.
     is_last: Cell<bool>,
+    /// Bytes of the body, below 4 GiB.
+    bytes: u32,
+    /// The most tokens that the answer may have, as far as they can be told.
+    answer_max: u32,
+}
+
+/// How long the beginning of an answer is waited for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patience {
+    /// There is a target that was not asked yet.
+    pub has_more: bool,
+    /// What the request wants at most, of a stream.
+    pub first_token: Option<Duration>,
 }
 
 /// What follows an attempt that failed.
@@ -88,18 +93,20 @@ impl<'a, H: Host> Course<'a, H> {
     ) -> Option<Self> {
         let wanted = down.request.as_ref()?.wanted.as_ref()?;
         let model = snapshot.config.models.get(wanted.model)?;
+        let timeout = wanted.wishes.as_ref().and_then(|wishes| wishes.timeout);
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Some(Self {
             shard,
             snapshot,
-            total: began + model.timeouts.total,
+            total: began + timeout.map_or(model.timeouts.total, |it| it.min(model.timeouts.total)),
             manner,
             route: wanted.route,
             is_stream: wanted.ask.stream,
             wants_usage: wanted.ask.wants_usage,
             is_single: wanted.ask.n.is_none_or(|n| n == 1),
-            bytes: wanted.body.len() as u64,
-            answer_max: wanted.ask.max_tokens.unwrap_or(0),
             is_last: Cell::new(false),
+            bytes: narrow(wanted.body.len() as u64),
+            answer_max: narrow(wanted.ask.max_tokens.unwrap_or(0)),
         })
     }
 
@@ -123,7 +130,7 @@ impl<'a, H: Host> Course<'a, H> {
             let mut rotations = self.snapshot.rotations.borrow_mut();
             plan.next(config, &mut rotations, found, sight)
         });
-        step.map(|step| self.taken(step))
+        step.map(|step| self.taken(down, step))
     }
 
     /// Calls `with` with the plan, whose model it is for, and what decisions go by.
@@ -136,8 +143,14 @@ impl<'a, H: Host> Course<'a, H> {
         let Down { request, rx, .. } = down;
         let Request { head, wanted, .. } = request.as_deref_mut()?;
         let Wanted {
-            plan, body, model, ..
+            plan,
+            body,
+            model,
+            forwarded,
+            wishes,
+            ..
         } = wanted.as_mut()?;
+        let wishes = wishes.as_deref();
         let found = Found {
             index: *model,
             model: config.models.get(*model)?,
@@ -151,8 +164,10 @@ impl<'a, H: Host> Course<'a, H> {
                 targets,
                 turn,
                 places: &self.snapshot.places,
-                bytes: self.bytes,
-                answer_max: self.answer_max,
+                bytes: self.bytes.into(),
+                answer_max: self.answer_max.into(),
+                asked: wishes.map_or(&**forwarded, |wishes| &wishes.asked),
+                fallbacks: wishes.and_then(|wishes| wishes.fallbacks.as_deref()),
                 only_calm: false,
                 conversation: &conversation,
             };
@@ -161,11 +176,29 @@ impl<'a, H: Host> Course<'a, H> {
     }
 
     /// A step was taken from the plan: if that claimed a probe the others hear of it at once.
-    fn taken(&self, step: Step<'a>) -> Step<'a> {
+    fn taken(&self, down: &mut Down<H::Stream>, step: Step<'a>) -> Step<'a> {
         if step.permits.is_probe() {
             self.shard.gossip_now();
         }
+        let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
+        if let Some(wanted) = wanted
+            && let Some(wishes) = wanted.wishes.as_deref()
+            && let Some(name) = wishes.forwarded(wanted.plan.last_turn())
+            && *name != *wanted.forwarded
+        {
+            wanted.forwarded = name.into();
+        }
         step
+    }
+
+    /// How long the answer to the request of `down` is waited for.
+    pub fn patience(&self, down: &Down<H::Stream>) -> Patience {
+        let wanted = down.request.as_ref().and_then(|it| it.wanted.as_ref());
+        let wishes = wanted.and_then(|wanted| wanted.wishes.as_ref());
+        Patience {
+            has_more: !self.is_stream && self.has_more(down),
+            first_token: wishes.and_then(|wishes| wishes.first_token),
+        }
     }
 
     /// Whether there is a target that was not asked yet.
@@ -180,13 +213,23 @@ impl<'a, H: Host> Course<'a, H> {
                 model,
                 forwarded: AS_ASKED,
             });
-            !self.is_last.get() && found.is_some_and(|found| wanted.plan.has_more(config, &found))
+            let wishes = wanted.wishes.as_ref();
+            let named = wishes.and_then(|wishes| wishes.fallbacks.as_deref());
+            let has_more = |found| wanted.plan.has_more(config, &found, named);
+            !self.is_last.get() && found.is_some_and(has_more)
         })
     }
 
-    /// What to do after an attempt that failed: another target, or one of those again, if the
-    /// budget allows it. Who was told once that there is nothing more is told so for good.
-    pub fn another(&self, down: &mut Down<H::Stream>, hope: Hope) -> Option<Another<'a>> {
+    /// What to do after an attempt at `step` that failed for this reason: another target, or one
+    /// of those again, if the budget allows it. Who was told once that there is nothing more is
+    /// told so for good.
+    pub fn another(
+        &self,
+        down: &mut Down<H::Stream>,
+        step: &Step<'_>,
+        (reason, hope): (Reason, Hope),
+    ) -> Option<Another<'a>> {
+        fallback::note(down, step, reason);
         if self.is_last.get() {
             return None;
         }
@@ -204,10 +247,8 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// When a target is worth asking again.
     fn later(&self, down: &mut Down<H::Stream>) -> Option<Instant> {
-        let settings = &self.snapshot.config.retry;
-        let at = self.with_plan(down, |plan, found, sight| {
-            plan.later(settings, found, sight)
-        });
+        let config = &self.snapshot.config;
+        let at = self.with_plan(down, |plan, found, sight| plan.later(config, found, sight));
         at.filter(|at| *at < self.total)
     }
 
@@ -234,7 +275,8 @@ impl<'a, H: Host> Course<'a, H> {
         }
         let config = &self.snapshot.config;
         let step = self.with_plan(down, |plan, found, sight| plan.again(config, found, sight));
-        step.map(|step| self.taken(step)).ok_or(Kind::Internal)
+        step.map(|step| self.taken(down, step))
+            .ok_or(Kind::Internal)
     }
 
     /// The target for a second attempt beside the one under way, with the request in its form;
@@ -263,6 +305,13 @@ impl<'a, H: Host> Course<'a, H> {
             wanted.plan = before;
         }
         step
+    }
+
+    /// Whether an answer that was refused for its content is worth another model.
+    pub fn minds_content(&self, settle: &Settle<H>) -> bool {
+        let models = &self.snapshot.config.models;
+        let model = settle.receipt.model().and_then(|index| models.get(index));
+        model.is_some_and(|model| model.fallback_on.has(Reason::ContentPolicy))
     }
 
     /// One of two attempts that run at once failed: `is_second` of them, or the other.
@@ -318,93 +367,9 @@ impl<'a, H: Host> Course<'a, H> {
         further
     }
 
-    /// Puts the request into the form of the target of `step`, if that speaks another dialect
-    /// than the client.
-    ///
-    /// # Errors
-    /// [`Kind::Unfit`]: this target cannot honour it. [`Kind::BadAsk`]: nobody could.
-    pub fn prepare(&self, down: &mut Down<H::Stream>, step: &Step<'_>) -> Result<(), Kind> {
-        let Down { request, rx, .. } = down;
-        let request = request.as_deref_mut().ok_or(Kind::Internal)?;
-        let wanted = request.wanted.as_mut().ok_or(Kind::Internal)?;
-        let spoken = step.provider.dialect.speaks();
-        let body = wanted.body.bytes(rx.data());
-        // What this gateway sealed no provider can open.
-        let is_sealed = spoken == Dialect::Anthropic && holds_sealed_thinking(body);
-        let model = match step.upstream_model {
-            AS_ASKED => &*wanted.forwarded,
-            model => model,
-        };
-        let only_chats = self.only_chats(step, model);
-        let cloud = step.provider.cloud();
-        // A flavour has no embeddings under these URLs.
-        let is_plain = match step.provider.flavour {
-            None => true,
-            Some(_) => cloud.is_none() && !self.route.embeds(),
-        };
-        if spoken == self.route.dialect() && !is_sealed && !only_chats && is_plain {
-            if let Some(rewrite) = &mut wanted.rewrite {
-                rewrite.pass();
-            }
-            // Gemini wants the model of the path in the body again.
-            if self.route.embeds()
-                && spoken == Dialect::Gemini
-                && let Some(renamed) = gemini::embed::rename(body, model)
-            {
-                wanted.rewrite.get_or_insert_default().body = renamed;
-            }
-            return Ok(());
-        }
-        let rewrite = wanted.rewrite.get_or_insert_default();
-        rewrite.only_chats = only_chats;
-        if self.route.embeds() && (!speak::embeds(spoken) || !is_plain) {
-            rewrite.refuse(
-                "model",
-                "has no target that makes embeddings through this API",
-            );
-            return Err(Kind::Unfit);
-        }
-        if let Some(cloud) = cloud.filter(|_| self.route == Route::Messages && !is_sealed) {
-            let fields = request.head.fields(rx.data());
-            let betas = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"anthropic-beta"));
-            let betas: Vec<_> = betas.map(|(_, value)| value).collect();
-            return rewrite.adapt(cloud, body, &betas.join(&b','));
-        }
-        rewrite.read(self.route, body, model, self.is_stream)?;
-        if count::is_ours(self, step) {
-            return Ok(()); // counted here
-        }
-        rewrite.write((spoken, cloud), model, self.overrides(step))
-    }
-
-    /// What the configuration says of the model of `step`.
-    pub fn overrides(&self, step: &Step<'_>) -> Option<&Overrides> {
-        let model = self.snapshot.config.models.get(step.model_index)?;
-        model.targets.get(step.target_index)?.abilities.as_deref()
-    }
-
-    /// Whether `/v1/completions` is asked of a model of `OpenAI`'s that only chats.
-    fn only_chats(&self, step: &Step<'_>, model: &str) -> bool {
-        self.route == Route::Completions && step.provider.dialect.speaks() == Dialect::Chat && {
-            let mut can = abilities::of(model);
-            if let Some(overrides) = self.overrides(step) {
-                overrides.correct(&mut can);
-            }
-            !can.completions
-        }
-    }
-
-    /// Whether what the target of `step` answers is put into another form for the client.
-    pub fn is_translated<L>(&self, down: &Down<L>, step: &Step<'_>) -> bool {
-        let request = down.request.as_ref();
-        let rewrite = request.and_then(|request| request.wanted.as_ref()?.rewrite.as_ref());
-        step.provider.dialect.speaks() != self.route.dialect()
-            || rewrite.is_some_and(|rewrite| rewrite.only_chats)
-    }
-
     /// Why none of the targets of the model that was asked for was tried.
     pub fn passed_over(&self, settle: &Settle<H>) -> &'static str {
-        let Some(asked) = settle.receipt.model else {
+        let Some(asked) = settle.receipt.model() else {
             return BREAKER_OPEN;
         };
         let model = self.snapshot.config.models.get(asked);
@@ -422,7 +387,7 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// A fallback's turn begins, for the reason `why`.
     pub fn count_fallback(&self, settle: &Settle<H>, step: &Step<'_>, why: &'static str) {
-        let Some(from) = settle.receipt.model else {
+        let Some(from) = settle.receipt.model() else {
             return;
         };
         let mut counters = self.shard.counters.borrow_mut();
@@ -434,14 +399,17 @@ impl<'a, H: Host> Course<'a, H> {
     /// Estimate of the tokens that an attempt takes: of the body, as this target's usage has
     /// taught, and what the answer may have.
     pub fn tokens(&self, step: &Step<'_>) -> u64 {
-        self.prompt(step).saturating_add(self.answer_max)
+        self.prompt(step).saturating_add(self.answer_max.into())
     }
 
     /// The same of the prompt alone.
     pub fn prompt(&self, step: &Step<'_>) -> u64 {
         let places = &self.snapshot.places;
         let target = places.target(step.model_index, step.target_index);
-        self.shard.targets.borrow().estimate(target, self.bytes)
+        self.shard
+            .targets
+            .borrow()
+            .estimate(target, self.bytes.into())
     }
 
     /// What connecting to the host of `step` came to: it goes for all targets there.
@@ -523,13 +491,17 @@ fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
 /// When an answer that was asked for at `sent` must have begun (I2 of `attempt`).
 pub fn first_token<H: Host>(
     course: &Course<'_, H>,
-    has_more: bool,
+    patience: Patience,
     step: &Step<'_>,
     sent: Instant,
 ) -> Instant {
     if course.is_stream {
-        (sent + step.timeouts().first_token).min(course.total)
-    } else if has_more {
+        let longest = step.timeouts().first_token;
+        let longest = patience
+            .first_token
+            .map_or(longest, |wish| wish.min(longest));
+        (sent + longest).min(course.total)
+    } else if patience.has_more {
         sent + course.total.since(sent) / 2
     } else {
         course.total

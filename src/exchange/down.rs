@@ -207,6 +207,15 @@ impl<L: Link> Down<L> {
         Poll::Ready(())
     }
 
+    /// What came while something else was waited for goes behind what came before: the request
+    /// goes on there.
+    pub fn rejoin(&mut self) {
+        if !self.ahead.is_empty() {
+            self.rx.put(self.ahead.data());
+            self.ahead.clear();
+        }
+    }
+
     /// Whether the client went away.
     pub fn is_gone(&self) -> bool {
         self.is_gone
@@ -222,10 +231,7 @@ impl<L: Link> Down<L> {
     pub fn end_request(&mut self) {
         self.request = None;
         self.rx.consume(std::mem::take(&mut self.used));
-        if !self.ahead.is_empty() {
-            self.rx.put(self.ahead.data());
-            self.ahead.clear();
-        }
+        self.rejoin();
     }
 
     /// Sends FIN and swallows what still comes until the client closes or `until`, so that

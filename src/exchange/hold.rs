@@ -18,7 +18,7 @@ use super::asker::{Asker, Errand};
 use super::attempt::{Answer, Refusal, ask_target, hear_out, refusal};
 use super::course::Course;
 use super::down::Wait;
-use super::seen::{Form, Seen};
+use super::seen::{Form, Policy, Seen};
 use super::translator::Naming;
 use super::{limits, plain, relay};
 use crate::base::bytes::{RxBuf, TxBuf};
@@ -93,6 +93,7 @@ fn watch<H: Host>(
         wants_usage: course.wants_usage,
         is_chunked: false,
         is_single: course.is_single,
+        policy: Policy::Ignored, // the relay looks
     };
     let wire = relay::wire(step.provider);
     let from = step.provider.dialect.speaks();

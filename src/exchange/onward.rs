@@ -20,7 +20,7 @@
 //!   meanwhile ([`super::pulse`]) stands between events.
 //! - I4 Nothing of an attempt that goes on is seen before its first content.
 
-use super::attempt::{Answer, Refusal, ask_target, refusal};
+use super::attempt::{self, Answer, Refusal, ask_target, end_of, refusal};
 use super::connection::{Next, push};
 use super::course::{AS_ASKED, Course};
 use super::down::Down;
@@ -40,6 +40,7 @@ use crate::dialect::trail::Trail;
 use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::reason;
 use crate::policy::retry::Hope;
 use crate::stats::receipt::{AttemptEnd, Why};
 use std::pin::Pin;
@@ -119,12 +120,10 @@ async fn go_on<H: Host>(
         let Some(said) = trail.and_then(|trail| trail.said()) else {
             break;
         };
-        let (next, way) = match following(course, down, settle, (&said, hope)).await {
+        note_cost(course, settle, &step, &seen);
+        let (next, way) = match following(course, down, settle, &step, (&said, why, hope)).await {
             Ok(Some(next)) => next,
-            Err(Kind::ClientGone) => {
-                note_cost(course, settle, &step, &seen);
-                return Err(Kind::ClientGone);
-            }
+            Err(Kind::ClientGone) => return Err(Kind::ClientGone),
             Ok(None) | Err(_) => break,
         };
         step = next;
@@ -158,11 +157,8 @@ async fn go_on<H: Host>(
                 continue;
             }
             Failed::Fault(_) => {
-                let end = match kind {
-                    Kind::UpstreamRefusedKey => AttemptEnd::Refused,
-                    _ => AttemptEnd::Failed,
-                };
-                settle.end_attempt(end, Why::Fault(kind), outcome(&seen, kind, false));
+                let said = outcome(&seen, kind, false);
+                settle.end_attempt(end_of(kind), Why::Fault(kind), said);
             }
             Failed::Refused(status, again) => {
                 hope = again;
@@ -240,7 +236,7 @@ async fn push_all<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -
 }
 
 /// The next target that can go on behind `said`, and how; the request is then in its form. The
-/// last attempt may be made again with this `hope`.
+/// attempt at `last` failed for the reason `why`, and may be made again with this `hope`.
 ///
 /// # Errors
 /// [`Kind::ClientGone`], [`Kind::ShutDown`] while that is waited for.
@@ -248,9 +244,11 @@ async fn following<'a, H: Host>(
     course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &Settle<H>,
-    (said, hope): (&str, Hope),
+    last: &Step<'_>,
+    (said, why, hope): (&str, Kind, Hope),
 ) -> Result<Option<(Step<'a>, Way)>, Kind> {
-    let Some(another) = course.another(down, hope) else {
+    let why = (reason::of_fault(why), hope);
+    let Some(another) = course.another(down, last, why) else {
         return Ok(None);
     };
     let mut step = course.turn_of(down, another).await?;
@@ -352,7 +350,9 @@ async fn attempt<H: Host>(
     let before = settle.receipt.continued.count();
     let fault = match relay(course, down, settle, step, &mut answer).await {
         Ok(next) => return Ok(next),
-        Err(fault) => fault,
+        Err(attempt::Failed::Fault(fault)) => fault,
+        // Nobody is asked anew while a stream goes on.
+        Err(attempt::Failed::Refused(..)) => Kind::UpstreamError,
     };
     if let Some(broken) = take_up(down) {
         *seen = broken;

@@ -7,14 +7,12 @@
 //! An answer in another dialect than the client's is held whole, whatever its length, and
 //! written anew ([`Page`]).
 
-use super::answer::{
-    HOLD_MAX, Incoming, body_so_far, patience, put_answer_head, read_more, retry_after,
-};
+use super::answer::{HOLD_MAX, Incoming, patience, put_answer_head, read_more, retry_after};
 use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
-use super::limits;
+use super::fallback;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
 use super::rewrite::Rewrite;
@@ -84,23 +82,11 @@ pub async fn deliver<'a, H: Host>(
         (step, is_translated),
     )
     .inspect_err(|kind| refuse_length(down, *kind))?;
-    if let Found::Refused(refused) | Found::OwnWords(refused) = &found {
-        let (status, trouble) = (answer.head.status, refused.trouble);
-        let hope = limits::heed_words(course, step, refused);
-        let is_upstreams = trouble.is_upstreams()
-            || status < 400 && matches!(trouble, Trouble::NotFound | Trouble::Permission);
-        if trouble == Trouble::Auth {
-            return Err(Kind::UpstreamRefusedKey.into());
-        }
-        if is_upstreams && let Some(another) = course.another(down, hope) {
-            let status = if status < 400 {
-                trouble.status()
-            } else {
-                status
-            };
-            return Err(Failed::Refused(status, another));
-        }
-    }
+    let refused = match &found {
+        Found::Refused(refused) | Found::OwnWords(refused) => Some(refused),
+        Found::Answer | Found::Page(_) => None,
+    };
+    fallback::leave(course, down, settle, step, (answer, refused))?;
     if down.has_begun() {
         head.clear();
         let status = put_in_band(course, down, settle, answer, &found)?;
@@ -374,16 +360,6 @@ pub fn refusal(step: &Step<'_>, status: u16, body: &[u8]) -> Refused {
         Some(cloud) => anthropic::cloud::refusal(cloud, status, body),
         None => speak::refusal(step.provider.dialect.speaks(), status, body),
     }
-}
-
-/// Whether the error behind a head says that the prompt does not fit: no other target of the
-/// model would take it, whatever the status. Only of what is here already: a provider in
-/// trouble is not waited for.
-pub fn is_too_long<H: Host>(answer: &Answer<H>, step: &Step<'_>) -> bool {
-    let (body, is_whole) = body_so_far(answer);
-    is_whole
-        && !body.is_empty()
-        && refusal(step, answer.head.status, &body).trouble == Trouble::ContextLength
 }
 
 /// The token counts in the head of an answer, where it may have some.

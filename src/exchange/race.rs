@@ -28,13 +28,15 @@ use super::down::{Down, Wait};
 use super::hold::{self, Held};
 use super::rewrite::{Form, Rewrite};
 use super::settle::Settle;
-use super::{limits, sending};
+use super::{fallback, limits, sending};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::config::Reason;
 use crate::config::model::Hedge;
 use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
+use crate::policy::reason;
 use crate::policy::retry::Hope;
 use crate::stats::receipt::{AttemptEnd, HedgeEnd, Why};
 use std::cell::Cell;
@@ -75,7 +77,7 @@ pub async fn attempt<'a, H: Host>(
     (step, hedge): (&Step<'_>, &Hedge),
 ) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
-    let model = settle.receipt.model.unwrap_or_default();
+    let model = settle.receipt.model().unwrap_or_default();
     let model = course.snapshot.places.model(model);
     if settle.receipt.attempts == 1 {
         shard.hedging.borrow_mut().earn(model, hedge);
@@ -240,7 +242,7 @@ fn errand<'r, H: Host>(
     let request = sending::copy(course, down, step)?;
     let timer = course.shard.deadlines.timer();
     let is_translated = course.is_translated(down, step);
-    let request = (request, course.has_more(down));
+    let request = (request, course.patience(down));
     Some((Errand::new(request, timer, was_sent), is_translated))
 }
 
@@ -318,6 +320,13 @@ fn give_up<H: Host>(
         Who::First => first,
         Who::Second => &rival.step,
     };
+    let reason = match &outcome {
+        Ok(held) if held.refusal == Refusal::Retriable => {
+            fallback::reason_so_far(&held.answer, step)
+        }
+        Ok(_) => Reason::Error,
+        Err(kind) => reason::of_fault(*kind),
+    };
     let (end, why, said, hope) = match outcome {
         Ok(held) if held.refusal == Refusal::Caller => {
             debug_assert_eq!(who, Who::Second, "that of the first one ends the race");
@@ -337,6 +346,7 @@ fn give_up<H: Host>(
             (AttemptEnd::Failed, why, said, Hope::after(kind))
         }
     };
+    fallback::note(down, step, reason);
     course.failed_beside(down, who == Who::Second, hope);
     if who == Who::First {
         rival.beside.change_places(settle);

@@ -22,15 +22,16 @@
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
-use super::attempt::Answer;
+use super::attempt::{Answer, Failed};
 use super::connection::{Next, push};
-use super::course::Course;
+use super::course::{Course, first_token};
 use super::down::Down;
 use super::events::Wire;
+use super::fallback;
 use super::onward;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};
-use super::seen::{Form, Seen};
+use super::seen::{Form, Policy, Seen};
 use super::settle::Settle;
 use super::translator::{Naming, Translator};
 use crate::base::bytes::TxBuf;
@@ -41,7 +42,7 @@ use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::{About, Dialect, Told, Trouble};
 use crate::dialect::speak;
 use crate::dialect::trail::Trail;
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
@@ -94,13 +95,13 @@ pub fn is_stream<H: Host>(answer: &Answer<H>, provider: &Provider) -> bool {
 /// # Errors
 /// A fault before anything went downstream; the attempt may be repeated elsewhere. Of an answer
 /// with which others began, any fault: [`super::onward`] sees to it.
-pub async fn relay<H: Host>(
-    course: &Course<'_, H>,
+pub async fn relay<'a, H: Host>(
+    course: &Course<'a, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     step: &Step<'_>,
     answer: &mut Answer<H>,
-) -> Result<Next, Kind> {
+) -> Result<Next, Failed<'a>> {
     let shard = course.shard;
     let before = settle.receipt.upstream;
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
@@ -108,15 +109,18 @@ pub async fn relay<H: Host>(
     let mut body = Incoming::new(&answer.head);
     if let Err(fault) = body.absorb(&mut answer.rx) {
         onward::put_back(down, seen);
-        return Err(fault);
+        return Err(fault.into());
     }
     let mut is_committed = false;
     let idle = step.timeouts().idle;
-    let first = answer.sent + step.timeouts().first_token;
+    let first = first_token(course, course.patience(down), step, answer.sent);
     let mut deadline = (first, Kind::FirstTokenTimeout);
     let mut events = seen.events;
     let fault = loop {
         seen.digest(shard, &mut answer.rx, &mut body, &mut down.tx);
+        if !is_committed && !seen.goes_on() {
+            fallback::leave_stream(course, down, step, &mut seen)?;
+        }
         // Content that came together with a fault counts as content: what a client sees must
         // not depend on how the bytes were cut.
         if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
@@ -132,7 +136,7 @@ pub async fn relay<H: Host>(
                     let end = (answer.head.status, &seen);
                     let finished = finish(course, down, settle, step, end).await;
                     give_back(shard, answer, body);
-                    return finished;
+                    return Ok(finished?);
                 }
                 Err(fault) => break fault,
             }
@@ -158,20 +162,42 @@ pub async fn relay<H: Host>(
             break fault;
         }
     };
+    let ended = (fault, is_committed);
+    broke(down, settle, (course, step), (answer, &mut seen), ended)?;
+    if seen.goes_on() {
+        onward::put_back(down, seen);
+        return Err(fault.into());
+    }
+    if seen.may_go_on(fault) {
+        return Ok(onward::boxed(course, down, settle, (seen, fault), *step).await?);
+    }
+    Ok(cut(course, down, settle, &seen, fault).await?)
+}
+
+/// A stream broke with `fault`, after its client had content of it or before.
+///
+/// # Errors
+/// Nothing of the answer has reached the client, or there is none any more.
+fn broke<'a, L: Link, H: Host<Stream = L>>(
+    down: &mut Down<L>,
+    settle: &mut Settle<H>,
+    (course, step): (&Course<'a, H>, &Step<'_>),
+    (answer, seen): (&mut Answer<H>, &mut Seen),
+    (fault, is_committed): (Kind, bool),
+) -> Result<(), Failed<'a>> {
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
     if seen.goes_on() {
-        onward::put_back(down, seen);
-        return Err(fault);
+        return Ok(());
+    }
+    if !is_committed && fault == Kind::UpstreamError {
+        fallback::keep_words(course, down, settle, step, seen);
     }
     if !is_committed || fault == Kind::ClientGone {
-        return Err(fault);
+        return Err(fault.into());
     }
-    if seen.may_go_on(fault) {
-        return onward::boxed(course, down, settle, (seen, fault), *step).await;
-    }
-    cut(course, down, settle, &seen, fault).await
+    Ok(())
 }
 
 /// Why a client took nothing.
@@ -217,6 +243,7 @@ fn begin<H: Host>(
         wants_usage: course.wants_usage,
         is_chunked,
         is_single: course.is_single,
+        policy: Policy::minded(course.minds_content(settle)),
     };
     Seen::new((from, wire), tx.len(), form, translator)
 }
@@ -260,7 +287,7 @@ fn commit<H: Host>(
     }
     settle.receipt.first_content = Some(now.since(settle.receipt.began));
     if down.has_begun() {
-        down.tx.sent(seen.head); // another one went out before
+        down.tx.sent(seen.head as usize); // another one went out before
     } else if let Some(pulse) = &mut down.pulse {
         pulse.drop_head();
     }

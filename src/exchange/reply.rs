@@ -26,6 +26,8 @@ use std::time::Duration;
 /// Seconds that a client is asked to wait when the gateway is at its limit.
 const RETRY_AFTER: u64 = 1;
 
+/// The same at most, at a time when there is too much to do.
+const OVERLOADED_MAX: u64 = 5;
 /// Fields that an error has besides those of every reply, at most.
 const EXTRA_MAX: usize = 7;
 
@@ -112,7 +114,10 @@ fn put_error<H: Host>(
             used += 1;
         }
     };
-    let wait = seconds.format(RETRY_AFTER).as_bytes();
+    let about = about(shard, kind, id.bytes());
+    let wait = seconds
+        .format(about.wait.map_or(0, |wait| wait.as_secs()))
+        .as_bytes();
     match kind {
         Kind::BadKey if told.status == 401 => add(b"www-authenticate", b"Bearer"),
         Kind::Overloaded | Kind::Draining | Kind::ShutDown => add(b"retry-after", wait),
@@ -134,7 +139,7 @@ fn put_error<H: Host>(
     }
     let extra = extra.get(..used).unwrap_or_default();
     put_reply(tx, shard, (told.status, id, manner), extra, |tx| {
-        speak::put_error_about(front, told, about(kind, id.bytes()), tx);
+        speak::put_error_about(front, told, about, tx);
     });
 }
 
@@ -146,11 +151,16 @@ fn tried<H: Host>(settle: &Settle<H>) -> Option<(&str, &str, u8)> {
 }
 
 /// What the error `kind` tells of the exchange `id`.
-fn about(kind: Kind, id: &[u8]) -> About<'_> {
-    let is_full = matches!(kind, Kind::Overloaded | Kind::Draining | Kind::ShutDown);
+fn about<'a, H: Host>(shard: &Shard<H>, kind: Kind, id: &'a [u8]) -> About<'a> {
+    let wait = match kind {
+        // Apart, so that they do not all come back at once.
+        Kind::Overloaded => Some(1 + shard.random() % OVERLOADED_MAX),
+        Kind::Draining | Kind::ShutDown => Some(RETRY_AFTER),
+        _ => None,
+    };
     About {
         id,
-        wait: is_full.then(|| Duration::from_secs(RETRY_AFTER)),
+        wait: wait.map(Duration::from_secs),
     }
 }
 
@@ -201,12 +211,12 @@ pub fn error<H: Host>(
     };
     let status = match (front, kind) {
         (Dialect::Bedrock, Kind::BadKey) => 403, // AWS knows no 401
-        _ => kind.status(),
+        _ => told.status,
     };
     let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
-        let about = about(kind, settle.receipt.id.bytes());
+        let about = about(shard, kind, settle.receipt.id.bytes());
         put_last_event(tx, manner, |tx| {
             speak::put_error_event_about(front, &told, about, tx);
         });
@@ -247,7 +257,7 @@ fn put_local<H: Host>(
     (asked, path): (Local, Span),
     manner: Manner,
 ) {
-    let (id, key) = (settle.receipt.id, settle.receipt.key);
+    let (id, key) = (settle.receipt.id, settle.receipt.key());
     let config = Arc::clone(&settle.snapshot().config);
     let mut fault = None;
     let tx = &mut down.tx;

@@ -22,6 +22,7 @@ use crate::dialect::ask::Ask;
 use crate::dialect::route::Route;
 use crate::host::Host;
 use crate::policy::plan::Plan;
+use crate::policy::wishes::Wishes;
 use crate::shard::Shard;
 use crate::shard::snapshot::{Served, Snapshot};
 use crate::stats::receipt::RequestId;
@@ -91,6 +92,8 @@ pub struct Wanted {
     pub forwarded: Box<str>,
     /// The targets that are left to try.
     pub plan: Plan,
+    /// What the request wants for itself.
+    pub wishes: Option<Box<Wishes>>,
     /// The exchange's name.
     pub id: RequestId,
     /// The request in the form of the target whose turn it is, when that speaks another

@@ -17,7 +17,7 @@ use crate::base::fault::Kind;
 use crate::config::Overrides;
 use crate::dialect::anthropic::request::Cloud;
 use crate::dialect::model::embed::Embed;
-use crate::dialect::model::{Dialect, Notes, Request, Told};
+use crate::dialect::model::{Dialect, Notes, Refused, Request, Told};
 use crate::dialect::route::Route;
 use crate::dialect::seam::Way;
 use crate::dialect::tokens::Weight;
@@ -40,6 +40,8 @@ pub struct Rewrite {
     pub dropped: String,
     /// The last bytes of the answer, of embeddings that are too long to be held.
     pub tail: Tail,
+    /// What a provider said in a stream, before its content, at the attempt that was last.
+    pub said: Option<Box<Refused>>,
     /// Why there is no body: the field, and the sentence about it.
     refused: Option<(String, String)>,
 }
@@ -203,8 +205,16 @@ impl Rewrite {
     /// What the client is told for `kind`: with the field, where there is one.
     pub fn told(&self, kind: Kind) -> Told<'_> {
         let told = Told::of(kind);
+        if let (Some(said), Kind::UpstreamError) = (&self.said, kind) {
+            return Told::by(said);
+        }
+        // A model may be at fault that stands in another field than the one of the default.
+        let is_field = matches!(
+            kind,
+            Kind::BadAsk | Kind::Unfit | Kind::NoSuchModel | Kind::ModelForbidden
+        );
         match &self.refused {
-            Some((field, text)) if matches!(kind, Kind::BadAsk | Kind::Unfit) => Told {
+            Some((field, text)) if is_field => Told {
                 message: text,
                 param: Some(field),
                 ..told

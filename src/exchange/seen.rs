@@ -13,10 +13,11 @@ use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
-use crate::dialect::model::Dialect;
+use crate::dialect::filtered;
+use crate::dialect::model::{Dialect, Refused};
 use crate::dialect::openai::Usage;
 use crate::dialect::openai::template::Template;
-use crate::dialect::speak::look;
+use crate::dialect::speak::{look, refusal};
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::wire::http1::put_chunk;
@@ -31,10 +32,10 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 #[derive(Debug)]
 pub struct Seen {
     /// Bytes of the head, at the front of what is held.
-    pub head: usize,
+    pub head: u32,
     cutter: Cutter,
     /// Bytes at the front of the buffer that the cutter has seen.
-    split: usize,
+    split: u32,
     /// Something for the reader was among them, or the end of the answer.
     pub has_content: bool,
     has_finish: bool,
@@ -70,6 +71,30 @@ pub struct Form {
     pub is_chunked: bool,
     /// It asked for one choice.
     pub is_single: bool,
+    /// Whether it is to be seen when an answer is ended for its content.
+    pub policy: Policy,
+}
+
+/// Whether an answer was ended for its content before there was any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// Nobody wants to know.
+    Ignored,
+    /// Not so far.
+    Minded,
+    /// Yes.
+    Broken,
+}
+
+impl Policy {
+    /// Whether somebody wants to know.
+    pub const fn minded(is_minded: bool) -> Self {
+        if is_minded {
+            Self::Minded
+        } else {
+            Self::Ignored
+        }
+    }
 }
 
 /// What becomes of an event.
@@ -94,7 +119,7 @@ impl Seen {
         translator: Option<Box<Translator>>,
     ) -> Self {
         Self {
-            head,
+            head: u32::try_from(head).unwrap_or(u32::MAX),
             cutter: Cutter::new(wire, EVENT_MAX),
             split: 0,
             has_content: false,
@@ -159,7 +184,7 @@ impl Seen {
     ) {
         let data = rx.data().get(..body.decoded).unwrap_or_default();
         // Events that pass form runs; a run is one chunk.
-        let (mut run, mut event, mut at) = (0, 0, self.split);
+        let (mut run, mut event, mut at) = (0, 0, self.split as usize);
         let mut is_over = self.has_done;
         while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
             // Events like the one before need not be split off first.
@@ -216,7 +241,7 @@ impl Seen {
         self.put(tx, data.get(run..event).unwrap_or_default());
         self.put_translated(tx);
         body.passed(rx, event);
-        self.split = body.decoded;
+        self.split = u32::try_from(body.decoded).unwrap_or(u32::MAX);
         if body.decoded > EVENT_MAX {
             self.fault = Some(Kind::UpstreamGarbled);
         }
@@ -265,6 +290,14 @@ impl Seen {
         }
     }
 
+    /// Sees whether an event ends the answer for its content, where somebody wants to know.
+    fn mind(&mut self, data: &[u8]) {
+        let is_minded = self.form.policy == Policy::Minded && !self.has_content;
+        if is_minded && filtered::by_event(self.from, data) {
+            self.form.policy = Policy::Broken;
+        }
+    }
+
     /// What one whole event says, and what becomes of it.
     fn judge(&mut self, bytes: &[u8], scratch: &mut Vec<u8>) -> Fate {
         if self.translator.is_none() && self.template.fits(bytes) {
@@ -287,6 +320,7 @@ impl Seen {
                 Fate::Pass
             };
         };
+        self.mind(data);
         if let Some(translator) = &mut self.translator {
             let text = Template::candidate(bytes).filter(|_| event.is_plain);
             let heard = translator.event(event.name, data, text);
@@ -369,6 +403,20 @@ impl Seen {
     fn broken(&mut self, kind: Kind) -> Fate {
         self.fault = Some(kind);
         Fate::Broken(kind)
+    }
+
+    /// What the provider said when it gave up; of a stream that passes it is the last event of
+    /// what is `held`.
+    pub fn take_refused(&mut self, held: &[u8]) -> Option<Refused> {
+        if let Some(translator) = &mut self.translator {
+            return translator.refused.take();
+        }
+        let last = memchr::memmem::rfind(held, b"\ndata:")?;
+        let data = held.get(last + b"\ndata:".len()..)?;
+        let end = data.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        let data = data.get(..end?)?;
+        self.told?;
+        Some(refusal(self.from, 200, data.trim_ascii()))
     }
 
     /// The stream is over: with its end marker, or because its body ended.

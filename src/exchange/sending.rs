@@ -46,8 +46,8 @@ pub async fn send<H: Host>(
 ) -> Result<bool, Kind> {
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
-    let has_more = asker.has_more(course);
-    let begins = first_token(course, has_more, step, shard.host.now());
+    let patience = asker.patience(course);
+    let begins = first_token(course, patience, step, shard.host.now());
     asker.arm(begins);
     let mut done = 0;
     loop {

@@ -282,12 +282,14 @@ impl<H: Host> Drop for Settle<H> {
         }
         let snapshot = &self.snapshot;
         let (places, receipt) = (&snapshot.places, &self.receipt);
-        let model = receipt.model.map(|index| places.model(index));
+        let model = receipt.model().map(|index| places.model(index));
         let provider = self
             .tried()
             .map(|(_, target)| places.provider(target.provider));
         counters.settle(receipt, (model, provider));
         drop(counters);
+        self.shard
+            .let_in(snapshot.exchanges_max, snapshot.config.limits.queue_wait);
         self.shard.note(&snapshot.config, &self.receipt);
     }
 }

@@ -7,6 +7,13 @@
 //!            └────────────── at most `attempts_max` steps in all ───────────────┘
 //! ```
 //!
+//! From one model to the next it goes only after a failure that [`Model::fallback_on`] of the asked
+//! model names. A prompt that was too long for a target goes to none that is known to take no
+//! more, and to another one of the same model only where it is known to take more; one that was
+//! refused for its content goes to another model at once.
+//!
+//! A request may name other fallbacks ([`super::wishes`]); they take the place of the model's own.
+//!
 //! A target that is out is passed over and costs no step. When all of them are, the best is
 //! tried all the same: no answer is worse than a doubtful one. That is one that came back not
 //! long ago; else, by lot, one of the model's whose breaker is open, so that all of them are
@@ -25,12 +32,20 @@ use super::balance::{Set, mix};
 use super::breaker::{Permits, Verdict};
 use super::retry::{Hope, Retries, Tried};
 use super::rotation::{Rotation, Rotations, Sight};
+use super::wishes::Wished;
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::model::defaults::{ATTEMPTS_MAX, TARGETS_MAX};
-use crate::config::model::{Found, Model, Provider, Retry, Timeouts};
+use crate::config::model::{Found, Model, Provider, Reason, Reasons, Timeouts};
 
 const _: () = assert!(TARGETS_MAX <= Set::MAX);
+
+/// What targets are passed over for, as failures: their breaker is open, or they want to be left
+/// alone.
+const OUTAGE: Reasons = Reasons::NONE
+    .with(Reason::Error)
+    .with(Reason::Timeout)
+    .with(Reason::RateLimit);
 
 /// One attempt to make.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +82,8 @@ pub struct Plan {
     asked: usize,
     /// Whose turn it is: 0 = the asked model, n = its n-th fallback.
     turn: usize,
+    /// Whose turn the last step was.
+    last: usize,
     /// The tier whose turns have moved on in this turn.
     moved: Option<usize>,
     /// What this turn has tried.
@@ -77,6 +94,19 @@ pub struct Plan {
     has_begun: bool,
     /// The best of the targets that were passed over.
     spare: Option<Spare>,
+    /// What attempts failed of.
+    failed: Reasons,
+    /// The one of them that came last.
+    reason: Option<Reason>,
+    /// A target was passed over.
+    has_passed: bool,
+    /// What the request itself met with last, which no other failure makes good: it is too long,
+    /// or refused for its content.
+    met: Option<Reason>,
+    /// It was too long for a target.
+    is_too_long: bool,
+    /// The most tokens that are known to be too few for it.
+    least: Option<u64>,
     /// What was tried, and may be again.
     retries: Retries,
 }
@@ -120,12 +150,45 @@ impl Plan {
         Self {
             asked: found.index,
             turn: 0,
+            last: 0,
             moved: None,
             tried: Set::default(),
             left: attempts_max.clamp(1, ATTEMPTS_MAX),
             has_begun: false,
             spare: None,
+            failed: Reasons::NONE,
+            reason: None,
+            has_passed: false,
+            met: None,
+            is_too_long: false,
+            least: None,
             retries: Retries::default(),
+        }
+    }
+
+    /// The attempt that was made last failed for this reason, at a target that takes prompts of
+    /// so many tokens; that matters only for [`Reason::ContextLength`].
+    pub fn fail(&mut self, reason: Reason, window: Option<u64>) {
+        self.failed = self.failed.with(reason);
+        self.reason = Some(reason);
+        match reason {
+            Reason::ContextLength => {
+                self.is_too_long = true;
+                self.least = self.least.max(window);
+            }
+            Reason::ContentPolicy => self.tried = Set::below(Set::MAX),
+            Reason::Error | Reason::Timeout | Reason::RateLimit => return,
+        }
+        self.met = Some(reason);
+    }
+
+    /// Whether what went wrong lets another model be asked; a second attempt beside a slow one may
+    /// go there where a slow one's end would lead.
+    fn may_fall_back(&self, on: Reasons, is_beside: bool) -> bool {
+        match self.met {
+            Some(reason) => on.has(reason),
+            None if is_beside && on.has(Reason::Timeout) => true,
+            None => on.meets(self.failed) || self.has_passed && on.meets(OUTAGE),
         }
     }
 
@@ -135,13 +198,17 @@ impl Plan {
     }
 
     /// Whether there is a target that this plan has not come to, and a step for it.
-    pub fn has_more(&self, config: &Config, found: &Found<'_>) -> bool {
-        let model = turn_of(found, self.turn).and_then(|(index, ..)| config.models.get(index));
+    pub fn has_more(&self, config: &Config, found: &Found<'_>, wished: Option<&[Wished]>) -> bool {
+        let turn = turn_of(config, found, wished, self.turn);
+        let model = turn.and_then(|turn| config.models.get(turn.model));
         let has_untried = |model: &Model| {
             let untried = Set::below(model.targets.len()).without(self.tried);
             !untried.is_empty()
         };
-        self.left > 0 && (model.is_some_and(has_untried) || found.model.fallbacks.len() > self.turn)
+        let others = wished.map_or(found.model.fallbacks.len(), <[_]>::len);
+        let may = self.may_fall_back(found.model.fallback_on, true);
+        let has_other = others > self.turn && may;
+        self.left > 0 && (model.is_some_and(has_untried) || has_other)
     }
 
     /// The next attempt, with `asked` as it was given to [`Config::find`];
@@ -158,12 +225,18 @@ impl Plan {
     ) -> Option<Step<'a>> {
         debug_assert_eq!(found.index, self.asked);
         while self.left > 0 {
-            let Some((index, ..)) = turn_of(found, self.turn) else {
+            let Some(turn) = turn_of(config, found, sight.fallbacks, self.turn) else {
                 break;
             };
+            let on = found.model.fallback_on;
+            if self.turn > 0 && !self.may_fall_back(on, sight.only_calm) {
+                break;
+            }
+            let index = turn.model;
             let model = config.models.get(index)?;
             let rotation = rotations.of(index)?;
-            let Some(target) = self.advance((model, index), rotation, sight) else {
+            let name = turn.name(sight.asked);
+            let Some(target) = self.advance((model, index, name), rotation, sight) else {
                 self.turn += 1;
                 self.moved = None;
                 self.tried = Set::default();
@@ -174,14 +247,16 @@ impl Plan {
                     let rank = Rank::of((self.turn, index), target, sight);
                     self.pass_over(rank, target, permits);
                 }
-                (_, permits) => return self.step(config, found, (self.turn, target), permits),
+                (_, permits) => return self.step(config, &turn, target, permits),
             }
         }
         let has_begun = self.has_begun;
         let is_good =
             |spare: &Spare| (!has_begun || spare.rank == Rank::Spared) && !sight.only_calm;
-        let spare = self.spare.take().filter(is_good)?;
-        self.step(config, found, (spare.turn, spare.target), spare.permits)
+        let spare = self.spare.take().filter(is_good);
+        let spare = spare.filter(|_| self.met.is_none())?;
+        let turn = turn_of(config, found, sight.fallbacks, spare.turn)?;
+        self.step(config, &turn, spare.target, spare.permits)
     }
 
     /// The attempt of the last step failed.
@@ -200,15 +275,18 @@ impl Plan {
     }
 
     /// When there is a target worth asking again, once [`Plan::next`] has none;
-    /// `None` when no attempt is left, or nobody would wait so long.
-    pub fn later(&self, settings: &Retry, found: &Found<'_>, sight: &Sight<'_>) -> Option<Instant> {
+    /// `None` when no attempt is left, or nobody would wait so long, or the request itself is what
+    /// was refused.
+    pub fn later(&self, config: &Config, found: &Found<'_>, sight: &Sight<'_>) -> Option<Instant> {
         let until = self.retries.iter().filter_map(|(turn, target)| {
-            let (index, ..) = turn_of(found, turn)?;
-            sight.when(index, target)
+            let turn = turn_of(config, found, sight.fallbacks, turn)?;
+            sight.when(turn.model, target)
         });
-        let until = until.min().filter(|_| self.left > 0)?;
+        let until = until.min();
+        let until = until.filter(|_| self.left > 0 && self.met.is_none())?;
         let turn = sight.turn;
-        self.retries.when(settings, until, (turn.now, turn.random))
+        self.retries
+            .when(&config.retry, until, (turn.now, turn.random))
     }
 
     /// The attempt that [`Plan::later`] spoke of: at the first target that may be asked, else
@@ -219,17 +297,20 @@ impl Plan {
         found: &Found<'a>,
         sight: &mut Sight<'_>,
     ) -> Option<Step<'a>> {
-        let of = |(turn, _): &Tried| turn_of(found, *turn).map(|(index, ..)| index);
+        let wished = sight.fallbacks;
+        let of = |(turn, _): &Tried| turn_of(config, found, wished, *turn);
         let best = self.retries.iter().min_by_key(|tried| {
-            let when = of(tried).and_then(|index| sight.when(index, tried.1));
+            let when = of(tried).and_then(|turn| sight.when(turn.model, tried.1));
             (when.is_none(), when) // of equals the first
         })?;
         self.retries.take(best);
-        let (_, permits) = sight.ask(of(&best)?, best.1);
-        self.step(config, found, best, permits)
+        let turn = of(&best)?;
+        let (_, permits) = sight.ask(turn.model, best.1);
+        self.step(config, &turn, best.1, permits)
     }
 
     fn pass_over(&mut self, rank: Rank, target: usize, permits: Permits) {
+        self.has_passed = true;
         if self.spare.is_none_or(|spare| rank < spare.rank) {
             self.spare = Some(Spare {
                 rank,
@@ -243,24 +324,25 @@ impl Plan {
     fn step<'a>(
         &mut self,
         config: &'a Config,
-        found: &Found<'a>,
-        (turn, target_index): (usize, usize),
+        turn: &TurnOf<'a, '_>,
+        target_index: usize,
         permits: Permits,
     ) -> Option<Step<'a>> {
-        let (model_index, forwarded, fallback) = turn_of(found, turn)?;
+        let model_index = turn.model;
         let model = config.models.get(model_index)?;
         let target = model.targets.get(target_index)?;
         self.left = self.left.saturating_sub(1);
         self.has_begun = true;
-        self.retries.tries((turn, target_index));
+        self.last = turn.turn;
+        self.retries.tries((turn.turn, target_index));
         Some(Step {
             provider_index: target.provider,
             provider: config.provider(target)?,
-            upstream_model: target.model.as_deref().unwrap_or(forwarded),
+            upstream_model: target.model.as_deref().unwrap_or(turn.forwarded),
             model,
             model_index,
             target_index,
-            fallback,
+            fallback: turn.fallback,
             permits,
         })
     }
@@ -268,11 +350,14 @@ impl Plan {
     /// The next target of the model whose turn it is: where none of a tier may be asked, any.
     fn advance(
         &mut self,
-        (model, index): (&Model, usize),
+        (model, index, name): (&Model, usize, &str),
         rotation: &mut Rotation,
         sight: &Sight<'_>,
     ) -> Option<usize> {
-        let untried = Set::below(model.targets.len()).without(self.tried);
+        let mut untried = Set::below(model.targets.len()).without(self.tried);
+        if self.is_too_long {
+            untried = untried.without(self.too_small(model, name));
+        }
         let (tier, all) = rotation.tier(untried)?;
         let mut open = sight.open(index, all);
         if open.is_empty() {
@@ -288,17 +373,97 @@ impl Plan {
         self.tried.add(target);
         Some(target)
     }
+
+    /// The targets of `model`, asked for as `name`, that a prompt which was too long for others
+    /// need not be sent to.
+    fn too_small(&self, model: &Model, name: &str) -> Set {
+        let mut small = Set::default();
+        for (place, target) in model.targets.iter().enumerate() {
+            let is_larger = match (target.window(name), self.least) {
+                (Some(window), Some(least)) => window > least,
+                _ => self.turn > 0, // another model, of which nothing speaks against it
+            };
+            if !is_larger {
+                small.add(place);
+            }
+        }
+        small
+    }
+
+    /// Why the last attempt failed.
+    pub fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// Whose turn the last step was: 0 = the asked model's, n = its n-th fallback's.
+    pub fn last_turn(&self) -> usize {
+        self.last
+    }
 }
 
-/// The model whose turn it is, the name it forwards, and its name as a fallback.
-fn turn_of<'a>(found: &Found<'a>, turn: usize) -> Option<(usize, &'a str, Option<&'a str>)> {
+/// Whose turn it is.
+struct TurnOf<'a, 's> {
+    /// 0 = the asked model's, n = its n-th fallback's.
+    turn: usize,
+    /// Index of the model.
+    model: usize,
+    /// The name that goes upstream for a target without one of its own, as [`Found::forwarded`]
+    /// and [`Wished::name`] have it.
+    forwarded: &'a str,
+    /// Its name as a fallback.
+    fallback: Option<&'a str>,
+    /// What it is called where `forwarded` is not the name itself.
+    wished: Option<&'s str>,
+}
+
+impl TurnOf<'_, '_> {
+    /// The name that targets without one of their own are asked for, of the model `asked`.
+    fn name<'n>(&'n self, asked: &'n str) -> &'n str {
+        match (self.fallback, self.wished) {
+            (None, _) => asked,
+            (_, Some(name)) => name,
+            _ => self.forwarded,
+        }
+    }
+}
+
+/// The model whose turn it is. `wished` are the fallbacks that the request names.
+fn turn_of<'a, 's>(
+    config: &'a Config,
+    found: &Found<'a>,
+    wished: Option<&'s [Wished]>,
+    turn: usize,
+) -> Option<TurnOf<'a, 's>> {
     let Some(at) = turn.checked_sub(1) else {
-        return Some((found.index, found.forwarded, None));
+        return Some(TurnOf {
+            turn,
+            model: found.index,
+            forwarded: found.forwarded,
+            fallback: None,
+            wished: None,
+        });
     };
+    if let Some(wished) = wished {
+        let wished = wished.get(at)?;
+        return Some(TurnOf {
+            turn,
+            model: wished.model,
+            forwarded: wished.name(config),
+            fallback: Some(&config.models.get(wished.model)?.name),
+            wished: Some(&wished.forwarded),
+        });
+    }
     let fallback = found.model.fallbacks.get(at)?;
-    let name = fallback.name.as_str();
-    Some((fallback.model, fallback.forwarded.as_str(), Some(name)))
+    Some(TurnOf {
+        turn,
+        model: fallback.model,
+        forwarded: fallback.forwarded.as_str(),
+        fallback: Some(&fallback.name),
+        wished: None,
+    })
 }
 
+#[cfg(test)]
+mod reason_tests;
 #[cfg(test)]
 mod tests;

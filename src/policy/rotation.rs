@@ -17,6 +17,7 @@
 use super::balance::{Load, Set, cheapest, faster, home, lightest};
 use super::breaker::{Permits, Turn, Verdict};
 use super::targets::Targets;
+use super::wishes::Wished;
 use crate::base::time::Instant;
 use crate::config::Config;
 use crate::config::diff::Places;
@@ -42,6 +43,10 @@ pub struct Sight<'s> {
     pub bytes: u64,
     /// The most tokens that its answer may have; 0 = nothing was said.
     pub answer_max: u64,
+    /// The name that was asked for, and goes upstream for targets without one of their own.
+    pub asked: &'s str,
+    /// The fallbacks that the request names; `None`: the model's own.
+    pub fallbacks: Option<&'s [Wished]>,
     /// Only targets of which nothing is in doubt will do: [`Targets::is_calm`].
     pub only_calm: bool,
     /// Makes out which conversation it is of; called by the strategy that wants to know.

@@ -187,8 +187,8 @@ fn write_line<H: Host>(
     receipt: &Receipt,
 ) {
     use Value::{Number, Tries, Word};
-    let key = receipt.key.and_then(|i| config.keys.get(i));
-    let model = receipt.model.and_then(|i| config.models.get(i));
+    let key = receipt.key().and_then(|i| config.keys.get(i));
+    let model = receipt.model().and_then(|i| config.models.get(i));
     let tried = receipt.last.as_ref().and_then(|last| config.tried(last));
     let target = tried.and_then(|(_, target)| config.provider(target));
     let route = receipt.route.map_or("-", Route::name);

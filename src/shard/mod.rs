@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
+use crate::policy::queue::Queue;
 use crate::policy::targets::Targets;
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
@@ -96,6 +97,8 @@ pub struct Shard<H: Host> {
     pub stalls: RefCell<Latency>,
     /// Where receipts are written.
     pub log: Log,
+    /// Who waits for room for an exchange.
+    pub queue: RefCell<Queue<Waker>>,
     /// Scratch for what must be joined or unescaped; empty between uses.
     pub scratch: RefCell<Vec<u8>>,
     /// The snapshot that new exchanges begin with.
@@ -150,6 +153,7 @@ impl<H: Host> Shard<H> {
             gossip: Gossip::default(),
             stalls: RefCell::default(),
             log,
+            queue: RefCell::default(),
             scratch: RefCell::default(),
             current: RefCell::new(Rc::new(snapshot)),
             prepared: RefCell::default(),
@@ -278,9 +282,26 @@ impl<H: Host> Shard<H> {
         self.is_over.get()
     }
 
-    /// Whether the exchanges under way are more than this shard's share of the limit.
+    /// Whether the exchanges under way are more than this shard's share of the limit; those that
+    /// wait for room are not under way.
     pub fn is_full(&self, exchanges_max: u64) -> bool {
-        self.counters.borrow().exchanges_open > exchanges_max
+        self.running() > exchanges_max
+    }
+
+    fn running(&self) -> u64 {
+        let waiting = self.queue.borrow().len() as u64;
+        let open = self.counters.borrow().exchanges_open;
+        open.saturating_sub(waiting)
+    }
+
+    /// An exchange ended: whoever's turn it is to have its room is woken.
+    pub fn let_in(&self, exchanges_max: u64, wait: Duration) {
+        while !self.queue.borrow().is_empty() && self.running() < exchanges_max {
+            let next = self.queue.borrow_mut().next(self.host.now(), wait);
+            if let Some(waker) = next {
+                waker.wake();
+            }
+        }
     }
 
     /// Writes an exchange into the access log. Lines are handed over together, [`TICK`] after

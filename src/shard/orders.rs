@@ -225,7 +225,10 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
         epoch: snapshot.epoch,
         ticks: shard.ticks(),
         accepting: shard.accepting(),
-        counters: shard.counters.borrow().clone(),
+        counters: Counters {
+            queue_depth: shard.queue.borrow().len() as u64,
+            ..shard.counters.borrow().clone()
+        },
         pools: pools.collect(),
         addresses: upstreams.map(|up| up.count_addresses(now)).collect(),
         gossip: gossiped(shard),

@@ -128,6 +128,8 @@ pub struct Snapshot<L> {
     kept_models: Vec<Option<usize>>,
     /// This shard's share of `limits.streams_max`.
     pub exchanges_max: u64,
+    /// This shard's share of `limits.queue_max`.
+    pub queue_max: usize,
     /// This shard's share of `limits.connections_max`.
     pub connections_max: u64,
     /// This shard's share of `limits.bodies_max`, in bytes.
@@ -168,6 +170,7 @@ impl<L: Link> Snapshot<L> {
             rotations: RefCell::new(Rotations::new(config, index)),
             kept_models: edition.kept.models.clone(),
             exchanges_max: share(config.limits.streams_max) as u64,
+            queue_max: share(config.limits.queue_max),
             connections_max: share(config.limits.connections_max) as u64,
             buffers_max: share(config.limits.bodies_max),
             config: Arc::clone(config),

@@ -1,6 +1,7 @@
 //! What one shard counts. Written by that shard alone; copied when scraped.
 
 use super::handshakes::Handshakes;
+use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
@@ -157,6 +158,10 @@ pub struct Counters {
     pub continuations: u64,
     /// Further attempts that were not made, as the budget was spent.
     pub budget_spent: u64,
+    /// Requests that came when there was no room.
+    pub queued: Queued,
+    /// How many of them wait; set when it is copied.
+    pub queue_depth: u64,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -268,6 +273,8 @@ impl Counters {
         self.reconnects += other.reconnects;
         self.continuations += other.continuations;
         self.budget_spent += other.budget_spent;
+        self.queued.add(&other.queued);
+        self.queue_depth += other.queue_depth;
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

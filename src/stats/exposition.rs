@@ -7,6 +7,7 @@
 
 use super::counters::{Attempts, Counters, Latency};
 use super::handshakes::{OUTCOMES, SIDES};
+use super::queued::Queued;
 use super::receipt::{AttemptEnd, HedgeEnd};
 use super::reloads::Reloads;
 use super::text::{Form, Text};
@@ -100,6 +101,7 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     hedges(out, &all, names);
     targets(out, scrape, names);
     streams(out, scrape, &all);
+    queue(out, scrape, &all);
     plain(out, &all);
     handshakes(out, &all);
     gossip(out, scrape);
@@ -268,6 +270,21 @@ fn streams(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
     }
 }
 
+fn queue(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
+    let name = "shardgate_queue_depth";
+    out.head(name, "gauge", "Requests that wait for room.");
+    for (index, shard) in scrape.counters.iter().enumerate() {
+        out.line(name, &format!("shard=\"{index}\""), shard.queue_depth);
+    }
+    let name = "shardgate_queued_total";
+    let help = "Requests that came when there was no room, by what became of them.";
+    out.head(name, "counter", help);
+    for outcome in Queued::ALL {
+        let labels = format!("outcome=\"{}\"", outcome.name());
+        out.line(name, &labels, all.queued.of(outcome));
+    }
+}
+
 fn plain(out: &mut Text, all: &Counters) {
     let gauges = [
         (
@@ -417,7 +434,7 @@ mod tests {
             shard.settle(
                 &Receipt {
                     status: 200,
-                    model: Some(0),
+                    model_index: Some(0),
                     ended: Instant::from_nanos(micros * 1000),
                     ..Receipt::default()
                 },

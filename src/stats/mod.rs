@@ -8,6 +8,7 @@
 pub mod counters;
 pub mod exposition;
 pub mod handshakes;
+pub mod queued;
 pub mod receipt;
 pub mod reloads;
 pub mod text;

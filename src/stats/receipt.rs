@@ -259,6 +259,26 @@ impl Continued {
 }
 
 impl Receipt {
+    /// Index of the client key.
+    pub fn key(&self) -> Option<usize> {
+        self.key_index.map(usize::from)
+    }
+
+    /// It came with this key.
+    pub fn set_key(&mut self, index: Option<usize>) {
+        self.key_index = index.and_then(|index| u16::try_from(index).ok());
+    }
+
+    /// Index of the model that was asked for.
+    pub fn model(&self) -> Option<usize> {
+        self.model_index.map(usize::from)
+    }
+
+    /// This model was asked for.
+    pub fn set_model(&mut self, index: usize) {
+        self.model_index = u16::try_from(index).ok();
+    }
+
     /// The dialect of the client; `OpenAI`'s where no route was found.
     pub fn front(&self) -> Dialect {
         self.route.map_or(Dialect::Chat, Route::dialect)
@@ -307,12 +327,12 @@ pub struct Receipt {
     pub began: Instant,
     /// Settled at.
     pub ended: Instant,
-    /// Index of the client key.
-    pub key: Option<usize>,
+    /// Index of the client key: [`Receipt::key`].
+    pub key_index: Option<u16>,
     /// Which route was asked.
     pub route: Option<Route>,
-    /// Index of the model.
-    pub model: Option<usize>,
+    /// Index of the model: [`Receipt::model`].
+    pub model_index: Option<u16>,
     /// Status sent downstream; 0 when none was.
     pub status: u16,
     /// What went wrong, if anything.

@@ -20,8 +20,12 @@ pub const LIMITS: super::Limits = super::Limits {
     bodies_max: GIB,
     body_rate_min: KIB,
     streams_max: 50_000,
+    queue_max: 1024,
+    queue_wait: QUEUE_WAIT_MAX,
     connections_max: 100_000,
 };
+/// Longest `limits.queue_wait`: who waits longer would rather know.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_millis(100);
 /// `timeouts`.
 pub const TIMEOUTS: super::Timeouts = super::Timeouts {
     connect: Duration::from_secs(2),
@@ -69,6 +73,12 @@ pub const RETRY: super::Retry = super::Retry {
 pub const AZURE_API_VERSION: &str = "2024-10-21";
 /// `models.*.strategy`.
 pub const STRATEGY: super::Strategy = super::Strategy::Weighted;
+/// `models.*.fallback_on`: what is nobody's opinion, so not the content of a prompt.
+pub const FALLBACK_ON: super::Reasons = super::Reasons::NONE
+    .with(super::Reason::Error)
+    .with(super::Reason::Timeout)
+    .with(super::Reason::RateLimit)
+    .with(super::Reason::ContextLength);
 /// `models.*.targets[].weight`.
 pub const WEIGHT: u32 = 1;
 

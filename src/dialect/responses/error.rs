@@ -35,9 +35,10 @@ pub fn read(status: u16, body: &[u8]) -> Refused {
 
 /// Reads an error out of what holds it: an error body, an `error` event, a failed response.
 pub(super) fn of_value(status: u16, value: &Value) -> Refused {
-    let error = value
-        .get("error")
-        .filter(|error| !error.is_null())
+    let error = ["/error", "/response/error"]
+        .iter()
+        .filter_map(|place| value.pointer(place))
+        .find(|error| !error.is_null())
         .unwrap_or(value);
     if let Some(message) = error.as_str() {
         return refused(status, "", "", None, message);
@@ -316,6 +317,14 @@ mod tests {
                 Trouble::RateLimit,
             ),
             (502, "\u{0}\u{fffd}".to_owned(), Trouble::Server),
+            // A failed response, as the event that ends a stream has it.
+            (
+                200,
+                json!({"type": "response.failed", "response": {"error": {
+                    "code": "context_length_exceeded", "message": "x"}}})
+                .to_string(),
+                Trouble::ContextLength,
+            ),
         ]
     }
 

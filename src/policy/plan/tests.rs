@@ -46,7 +46,9 @@ fn config(strategy: &str, weights: &[u32], fallbacks: &str) -> Config {
 }
 
 /// What a shard knows of the targets of a config, and what its decisions go by.
-struct Table {
+pub(super) struct Table {
+    /// The fallbacks of the request.
+    pub(super) wished: Option<Vec<Wished>>,
     targets: Targets,
     places: Places,
     now: Instant,
@@ -56,11 +58,12 @@ struct Table {
 }
 
 impl Table {
-    fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         let places = Roster::default().enter(config);
         let mut targets = Targets::new(2);
         targets.enter(places.targets());
         Self {
+            wished: None,
             targets,
             places,
             now: Instant::from_nanos(1_000_000_000_000),
@@ -82,7 +85,7 @@ impl Table {
         with(&mut self.targets, &turn)
     }
 
-    fn next<'a>(
+    pub(super) fn next<'a>(
         &mut self,
         plan: &mut Plan,
         config: &'a Config,
@@ -94,7 +97,7 @@ impl Table {
 
     /// Calls `with` with what a decision goes by.
     fn with<T>(&mut self, with: impl FnOnce(&mut Sight<'_>) -> T) -> T {
-        let places = self.places.clone();
+        let (places, wished) = (self.places.clone(), self.wished.clone());
         let (conversation, bytes) = (self.conversation, self.bytes);
         self.turn(|targets, turn| {
             with(&mut Sight {
@@ -103,6 +106,8 @@ impl Table {
                 places: &places,
                 bytes,
                 answer_max: 100,
+                asked: "m",
+                fallbacks: wished.as_deref(),
                 only_calm: false,
                 conversation: &|| conversation,
             })
@@ -133,7 +138,7 @@ impl Table {
     }
 
     /// It is open until so many seconds from now.
-    fn open(&mut self, target: (usize, usize), seconds: u64) {
+    pub(super) fn open(&mut self, target: (usize, usize), seconds: u64) {
         let mark = Mark {
             generation: 1,
             state: State::Open,
@@ -166,8 +171,9 @@ fn steps(config: &Config, rotations: &mut Rotations, attempts_max: usize) -> Vec
     let found = config.find("m").unwrap();
     let mut plan = Plan::new(&found, attempts_max);
     let mut table = Table::new(config);
+    plan.fail(Reason::Error, None);
     let mut next = || {
-        let has_more = plan.has_more(config, &found);
+        let has_more = plan.has_more(config, &found, None);
         let step = table.next(&mut plan, config, rotations, &found);
         assert_eq!(step.is_some(), has_more);
         step
@@ -245,6 +251,7 @@ fn fallbacks_follow_and_move_only_when_reached() {
     let found = config.find("m").unwrap();
     let mut plan = Plan::new(&found, 8);
     let mut table = Table::new(&config);
+    plan.fail(Reason::Error, None);
     let names: Vec<_> =
         std::iter::from_fn(|| table.next(&mut plan, &config, &mut rotations, &found))
             .map(|step| step.fallback)

@@ -111,6 +111,19 @@ impl Known {
     }
 }
 
+/// Whether the field `name` may be one by which a client tells the gateway what to do: the
+/// gateway's own, and those of `LiteLLM` that it understands.
+pub fn may_be_wish(name: &[u8]) -> bool {
+    // Others are told by two bytes.
+    matches!(name, [b'x' | b'X', b'-', b's' | b'S' | b'l' | b'L', ..])
+        && [b"x-shardgate-".as_slice(), b"x-litellm-"]
+            .iter()
+            .any(|start| {
+                name.get(..start.len())
+                    .is_some_and(|begins| is_same(begins, start))
+            })
+}
+
 /// Whether the token `name` is `known` in any case. In the known names, lower-case letters and
 /// hyphens, every byte has the bit `0x20` set, and no other token byte becomes one by it.
 fn is_same(name: &[u8], known: &[u8]) -> bool {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::mem::MaybeUninit;
 
-use super::fields::{Known, KnownSpans, list, trim};
+use super::fields::{Known, KnownSpans, list, may_be_wish, trim};
 use super::framing::Claims;
 use super::target::TargetFault;
 use crate::base::fault::Kind;
@@ -287,6 +287,8 @@ pub(super) struct Seen<'b> {
     pub(super) keeps: bool,
     /// Every `Expect` is `100-continue`; `None` when there is none.
     pub(super) expects_continue: Option<bool>,
+    /// A field that is not known begins with a prefix of the gateway's own.
+    pub(super) has_wishes: bool,
 }
 
 impl<'b> Seen<'b> {
@@ -299,6 +301,7 @@ impl<'b> Seen<'b> {
             closes: false,
             keeps: false,
             expects_continue: None,
+            has_wishes: false,
         };
         for field in fields {
             if let Some(known) = Known::of(field.name.as_bytes()) {
@@ -309,6 +312,8 @@ impl<'b> Seen<'b> {
                     seen.repeated = seen.repeated.or(Some(known));
                 }
                 seen.note(known, value);
+            } else {
+                seen.has_wishes |= may_be_wish(field.name.as_bytes());
             }
         }
         seen

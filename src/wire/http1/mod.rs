@@ -34,7 +34,7 @@ pub use emit::{
     END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_own_field,
     put_request_line, put_status_line, reason,
 };
-pub use fields::{Fields, Known, is_hop_by_hop};
+pub use fields::{Fields, Known, is_hop_by_hop, may_be_wish};
 pub use framing::Framing;
 pub use head::{
     FIELDS_CEILING, HeadError, HeadLimits, LEADING_CRLF_MAX, METHOD_MAX, Method, Version,

@@ -56,6 +56,8 @@ pub struct RequestHead {
     pub keep_alive: bool,
     /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Whether a field may be one that tells the gateway what to do: its name begins as theirs do.
+    pub has_wishes: bool,
     known: KnownSpans,
     section: Span,
 }
@@ -324,6 +326,7 @@ impl RequestReader {
             // After CONNECT other bytes than HTTP may follow.
             keep_alive: seen.keep_alive(version) && first.method != Method::Connect,
             expects_continue: expects == Some(true) && framing.has_body(),
+            has_wishes: seen.has_wishes,
             known: seen.known,
             section: Span::new(first.end, len),
         })

@@ -10,6 +10,7 @@ fn what_may_pass_is_tried_again() {
     let found = config.find("m").unwrap();
     let (mut table, mut rotations) = (Table::new(&config), Rotations::new(&config, 0));
     let mut plan = Plan::new(&found, 8);
+    plan.fail(Reason::Error, None);
     let name = |step: Step<'_>| (step.fallback.is_some(), step.target_index);
     let mut made = Vec::new();
     while let Some(step) = table.next(&mut plan, &config, &mut rotations, &found) {
@@ -22,7 +23,7 @@ fn what_may_pass_is_tried_again() {
     assert_eq!(made.len(), 5, "three targets and two of the fallback");
     made.retain(|tried| *tried != (false, 1));
     let mut again = Vec::new();
-    while let Some(at) = table.with(|sight| plan.later(&config.retry, &found, sight)) {
+    while let Some(at) = table.with(|sight| plan.later(&config, &found, sight)) {
         assert!(at.since(table.now) <= config.retry.backoff_max);
         table.now = at;
         let step = table.with(|sight| plan.again(&config, &found, sight));
@@ -48,16 +49,16 @@ fn a_limit_that_ends_soon_is_waited_for() {
         table.targets.cool(target, until, table.now);
         plan.failed(Hope::More);
     }
-    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    let at = table.with(|sight| plan.later(&config, &found, sight));
     assert_eq!(at, Some(table.now + Duration::from_secs(5)));
     let (target, until) = (table.places.target(0, 1).unwrap(), Duration::from_secs(50));
     table.targets.cool(target, table.now + until, table.now);
-    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    let at = table.with(|sight| plan.later(&config, &found, sight));
     assert_eq!(at, Some(table.now + Duration::from_secs(9)));
     table.now = at.unwrap();
     let step = table.with(|sight| plan.again(&config, &found, sight));
     assert_eq!(step.unwrap().target_index, 0);
-    let at = table.with(|sight| plan.later(&config.retry, &found, sight));
+    let at = table.with(|sight| plan.later(&config, &found, sight));
     assert_eq!(at, None, "41 s are too long");
 }
 
