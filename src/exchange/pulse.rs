@@ -178,8 +178,10 @@ pub fn begin<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>, id: Re
         return;
     };
     let front = course.route.dialect();
-    // A binary stream has no comments.
-    if let Some(every) = model.keepalive.filter(|_| front != Dialect::Bedrock) {
+    // A binary stream has no comments, and Google's SDK for Python (google-genai 3.6.1) takes them
+    // for data and breaks.
+    let has_comments = !matches!(front, Dialect::Bedrock | Dialect::Gemini);
+    if let Some(every) = model.keepalive.filter(|_| has_comments) {
         let about = (id, model.name.as_str(), front, course.manner);
         down.pulse = Some(Box::new(Pulse::new(course.served(), about, every)));
     }

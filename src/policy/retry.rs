@@ -22,11 +22,21 @@
 use crate::base::fault::{self, Kind};
 use crate::base::time::Instant;
 use crate::config::model::Retry;
-use crate::config::model::defaults::ATTEMPTS_MAX;
+use crate::config::model::defaults::{ATTEMPTS_MAX, FALLBACKS_MAX, TARGETS_MAX};
 use std::time::Duration;
 
 /// A target of a plan: whose turn it was, and its place among that model's.
 pub type Tried = (usize, usize);
+
+/// The same in two bytes: a plan is copied.
+type Kept = (u8, u8);
+
+const _: () = assert!(FALLBACKS_MAX < 255 && TARGETS_MAX < 256);
+
+fn kept((turn, target): Tried) -> Kept {
+    let narrow = |index| u8::try_from(index).unwrap_or(u8::MAX);
+    (narrow(turn), narrow(target))
+}
 
 /// How often a target is worth asking, after it failed in some way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +76,16 @@ impl Hope {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retries {
     /// Every attempt, in order.
-    tried: [Option<Tried>; ATTEMPTS_MAX],
+    tried: [Option<Kept>; ATTEMPTS_MAX],
     /// Those that failed and may be asked again, first things first.
-    waiting: [Option<Tried>; ATTEMPTS_MAX],
+    waiting: [Option<Kept>; ATTEMPTS_MAX],
     made: u32,
 }
 
 impl Retries {
     /// This one is tried.
     pub fn tries(&mut self, tried: Tried) {
-        put(&mut self.tried, tried);
+        put(&mut self.tried, kept(tried));
     }
 
     /// The one that was tried last failed.
@@ -106,12 +116,17 @@ impl Retries {
 
     /// Those that may be asked again, in order.
     pub fn iter(&self) -> impl Iterator<Item = Tried> + '_ {
-        self.waiting.iter().map_while(|place| *place)
+        let all = self.waiting.iter().map_while(|place| *place);
+        all.map(|(turn, target)| (turn.into(), target.into()))
     }
 
     /// This one's turn has come.
     pub fn take(&mut self, tried: Tried) {
-        let Some(at) = self.waiting.iter().position(|place| *place == Some(tried)) else {
+        let Some(at) = self
+            .waiting
+            .iter()
+            .position(|place| *place == Some(kept(tried)))
+        else {
             return;
         };
         self.made = self.made.saturating_add(1);
@@ -137,7 +152,7 @@ impl Retries {
     }
 }
 
-fn put(places: &mut [Option<Tried>], tried: Tried) {
+fn put(places: &mut [Option<Kept>], tried: Kept) {
     if let Some(free) = places.iter_mut().find(|place| place.is_none()) {
         *free = Some(tried);
     }

@@ -10,7 +10,7 @@ use super::Shard;
 use crate::config::Config;
 use crate::dialect::route::Route;
 use crate::host::Host;
-use crate::stats::receipt::{HedgeEnd, Receipt, Why};
+use crate::stats::receipt::{Receipt, Why};
 use std::cell::{Cell, RefCell};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Log {
 }
 
 /// What stands before each value of a line, and behind the last one.
-type Columns = [&'static str; 23];
+type Columns = [&'static str; 20];
 
 const JSON: Columns = [
     "{\"time_us\":",
@@ -111,8 +111,6 @@ const JSON: Columns = [
     "\",\"model\":\"",
     "\",\"target\":\"",
     "\",\"attempts\":",
-    ",\"hedge\":\"",
-    "\",\"continuations\":",
     ",\"status\":",
     ",\"end\":\"",
     "\",\"fault\":\"",
@@ -120,7 +118,6 @@ const JSON: Columns = [
     ",\"events\":",
     ",\"tokens_in\":",
     ",\"tokens_out\":",
-    ",\"tokens_estimated\":",
     ",\"ttft_us\":",
     ",\"duration_us\":",
     ",\"overhead_us\":",
@@ -137,8 +134,6 @@ const TEXT: Columns = [
     " model=",
     " target=",
     " attempts=",
-    " hedge=",
-    " continuations=",
     " status=",
     " end=",
     " fault=",
@@ -146,7 +141,6 @@ const TEXT: Columns = [
     " events=",
     " tokens_in=",
     " tokens_out=",
-    " tokens_estimated=",
     " ttft_us=",
     " duration_us=",
     " overhead_us=",
@@ -204,8 +198,6 @@ fn write_line<H: Host>(
         Word(model.map_or("-", |model| &model.name)),
         Word(target.map_or("-", |target| &target.name)),
         Number(receipt.attempts.into()),
-        Word(receipt.hedge.map_or("-", HedgeEnd::name)),
-        Number(receipt.continued.count().into()),
         Number(receipt.status.into()),
         Word(receipt.end.name()),
         Word(fault),
@@ -213,11 +205,6 @@ fn write_line<H: Host>(
         Number(receipt.events),
         Number(tokens.0),
         Number(tokens.1),
-        Word(if receipt.continued.is_estimated() {
-            "true"
-        } else {
-            "false"
-        }),
         Number(receipt.first_content.map_or(0, micros)),
         Number(micros(took)),
         Number(micros(took.saturating_sub(receipt.upstream))),
@@ -233,7 +220,36 @@ fn write_line<H: Host>(
             Tries => write_tries(out, format, (config, receipt)),
         }
     }
+    if receipt.hedge.is_some() || receipt.continued.count() > 0 {
+        write_rare(out, format, receipt);
+    }
     out.push_str(end);
+}
+
+/// Writes what most lines have nothing of.
+fn write_rare(out: &mut String, format: Format, receipt: &Receipt) {
+    let (hedge, behind, continuations, estimated) = match format {
+        Format::Json => (
+            ",\"hedge\":\"",
+            "\"",
+            ",\"continuations\":",
+            ",\"tokens_estimated\":",
+        ),
+        _ => (" hedge=", "", " continuations=", " tokens_estimated="),
+    };
+    if let Some(end) = receipt.hedge {
+        out.push_str(hedge);
+        out.push_str(end.name());
+        out.push_str(behind);
+    }
+    let count = receipt.continued.count();
+    if count > 0 {
+        out.push_str(continuations);
+        out.push_str(itoa::Buffer::new().format(count));
+        let is_estimated = receipt.continued.is_estimated();
+        out.push_str(estimated);
+        out.push_str(if is_estimated { "true" } else { "false" });
+    }
 }
 
 /// Writes what became of each attempt: target, outcome, reason, milliseconds.

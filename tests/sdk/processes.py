@@ -148,8 +148,9 @@ class Gateway(Process):
             time.sleep(0.02)
 
     def receipts(self) -> list[dict]:
-        """The access log so far."""
-        lines = (json.loads(line) for line in list(self.lines) if line.startswith("{"))
+        """The access log so far; what a line leaves out as there is nothing to say stands there, too."""
+        rare = {"hedge": "-", "continuations": 0, "tokens_estimated": False}
+        lines = ({**rare, **json.loads(line)} for line in list(self.lines) if line.startswith("{"))
         return [line for line in lines if "route" in line]
 
     def receipt(self, request_id: str, within=5.0) -> dict:

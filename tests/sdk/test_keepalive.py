@@ -6,6 +6,7 @@ import time
 
 import openai
 import pytest
+from google import genai
 
 from processes import Gateway, Provider
 
@@ -119,6 +120,14 @@ def test_an_old_client_gets_them_without_chunks(gateway):
     head, body = raw(gateway, "slow", version="1.0")
     assert b"transfer-encoding" not in head and b"connection: close" in head
     assert body.startswith(COMMENT) and body.endswith(b"data: [DONE]\n\n")
+
+
+def test_googles_sdk_gets_none(gateway):
+    """Goal: a stream through Google's SDK, which takes comments for data, is whole after a long silence."""
+    options = genai.types.HttpOptions(base_url=f"http://{gateway.address}")
+    client = genai.Client(api_key="any", http_options=options)
+    chunks = list(client.models.generate_content_stream(model="slow", contents="x"))
+    assert "".join(chunk.text or "" for chunk in chunks)
 
 
 def test_off_for_a_model_is_off(gateway):

@@ -242,14 +242,7 @@ def name(case: Case) -> str:
     return f"{case.scenario.key}-{case.front}-{way}-{'streamed' if case.stream else 'plain'}"
 
 
-def cases():
-    reason = "nothing tells yet whose window is larger: `fallback_on` with context_length"
-    for case in CASES:
-        marks = [pytest.mark.xfail(strict=True, reason=reason)] if case.scenario.model == "too-long" else []
-        yield pytest.param(case, id=name(case), marks=marks)
-
-
-@pytest.mark.parametrize("case", list(cases()))
+@pytest.mark.parametrize("case", CASES, ids=name)
 def test_a_failure_stays_hidden_or_is_an_error(outcomes, case):
     """Goal: with a healthy fallback, what fails before content is answered as if nothing had been; a stream that
     fails after it ends with an error and never seems whole. Head and log say how it came about."""
