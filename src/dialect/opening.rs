@@ -71,12 +71,13 @@ struct Fold<'j> {
 
 impl Fold<'_> {
     fn add(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            let (front, _) = word.split_at_mut(chunk.len());
-            front.copy_from_slice(chunk);
-            self.word(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
+        let last = rest.iter().rev();
+        let last = last.fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.word(last);
         self.word(bytes.len() as u64);
     }
 
