@@ -480,9 +480,11 @@ impl<'a, H: Host> Course<'a, H> {
 /// Which conversation a request goes on with: the session that the client names, else by how
 /// the conversation begins.
 fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
-    let mut fields = head.fields(data);
-    let named = fields.find(|(name, _)| name.eq_ignore_ascii_case(SESSION));
-    match named {
+    let named = || {
+        let mut fields = head.fields(data);
+        fields.find(|(name, _)| name.eq_ignore_ascii_case(SESSION))
+    };
+    match head.has_wishes.then(named).flatten() {
         Some((_, session)) if !session.is_empty() => opening::session(session),
         _ => opening::key(body.bytes(data)),
     }
