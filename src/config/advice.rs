@@ -4,6 +4,7 @@
 //! Told is only what is written: a default that never comes to bear is nobody's slip.
 
 use super::fault::Findings;
+use super::model::defaults::TRIES_MAX;
 use super::model::{Config, Model, Target};
 use super::value::show_duration;
 use super::walk::{Item, Section, entries};
@@ -155,7 +156,7 @@ fn whole_ms(length: Duration) -> Duration {
     Duration::from_millis(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// More attempts than there are targets: each is tried once.
+/// More attempts than all targets together are tried.
 fn attempts(root: &Section<'_, '_>, config: &Config, found: &mut Findings) {
     let section = root.item("retry").and_then(inside);
     let Some(item) = section.and_then(|section| section.item("attempts_max")) else {
@@ -164,11 +165,16 @@ fn attempts(root: &Section<'_, '_>, config: &Config, found: &mut Findings) {
     let written = config.written();
     let targets: usize = written.iter().map(|model| model.targets.len()).sum();
     let most = config.retry.attempts_max;
-    if !written.is_empty() && most > targets.max(1) {
+    let (tries, how_often) = if config.retry.wait_max.is_zero() {
+        (1, "once".to_owned())
+    } else {
+        (TRIES_MAX, format!("at most {TRIES_MAX} times"))
+    };
+    let all = targets.max(1) * tries;
+    if !written.is_empty() && most > all {
         let text = format!(
             "`attempts_max` is {most}, but all models together have {targets} targets, and each \
-             is tried once; write at most {}",
-            targets.max(1)
+             is tried {how_often}; write at most {all}"
         );
         found.warn(item.at, text);
     }
@@ -228,7 +234,7 @@ mod tests {
     fn each_pointless_setting_is_told_at_its_place() {
         let two = "targets = [{ provider = \"p\", model = \"a\" }, { provider = \"q\" }]";
         let key = "[[keys]]\nname = \"k\"\nsecret = { env = \"K\" }\nmodels = ";
-        let cases: [(String, &[&str]); 12] = [
+        let cases: [(String, &[&str]); 14] = [
             (
                 format!("[models.m]\n{two}\nfallbacks = [\"p/a\", \"q/m\", \"q/n\"]"),
                 &[
@@ -280,12 +286,20 @@ mod tests {
             (format!("{key}[\"q/*\", \"p/x\"]"), &[]),
             (format!("{key}[\"*\"]\n[models.m]\n{two}"), &[]),
             (
-                format!("[retry]\nattempts_max = 3\n[models.m]\n{two}"),
+                format!("[retry]\nattempts_max = 3\nwait_max = \"0s\"\n[models.m]\n{two}"),
                 &[
                     "8:16: `attempts_max` is 3, but all models together have 2 targets, and each is \
                    tried once; write at most 2",
                 ],
             ),
+            (
+                format!("[retry]\nattempts_max = 7\n[models.m]\n{two}"),
+                &[
+                    "8:16: `attempts_max` is 7, but all models together have 2 targets, and each is \
+                   tried at most 3 times; write at most 6",
+                ],
+            ),
+            (format!("[retry]\nattempts_max = 6\n[models.m]\n{two}"), &[]),
             (
                 format!(
                     "[timeouts]\nconnect = \"6s\"\ntotal = \"11s\"\nfirst_token = \"5s\"\n\

@@ -2,7 +2,7 @@
 
 use super::check::TIMEOUT_MIN;
 use super::fault::Findings;
-use super::value::{Wrong, duration, show_duration, wrong};
+use super::value::{Wrong, duration, share, show_duration, wrong};
 use super::walk::{Known, Section, entries};
 use std::fmt;
 use std::time::Duration;
@@ -126,9 +126,5 @@ fn extra(value: &DeValue<'_>) -> Result<u32, Wrong> {
     let DeValue::String(text) = value else {
         return wrong(EXTRA_RIGHT);
     };
-    let number = text
-        .strip_suffix('%')
-        .and_then(|number| number.parse().ok());
-    let number = number.filter(|percent| (1..=100).contains(percent));
-    number.map_or_else(|| wrong(EXTRA_RIGHT), Ok)
+    share(text, 1..=100).map_or_else(|| wrong(EXTRA_RIGHT), Ok)
 }

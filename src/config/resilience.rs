@@ -4,7 +4,7 @@ use super::check::{TIMEOUT_MIN, section};
 use super::fault::Findings;
 use super::model::defaults::{ATTEMPTS_MAX, BREAKER, GOSSIP, RETRY};
 use super::model::{Breaker, Gossip, Retry};
-use super::value::{Wrong, choice, count, duration, show_duration, wrong};
+use super::value::{Wrong, choice, count, duration, share, show_duration, wrong};
 use super::walk::{Known, Section};
 use std::time::Duration;
 use toml::de::DeValue;
@@ -101,13 +101,7 @@ fn budget(value: &DeValue<'_>) -> Result<Option<u32>, Wrong> {
     if text == "off" {
         return Ok(None);
     }
-    let number = text
-        .strip_suffix('%')
-        .and_then(|number| number.parse().ok());
-    match number.filter(|percent| (1..=700).contains(percent)) {
-        Some(percent) => Ok(Some(percent)),
-        None => wrong(RIGHT),
-    }
+    share(text, 1..=700).map_or_else(|| wrong(RIGHT), |percent| Ok(Some(percent)))
 }
 
 /// `[breaker]`.

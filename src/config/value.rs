@@ -107,6 +107,12 @@ pub(super) fn choice<T: Copy>(
     }
 }
 
+/// A share such as `20%`, in whole percent within `range`.
+pub(super) fn share(text: &str, range: RangeInclusive<u32>) -> Option<u32> {
+    let percent = text.strip_suffix('%')?.parse().ok();
+    percent.filter(|percent| range.contains(percent))
+}
+
 /// A whole number within `range`.
 pub(super) fn count(value: &DeValue<'_>, range: RangeInclusive<usize>) -> Result<usize, Wrong> {
     let right = format!(

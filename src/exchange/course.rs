@@ -234,10 +234,7 @@ impl<'a, H: Host> Course<'a, H> {
             return None;
         }
         let another = self.within_budget(|| {
-            self.with_plan(down, |plan, _, _| {
-                plan.failed(hope);
-                Some(())
-            });
+            plan(down)?.failed(hope);
             let following = self.following(down).map(Another::Now);
             following.or_else(|| self.later(down).map(Another::Later))
         });
@@ -282,8 +279,7 @@ impl<'a, H: Host> Course<'a, H> {
     /// The target for a second attempt beside the one under way, with the request in its form;
     /// paid for from the budget. Without one the plan stays as it is.
     pub fn rival(&self, down: &mut Down<H::Stream>, settle: &Settle<H>) -> Option<Step<'a>> {
-        let plan = |down: &Down<H::Stream>| Some(down.request.as_ref()?.wanted.as_ref()?.plan);
-        let before = plan(down)?;
+        let before = *plan(down)?;
         if self.is_last.get() || before.left() == 0 {
             return None;
         }
@@ -294,15 +290,11 @@ impl<'a, H: Host> Course<'a, H> {
                     return Some(step);
                 }
                 settle.pass_over(&step);
-                self.with_plan(down, |plan, _, _| {
-                    plan.not_made();
-                    Some(())
-                });
+                plan(down)?.not_made();
             }
         });
-        let request = down.request.as_mut().filter(|_| step.is_none());
-        if let Some(wanted) = request.and_then(|request| request.wanted.as_mut()) {
-            wanted.plan = before;
+        if step.is_none() {
+            *plan(down)? = before;
         }
         step
     }
@@ -316,24 +308,23 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// One of two attempts that run at once failed: `is_second` of them, or the other.
     pub fn failed_beside(&self, down: &mut Down<H::Stream>, is_second: bool, hope: Hope) {
-        self.with_plan(down, |plan, _, _| {
-            if !is_second {
-                plan.change_places();
-            }
-            plan.failed(hope);
-            if !is_second {
-                plan.change_places();
-            }
-            Some(())
-        });
+        let Some(plan) = plan(down) else {
+            return;
+        };
+        if !is_second {
+            plan.change_places();
+        }
+        plan.failed(hope);
+        if !is_second {
+            plan.change_places();
+        }
     }
 
     /// Of two attempts that ran at once the first is the one that goes on.
     pub fn change_places(&self, down: &mut Down<H::Stream>) {
-        self.with_plan(down, |plan, _, _| {
+        if let Some(plan) = plan(down) {
             plan.change_places();
-            Some(())
-        });
+        }
     }
 
     /// Whether nothing of the target of `step` is in doubt, nor of its host.
@@ -475,6 +466,12 @@ impl<'a, H: Host> Course<'a, H> {
             kind
         }
     }
+}
+
+/// The plan of the request that `down` has.
+fn plan<L>(down: &mut Down<L>) -> Option<&mut Plan> {
+    let wanted = down.request.as_mut()?.wanted.as_mut()?;
+    Some(&mut wanted.plan)
 }
 
 /// Which conversation a request goes on with: the session that the client names, else by how

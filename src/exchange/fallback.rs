@@ -79,8 +79,7 @@ pub fn leave<'a, H: Host>(
         return Ok(());
     };
     let told = refused.map_or(Trouble::ContentPolicy, |refused| refused.trouble);
-    let status = if status < 400 { told.status() } else { status };
-    Err(Failed::Refused(status, another))
+    Err(Failed::Refused(told.status_for(status), another))
 }
 
 /// Whether a stream that nothing was sent of is left for another target, as it was ended for its

@@ -16,7 +16,7 @@
 use super::answer::{HOLD_MAX, Incoming, patience};
 use super::asker::{Asker, Errand};
 use super::attempt::{Answer, Refusal, ask_target, hear_out, refusal};
-use super::course::Course;
+use super::course::{Course, first_token};
 use super::down::Wait;
 use super::seen::{Form, Policy, Seen};
 use super::translator::Naming;
@@ -24,10 +24,12 @@ use super::{limits, plain, relay};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
+use crate::config::Reason;
 use crate::dialect::model::Trouble;
 use crate::dialect::speak;
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::policy::reason;
 use crate::policy::retry::Hope;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::Known;
@@ -114,7 +116,8 @@ async fn hold_stream<H: Host>(
     let mut body = Incoming::new(&answer.head);
     let mut copy = copied(course, answer);
     body.absorb(&mut copy)?;
-    let until = answer.sent + step.timeouts().first_token;
+    let patience = Asker::<H>::patience(errand, course);
+    let until = first_token(course, patience, step, answer.sent);
     loop {
         seen.digest(shard, &mut copy, &mut body, &mut tx);
         tx.clear();
@@ -178,18 +181,12 @@ fn judge<H: Host>(
     let refused = plain::refusal(step, status, body);
     let hope = limits::heed_words(course, step, &refused);
     let trouble = refused.trouble;
-    let refusal = match trouble {
-        Trouble::Auth => Refusal::Key,
-        Trouble::NotFound | Trouble::Permission if status < 400 => Refusal::Retriable,
-        _ if trouble.is_upstreams() => Refusal::Retriable,
-        _ => Refusal::Caller,
+    let refusal = match reason::of_refusal(status, trouble) {
+        _ if trouble == Trouble::Auth => Refusal::Key,
+        None | Some(Reason::ContextLength | Reason::ContentPolicy) => Refusal::Caller,
+        Some(_) => Refusal::Retriable,
     };
-    let status = if status < 400 {
-        trouble.status()
-    } else {
-        status
-    };
-    Ok((refusal, status, hope))
+    Ok((refusal, trouble.status_for(status), hope))
 }
 
 /// What has come of the body of `answer`.

@@ -24,6 +24,7 @@ use super::attempt::{self, Answer, Refusal, ask_target, end_of, refusal};
 use super::connection::{Next, push};
 use super::course::{AS_ASKED, Course};
 use super::down::Down;
+use super::fallback::reason_so_far;
 use super::limits;
 use super::relay::{cut, is_stream, relay, wire};
 use super::request::Wanted;
@@ -31,7 +32,7 @@ use super::seen::Seen;
 use super::settle::Settle;
 use super::translator::usage;
 use crate::base::fault::{Kind, Retry};
-use crate::config::Overrides;
+use crate::config::{Overrides, Reason};
 use crate::dialect::abilities;
 use crate::dialect::model::Dialect;
 use crate::dialect::onward::{may_go_on, way};
@@ -69,8 +70,8 @@ pub fn trail<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Opt
 enum Failed {
     /// For this reason; nothing of it was seen.
     Fault(Kind),
-    /// The provider refused it with this status; whether it may be asked again.
-    Refused(u16, Hope),
+    /// The provider refused it with this status, for this reason; whether it may be asked again.
+    Refused(u16, Reason, Hope),
     /// After something of it was seen.
     Cut(Kind),
 }
@@ -112,7 +113,7 @@ async fn go_on<H: Host>(
     let shard = course.shard;
     let mut seen = Box::new(seen);
     let (mut why, mut fallback) = (fault, step.fallback);
-    let mut hope = Hope::after(fault);
+    let mut failed_of = (reason::of_fault(fault), Hope::after(fault));
     end_cut(course, settle, &step, (&mut seen, fault));
     push_all(course, down).await?;
     while may_try(course, why) {
@@ -121,7 +122,7 @@ async fn go_on<H: Host>(
             break;
         };
         note_cost(course, settle, &step, &seen);
-        let (next, way) = match following(course, down, settle, &step, (&said, why, hope)).await {
+        let (next, way) = match following(course, down, settle, &step, (&said, failed_of)).await {
             Ok(Some(next)) => next,
             Err(Kind::ClientGone) => return Err(Kind::ClientGone),
             Ok(None) | Err(_) => break,
@@ -141,7 +142,8 @@ async fn go_on<H: Host>(
             Failed::Fault(kind) | Failed::Cut(kind) => kind,
             Failed::Refused(..) => Kind::UpstreamBadStatus,
         };
-        (why, hope) = (kind, Hope::after(kind));
+        why = kind;
+        failed_of = (reason::of_fault(kind), Hope::after(kind));
         match failed {
             _ if kind == Kind::ClientGone => {
                 note_cost(course, settle, &step, &seen);
@@ -160,8 +162,8 @@ async fn go_on<H: Host>(
                 let said = outcome(&seen, kind, false);
                 settle.end_attempt(end_of(kind), Why::Fault(kind), said);
             }
-            Failed::Refused(status, again) => {
-                hope = again;
+            Failed::Refused(status, reason, hope) => {
+                failed_of = (reason, hope);
                 let said = Outcome::of_status(status);
                 settle.end_attempt(AttemptEnd::Refused, Why::Status(status), said);
             }
@@ -236,7 +238,7 @@ async fn push_all<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -
 }
 
 /// The next target that can go on behind `said`, and how; the request is then in its form. The
-/// attempt at `last` failed for the reason `why`, and may be made again with this `hope`.
+/// attempt at `last` failed for this reason, and may be made again with this hope.
 ///
 /// # Errors
 /// [`Kind::ClientGone`], [`Kind::ShutDown`] while that is waited for.
@@ -245,10 +247,9 @@ async fn following<'a, H: Host>(
     down: &mut Down<H::Stream>,
     settle: &Settle<H>,
     last: &Step<'_>,
-    (said, why, hope): (&str, Kind, Hope),
+    (said, failed_of): (&str, (Reason, Hope)),
 ) -> Result<Option<(Step<'a>, Way)>, Kind> {
-    let why = (reason::of_fault(why), hope);
-    let Some(another) = course.another(down, last, why) else {
+    let Some(another) = course.another(down, last, failed_of) else {
         return Ok(None);
     };
     let mut step = course.turn_of(down, another).await?;
@@ -321,10 +322,11 @@ async fn attempt<H: Host>(
         Refusal::None if is_stream(&answer, step.provider) => {}
         Refusal::None => return Err(Failed::Fault(Kind::UpstreamGarbled)),
         Refusal::Nonsense => return Err(Failed::Fault(Kind::UpstreamBadStatus)),
-        Refusal::Caller => return Err(Failed::Refused(status, Hope::None)),
+        Refusal::Caller => return Err(Failed::Refused(status, Reason::Error, Hope::None)),
         Refusal::Retriable => {
             let hope = limits::hear_out(course, down, step, &mut answer).await;
-            return Err(Failed::Refused(status, hope));
+            let reason = reason_so_far(&answer, step);
+            return Err(Failed::Refused(status, reason, hope));
         }
         Refusal::Key => {
             if status == 402 {

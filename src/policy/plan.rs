@@ -103,8 +103,6 @@ pub struct Plan {
     /// What the request itself met with last, which no other failure makes good: it is too long,
     /// or refused for its content.
     met: Option<Reason>,
-    /// It was too long for a target.
-    is_too_long: bool,
     /// The most tokens that are known to be too few for it.
     least: Option<u64>,
     /// What was tried, and may be again.
@@ -160,7 +158,6 @@ impl Plan {
             reason: None,
             has_passed: false,
             met: None,
-            is_too_long: false,
             least: None,
             retries: Retries::default(),
         }
@@ -172,10 +169,7 @@ impl Plan {
         self.failed = self.failed.with(reason);
         self.reason = Some(reason);
         match reason {
-            Reason::ContextLength => {
-                self.is_too_long = true;
-                self.least = self.least.max(window);
-            }
+            Reason::ContextLength => self.least = self.least.max(window),
             Reason::ContentPolicy => self.tried = Set::below(Set::MAX),
             Reason::Error | Reason::Timeout | Reason::RateLimit => return,
         }
@@ -355,7 +349,7 @@ impl Plan {
         sight: &Sight<'_>,
     ) -> Option<usize> {
         let mut untried = Set::below(model.targets.len()).without(self.tried);
-        if self.is_too_long {
+        if self.failed.has(Reason::ContextLength) {
             untried = untried.without(self.too_small(model, name));
         }
         let (tier, all) = rotation.tier(untried)?;

@@ -22,7 +22,7 @@
 use crate::base::fault::{self, Kind};
 use crate::base::time::Instant;
 use crate::config::model::Retry;
-use crate::config::model::defaults::{ATTEMPTS_MAX, FALLBACKS_MAX, TARGETS_MAX};
+use crate::config::model::defaults::{ATTEMPTS_MAX, FALLBACKS_MAX, TARGETS_MAX, TRIES_MAX};
 use std::time::Duration;
 
 /// A target of a plan: whose turn it was, and its place among that model's.
@@ -48,10 +48,6 @@ pub enum Hope {
     /// [`TRIES_MAX`] times in all.
     More,
 }
-
-/// How often a target is asked for one exchange, at most (Google, "Site Reliability
-/// Engineering", chapter 21: three attempts).
-pub const TRIES_MAX: usize = 3;
 
 impl Hope {
     /// After this fault.

@@ -96,6 +96,12 @@ def gateway(request, provider, dead_address, tmp_path_factory):
     assert panics == 0, f"{panics} connections panicked: {running.lines}"
 
 
+@pytest.fixture(params=["auto", "poll"])
+def sockets(request):
+    """Both kinds: what the gateway chooses, and what every kernel has."""
+    return request.param
+
+
 @pytest.fixture
 def client(gateway):
     """The official SDK, unmodified; its own retries are off so that each test sees the first answer."""

@@ -76,12 +76,6 @@ def run(arguments, seconds) -> tuple[str, int]:
     return done.stdout, done.returncode
 
 
-@pytest.fixture(params=["auto", "poll"])
-def sockets(request):
-    """Both kinds: what the gateway chooses, and what every kernel has."""
-    return request.param
-
-
 @pytest.fixture
 def recorded(tmp_path, sockets):
     """A gateway whose only provider is the runner, and where the runner must listen."""

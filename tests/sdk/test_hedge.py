@@ -90,11 +90,6 @@ def provider():
     running.stop()
 
 
-@pytest.fixture(params=["auto", "poll"])
-def sockets(request):
-    return request.param
-
-
 @pytest.fixture
 def start(tmp_path, sockets, player, provider):
     """Starts a gateway with `config` before the two providers."""

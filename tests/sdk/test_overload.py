@@ -41,11 +41,6 @@ def provider():
     running.stop()
 
 
-@pytest.fixture(params=["auto", "poll"])
-def sockets(request):
-    return request.param
-
-
 @contextlib.contextmanager
 def running(folder, provider, sockets, queue=8):
     gateway = Gateway(folder, CONFIG.format(provider=provider.address, queue=queue), sockets=sockets)

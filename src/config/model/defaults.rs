@@ -84,6 +84,9 @@ pub const WEIGHT: u32 = 1;
 
 /// Attempts of one exchange, at most: the size of a plan.
 pub const ATTEMPTS_MAX: usize = 8;
+/// How often a target is asked for one exchange, at most (Google, "Site Reliability
+/// Engineering", chapter 21: three attempts).
+pub const TRIES_MAX: usize = 3;
 /// Targets of one model, at most.
 pub const TARGETS_MAX: usize = 64;
 /// Fallbacks of one model, at most.

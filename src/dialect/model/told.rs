@@ -100,6 +100,11 @@ impl<'a> Told<'a> {
 }
 
 impl Trouble {
+    /// The status of an answer that came with `status`, which may be one of success.
+    pub const fn status_for(self, status: u16) -> u16 {
+        if status < 400 { self.status() } else { status }
+    }
+
     /// The status that a client gets. Source: mapping.md, 10.
     pub const fn status(self) -> u16 {
         match self {
