@@ -37,6 +37,9 @@ TUNABLES = ":".join(
 SCENARIOS = {
     "plain-500": ("exchange", (100, 0), (200, 0), 100),
     "plain-32k": ("exchange", (50, 0), (100, 0), 50),
+    # Three targets instead of one.
+    "least_latency": ("exchange", (100, 0), (200, 0), 100),
+    "prefix_affinity": ("exchange", (100, 0), (200, 0), 100),
     "stream": ("exchange of one event", (100, 1), (200, 1), 100),
     "event-back-to-back": ("event", (20, 100), (20, 200), 2000),
     "event-paced": ("event", (20, 100), (20, 200), 2000),

@@ -49,6 +49,16 @@ const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nm
     [providers.far]\ndialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:7000\"\n\
     [models.\"gpt-4o\"]\ntargets = [{ provider = \"local\", model = \"llama-70b\" }]\n\
     [models.opus]\ntargets = [{ provider = \"far\", model = \"claude-opus-5\" }]\n";
+/// A model of three targets for each strategy, asked for by its name.
+const STRATEGIES: [&str; 7] = [
+    "weighted",
+    "round_robin",
+    "least_latency",
+    "least_tokens",
+    "prefix_affinity",
+    "cheapest",
+    "priority",
+];
 const SECRETS: FixedSecrets<'_> = FixedSecrets(&[("KEY", "sk-0123456789abcdef0123456789abcdef")]);
 const PROVIDER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
@@ -422,11 +432,18 @@ impl Scenario {
     fn new(name: &str, events: usize) -> Self {
         let (answer, ends) = match name {
             "plain-500" | "plain-32k" => (plain(), Vec::new()),
+            _ if STRATEGIES.contains(&name) => (plain(), Vec::new()),
             _ if name.starts_with("from-anthropic") => messages(events),
             _ => stream(events),
         };
         let chat = "/v1/chat/completions";
         match name {
+            _ if STRATEGIES.contains(&name) => Self {
+                request: request(chat, name, false, 500),
+                answer,
+                arrivals: Vec::new(),
+                last: *b"80}}",
+            },
             "plain-500" | "plain-32k" => Self {
                 request: request(
                     chat,
@@ -478,13 +495,24 @@ impl Scenario {
     }
 }
 
+/// The models of [`CONFIG`] and of [`STRATEGIES`].
+fn config() -> String {
+    let targets = ["a", "b", "c"].map(|it| format!("{{ provider = \"local\", model = \"{it}\" }}"));
+    let model = |strategy: &&str| {
+        let targets = targets.join(", ");
+        format!("[models.{strategy}]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n")
+    };
+    let models: String = STRATEGIES.iter().map(model).collect();
+    CONFIG.to_owned() + &models
+}
+
 /// A shard with a log that somebody takes.
 fn shard(host: &Thin) -> Receiver<Entry> {
     let (sink, lines) = sync_channel(64);
     let setup = Setup {
         index: 0,
         shards: 1,
-        config: Arc::new(check(CONFIG, &SECRETS).unwrap().config),
+        config: Arc::new(check(&config(), &SECRETS).unwrap().config),
         addresses: vec![vec![PROVIDER]; 2],
         tls: None,
         seed: 1,

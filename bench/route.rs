@@ -5,7 +5,9 @@ use shardgate::base::time::Instant;
 use shardgate::config::diff::{Places, Roster};
 use shardgate::config::model::defaults::BREAKER;
 use shardgate::config::{Config, FixedSecrets, check};
+use shardgate::dialect::ask::ask;
 use shardgate::dialect::opening;
+use shardgate::dialect::route::Route;
 use shardgate::policy::breaker::{Permit, Turn};
 use shardgate::policy::plan::Plan;
 use shardgate::policy::rotation::{Rotations, Sight};
@@ -84,6 +86,7 @@ fn body() -> Vec<u8> {
 
 fn decisions(c: &mut Criterion) {
     let body = body();
+    let messages = ask(Route::Chat, &body).ok().and_then(|it| it.messages());
     for count in [3, 64] {
         let mut group = c.benchmark_group(format!("decide_{count}"));
         for strategy in STRATEGIES {
@@ -109,7 +112,7 @@ fn decisions(c: &mut Criterion) {
                         asked: "m",
                         fallbacks: None,
                         only_calm: false,
-                        conversation: &|| opening::key(black_box(&body)),
+                        conversation: &|| opening::key(black_box(&body), messages),
                     };
                     let mut plan = Plan::new(&found, 4);
                     let step = plan.next(&config, &mut rotations, &found, &mut sight);

@@ -46,6 +46,7 @@ pub struct Ask {
     pub n: Option<u64>,
     named: Named,
     usage_place: UsagePlace,
+    messages: Option<Span>,
     /// The value of `fallbacks`, and what goes with it.
     fallbacks: Option<(Span, Span)>,
 }
@@ -124,6 +125,15 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
             .or_else(|| number(Watched::MaxOutputTokens))
             .or_else(|| number(Watched::MaxTokens)),
         n: number(Watched::N),
+        messages: [
+            Watched::Messages,
+            Watched::Contents,
+            Watched::Input,
+            Watched::Prompt,
+        ]
+        .into_iter()
+        .find_map(|what| seen.get(what))
+        .map(|member| member.value),
         fallbacks: seen
             .get(Watched::Fallbacks)
             .map(|member| (member.value, cut_out(body, &member))),
@@ -144,6 +154,7 @@ fn kind(error: JsonError) -> Kind {
 enum Watched {
     Model,
     Messages,
+    Contents,
     Input,
     Prompt,
     Stream,
@@ -160,6 +171,7 @@ impl Watched {
         Some(match name {
             b"model" => Self::Model,
             b"messages" => Self::Messages,
+            b"contents" => Self::Contents,
             b"input" => Self::Input,
             b"prompt" => Self::Prompt,
             b"stream" => Self::Stream,
@@ -324,6 +336,11 @@ impl Ask {
             }
         }
         std::str::from_utf8(scratch).ok()
+    }
+
+    /// What is said to the model: the value of `messages`, `contents`, `input` or `prompt`.
+    pub const fn messages(&self) -> Option<Span> {
+        self.messages
     }
 
     /// The value of the member `fallbacks`, on routes where that is the gateway's.

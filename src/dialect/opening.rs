@@ -12,40 +12,41 @@
 //! Invariants
 //! - O1 What stands behind the first message of the user changes nothing.
 //! - O2 Every body has a key; one that says nothing has that of all such bodies.
-//! - O3 Nothing is allocated, and the body is read up to that message, or [`READ_MAX`], at most.
+//! - O3 Nothing is allocated, and the messages are read up to that one, or [`READ_MAX`], at most;
+//!   where they stand is known from the one pass over the body.
 
+use crate::base::span::Span;
 use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
-use crate::wire::json::scan::BOM;
 use crate::wire::json::{JsonError, JsonFault};
 
-/// Bytes of a body that are read for its key, at most.
+/// Bytes of the messages that are read for the key, at most.
 pub const READ_MAX: usize = 256 << 10;
 
 /// Bytes of one text that count.
 const TEXT_MAX: usize = 512;
 
+/// The key of what says nothing.
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What a text's bytes are laid over before they are multiplied.
+const ODD: u64 = 0x9fb2_1c65_1e98_df25;
+
 /// Lists and objects that a text may stand in, inside its message.
 const DEPTH_MAX: usize = 4;
 
-/// The key of the conversation that `body` goes on with, which is a request of any dialect.
-pub fn key(body: &[u8]) -> u64 {
-    let json = body.get(..READ_MAX).unwrap_or(body);
-    let start = if json.starts_with(BOM) { BOM.len() } else { 0 };
+/// The key of the conversation that `body` goes on with, a request of any dialect whose messages
+/// stand at `messages` ([`Ask::messages`](super::ask::Ask::messages)).
+pub fn key(body: &[u8], messages: Option<Span>) -> u64 {
     let mut fold = Fold {
-        json,
-        key: 0x9e37_79b9_7f4a_7c15,
+        json: body,
+        key: SEED,
     };
-    // It ends with an error where enough was read.
-    let _read = Cursor::new(json, start).object(|cursor, key| {
-        let mut room = [0; NAME_MAX];
-        match key.name(&mut room) {
-            b"messages" | b"contents" | b"input" | b"prompt" | b"message" => {
-                fold.messages(cursor)?;
-                Err(enough(cursor))
-            }
-            _ => cursor.skip().map(|_| ()),
-        }
-    });
+    if let Some(messages) = messages {
+        let start = messages.start as usize;
+        fold.json = body.get(..start + READ_MAX).unwrap_or(body);
+        // It ends with an error where enough was read.
+        let _read = fold.messages(&mut Cursor::new(fold.json, start));
+    }
     fold.key
 }
 
@@ -71,19 +72,26 @@ struct Fold<'j> {
 
 impl Fold<'_> {
     fn add(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.word(u64::from_le_bytes(*word));
+        let (pairs, rest) = bytes.as_chunks::<16>();
+        for pair in pairs {
+            self.pair(u128::from_le_bytes(*pair));
         }
-        let last = rest.iter().rev();
-        let last = last.fold(0, |word, byte| word << 8 | u64::from(*byte));
-        self.word(last);
-        self.word(bytes.len() as u64);
+        let mut last = [0; 16];
+        if let Some(room) = last.get_mut(..rest.len()) {
+            room.copy_from_slice(rest);
+        }
+        self.pair(u128::from_le_bytes(last));
+        self.pair(bytes.len() as u128);
     }
 
-    fn word(&mut self, word: u64) {
-        let mixed = (self.key ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
-        self.key = mixed ^ (mixed >> 32);
+    /// Sixteen bytes at once, with one multiplication whose halves are laid over each other.
+    fn pair(&mut self, pair: u128) {
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        let (low, high) = (pair as u64, (pair >> 64) as u64);
+        let product = u128::from(low ^ self.key) * u128::from(high ^ ODD);
+        #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+        let (low, high) = (product as u64, (product >> 64) as u64);
+        self.key = (low ^ high).wrapping_add(SEED);
     }
 
     /// A list of messages up to the first of the user's, or a bare text.
@@ -146,7 +154,15 @@ impl Fold<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::ask::ask;
+    use crate::dialect::route::Route;
     use proptest::prelude::*;
+
+    /// The key of a body whose messages are found as in every request.
+    fn key(body: &[u8]) -> u64 {
+        let asked = ask(Route::Generate, body).unwrap();
+        super::key(body, asked.messages())
+    }
 
     /// Goal: O1: all turns of a conversation have one key, in every dialect, whatever stands
     /// around the texts; another first message or another system prompt has another.
@@ -201,10 +217,14 @@ mod tests {
     }
 
     proptest! {
-        /// Goal: O2: no body panics.
+        /// Goal: O2: no body panics, wherever its messages are said to stand.
         #[test]
-        fn every_body_has_a_key(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            key(&body);
+        fn every_body_has_a_key(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            at in 0_usize..300,
+        ) {
+            super::key(&body, None);
+            super::key(&body, Some(Span::new(at, at)));
         }
 
         /// Goal: O1 and O2 for bodies that are cut anywhere. Method: a body, cut; what was not
@@ -212,9 +232,21 @@ mod tests {
         #[test]
         fn a_cut_body_has_a_key(cut in 0_usize..200) {
             let body = r#"{"messages":[{"role":"system","content":"S"},{"role":"user","content":"Uu"},{"role":"assistant","content":[{"text":"A"}]}]}"#;
+            let messages = Some(Span::new(12, 12));
             let at = cut.min(body.len());
             let first = body.find("Uu\"}").unwrap() + 4;
-            prop_assert_eq!(key(&body.as_bytes()[..at]) == key(body.as_bytes()), at >= first - 2);
+            let (cut, whole) = (&body.as_bytes()[..at], body.as_bytes());
+            let is_same = super::key(cut, messages) == super::key(whole, messages);
+            prop_assert_eq!(is_same, at >= first - 2);
+        }
+
+        /// Goal: any byte of a text that counts makes another key.
+        #[test]
+        fn every_byte_counts(text in proptest::collection::vec(any::<u8>(), 1..600), at: usize) {
+            let at = at % text.len();
+            let mut other = text.clone();
+            other[at] ^= 1;
+            prop_assert_ne!(session(&text), session(&other));
         }
     }
 }

@@ -145,11 +145,13 @@ impl<'a, H: Host> Course<'a, H> {
         let Wanted {
             plan,
             body,
+            ask,
             model,
             forwarded,
             wishes,
             ..
         } = wanted.as_mut()?;
+        let messages = ask.messages();
         let wishes = wishes.as_deref();
         let found = Found {
             index: *model,
@@ -157,7 +159,7 @@ impl<'a, H: Host> Course<'a, H> {
             forwarded: AS_ASKED,
         };
         let data = rx.data();
-        let conversation = || conversation(head, data, *body);
+        let conversation = || conversation(head, data, (*body, messages));
         let now = self.shard.host.now();
         self.shard.with_turn(now, |targets, turn| {
             let mut sight = Sight {
@@ -476,14 +478,14 @@ fn plan<L>(down: &mut Down<L>) -> Option<&mut Plan> {
 
 /// Which conversation a request goes on with: the session that the client names, else by how
 /// the conversation begins.
-fn conversation(head: &RequestHead, data: &[u8], body: Span) -> u64 {
+fn conversation(head: &RequestHead, data: &[u8], (body, messages): (Span, Option<Span>)) -> u64 {
     let named = || {
         let mut fields = head.fields(data);
         fields.find(|(name, _)| name.eq_ignore_ascii_case(SESSION))
     };
     match head.has_wishes.then(named).flatten() {
         Some((_, session)) if !session.is_empty() => opening::session(session),
-        _ => opening::key(body.bytes(data)),
+        _ => opening::key(body.bytes(data), messages),
     }
 }
 
