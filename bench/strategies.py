@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What routing costs end to end: CPU a request of models with three targets, by strategy, against one target.
 
-    python3 bench/strategies.py [target/release/shardgate] [repetitions]
+    python3 bench/strategies.py [target/release/shardgate] [repetitions] [STRATEGY …]
 
 One gateway on CPU 0, load and simulated provider on CPU 1; each repetition has the plain model before and after
 the other one. Prints the median of the ratios, least and most, and the plain model's microseconds.
@@ -53,6 +53,7 @@ def measure(binary, gateway, folder, model):
 def main():
     binary = sys.argv[1] if len(sys.argv) > 1 else "target/release/shardgate"
     repetitions = int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    strategies = sys.argv[3:] or STRATEGIES
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         models = [f'\n[models.{one}]\nstrategy = "{one}"\ntargets = [{TARGETS}]\n' for one in STRATEGIES]
@@ -64,7 +65,7 @@ def main():
         try:
             time.sleep(1.5)
             measure(binary, gateway, folder, "one")
-            for strategy in STRATEGIES:
+            for strategy in strategies:
                 ratios, plain = [], []
                 for _ in range(repetitions):
                     first, other, second = (measure(binary, gateway, folder, it) for it in ("one", strategy, "one"))

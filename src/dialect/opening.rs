@@ -18,6 +18,7 @@
 use crate::base::span::Span;
 use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
 use crate::wire::json::{JsonError, JsonFault};
+use memchr::{memchr, memchr2};
 
 /// Bytes of the messages that are read for the key, at most.
 pub const READ_MAX: usize = 256 << 10;
@@ -30,6 +31,9 @@ const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a text's bytes are laid over before they are multiplied.
 const ODD: u64 = 0x9fb2_1c65_1e98_df25;
+
+/// The longest role that is looked for, with what may follow it.
+const ROLE_MAX: usize = 24;
 
 /// Lists and objects that a text may stand in, inside its message.
 const DEPTH_MAX: usize = 4;
@@ -44,8 +48,11 @@ pub fn key(body: &[u8], messages: Option<Span>) -> u64 {
     if let Some(messages) = messages {
         let start = messages.start as usize;
         fold.json = body.get(..start + READ_MAX).unwrap_or(body);
-        // It ends with an error where enough was read.
-        let _read = fold.messages(&mut Cursor::new(fold.json, start));
+        if fold.plain(start).is_none() {
+            fold.key = SEED;
+            // It ends with an error where enough was read.
+            let _read = fold.messages(&mut Cursor::new(fold.json, start));
+        }
     }
     fold.key
 }
@@ -92,6 +99,34 @@ impl Fold<'_> {
         #[expect(clippy::cast_possible_truncation, reason = "the lower half")]
         let (low, high) = (product as u64, (product >> 64) as u64);
         self.key = (low ^ high).wrapping_add(SEED);
+    }
+
+    /// A list of messages as SDKs write it, without white space, with the role before a bare
+    /// text, up to the first of the user's. `None`: it is written otherwise, and the key is void.
+    fn plain(&mut self, start: usize) -> Option<()> {
+        let mut rest = self.json.get(start..)?.strip_prefix(b"[")?;
+        loop {
+            rest = rest.strip_prefix(b"{\"role\":\"")?;
+            let (role, behind) = rest.split_at_checked(memchr(b'"', rest.get(..ROLE_MAX)?)?)?;
+            let text = behind.strip_prefix(b"\",\"content\":\"")?;
+            let is_users = role == b"user";
+            let looked = if is_users {
+                text.get(..TEXT_MAX).unwrap_or(text)
+            } else {
+                text
+            };
+            let end = match memchr2(b'"', b'\\', looked) {
+                Some(end) if looked.get(end) == Some(&b'"') => end,
+                None if is_users && looked.len() == TEXT_MAX => TEXT_MAX,
+                _ => return None,
+            };
+            self.add(text.get(..end.min(TEXT_MAX))?);
+            let behind = text.get(end..)?;
+            if is_users && (end == TEXT_MAX || behind.starts_with(b"\"}")) {
+                return Some(());
+            }
+            rest = behind.strip_prefix(b"\"},")?;
+        }
     }
 
     /// A list of messages up to the first of the user's, or a bare text.
@@ -238,6 +273,24 @@ mod tests {
             let (cut, whole) = (&body.as_bytes()[..at], body.as_bytes());
             let is_same = super::key(cut, messages) == super::key(whole, messages);
             prop_assert_eq!(is_same, at >= first - 2);
+        }
+
+        /// Goal: how a list of messages is written makes no other key. Method: messages of any
+        /// roles and texts, written closely and with white space.
+        #[test]
+        fn the_way_of_writing_makes_no_other_key(
+            list in proptest::collection::vec(
+                ("(system|user|assistant|tool)", "([a-z\"\\\\{},é]|word )*(x{600})?"),
+                0..4,
+            ),
+        ) {
+            let messages: Vec<_> = list
+                .iter()
+                .map(|(role, content)| serde_json::json!({ "role": role, "content": content }))
+                .collect();
+            let close = format!("{{\"messages\":{}}}", serde_json::to_string(&messages).unwrap());
+            let wide = format!("{{\"messages\": {}}}", serde_json::to_string_pretty(&messages).unwrap());
+            prop_assert_eq!(key(close.as_bytes()), key(wide.as_bytes()));
         }
 
         /// Goal: any byte of a text that counts makes another key.
