@@ -14,9 +14,9 @@
 //! - I3 No header field of an answer reaches the client unless it is on the list.
 
 use super::asker::Asker;
-use super::attempt::Answer;
 use super::course::{Course, first_token};
 use super::down::{Down, Wait};
+use super::lease::Answer;
 use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;

@@ -10,9 +10,9 @@
 //! - A1 An [`Errand`] borrows nothing of the client's connection: two of them can run at once,
 //!   and to drop one is to call it off.
 
-use super::attempt::Lease;
 use super::course::{Course, Patience};
 use super::down::{Down, Wait};
+use super::lease::Lease;
 use super::sending::{self, SEND_ROUND};
 use crate::base::bytes::TxBuf;
 use crate::base::time::Instant;

@@ -21,145 +21,26 @@ use super::asker::Asker;
 use super::connection::Next;
 use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
+use super::lease::{Answer, Lease};
 use super::reply::Manner;
 use super::sending::send;
 use super::settle::Settle;
 use super::{count, fallback, limits, plain, pulse, race, relay, secure};
-use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::bytes::RxBuf;
 use crate::base::fault::{Kind, Retry};
-use crate::base::time::Instant;
 use crate::config::Reason;
-use crate::host::{Host, Link};
+use crate::host::Host;
 use crate::policy::breaker::Outcome;
 use crate::policy::plan::Step;
 use crate::policy::reason;
 use crate::policy::retry::Hope;
-use crate::shard::Shard;
-use crate::shard::pool::Pool;
 use crate::shard::snapshot::Served;
 use crate::stats::receipt::{AttemptEnd, Why};
-use crate::wire::http1::{HeadLimits, Method, ResponseHead, ResponseReader};
-use std::io::{self, IoSlice};
+use crate::wire::http1::{HeadLimits, Method, ResponseReader};
 use std::pin::pin;
-use std::rc::Rc;
-use std::task::Poll;
 
 /// Interim answers (1xx) that are skipped before a provider counts as broken.
 const INTERIM_MAX: usize = 16;
-
-/// A connection in use; closed when dropped, unless it is given back.
-#[derive(Debug)]
-pub struct Lease<H: Host> {
-    shard: Rc<Shard<H>>,
-    pool: Rc<Pool<H::Stream>>,
-    link: Option<H::Stream>,
-    opened: Instant,
-}
-
-impl<H: Host> Lease<H> {
-    fn new(
-        shard: &Rc<Shard<H>>,
-        pool: &Rc<Pool<H::Stream>>,
-        link: H::Stream,
-        opened: Instant,
-    ) -> Self {
-        pool.note_lease();
-        Self {
-            shard: Rc::clone(shard),
-            pool: Rc::clone(pool),
-            link: Some(link),
-            opened,
-        }
-    }
-
-    /// Reads more into `rx`.
-    pub fn poll_read(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        rx: &mut RxBuf,
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.link {
-            Some(link) => link.poll_read(cx, rx),
-            None => Poll::Ready(Ok(0)),
-        }
-    }
-
-    /// [`Link::try_send`].
-    pub fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
-        self.link.as_mut().map_or(0, |link| link.try_send(parts))
-    }
-
-    /// [`Link::poll_flush`].
-    pub fn poll_flush(
-        &mut self,
-        cx: &mut std::task::Context<'_>,
-        tx: &mut TxBuf,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.link {
-            Some(link) => link.poll_flush(cx, tx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
-    /// The exchange on it ended cleanly: it may be used again.
-    pub fn give_back(&mut self) {
-        let Some(link) = self.link.take() else {
-            return;
-        };
-        let (shard, now) = (&self.shard, self.shard.host.now());
-        self.pool.note_return();
-        self.pool.put(link, self.opened, now, &shard.buffers);
-    }
-
-    /// Closes it.
-    pub fn close(&mut self) {
-        if self.link.take().is_some() {
-            self.pool.note_return();
-        }
-    }
-}
-
-impl<H: Host> Drop for Lease<H> {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// An answer whose head has arrived.
-#[derive(Debug)]
-pub struct Answer<H: Host> {
-    /// The connection.
-    pub lease: Lease<H>,
-    /// What arrived: the head, then what came of the body.
-    pub rx: RxBuf,
-    /// Its head; spans point into `rx`.
-    pub head: ResponseHead,
-    /// When the request was sent.
-    pub sent: Instant,
-    /// Whether the connection may be used again once the body was read.
-    pub is_reusable: bool,
-}
-
-impl<H: Host> Answer<H> {
-    /// The connection and what has arrived, for somebody else to go on with; what is left
-    /// here is closed and empty.
-    pub fn detach(&mut self) -> (Lease<H>, RxBuf) {
-        let lease = Lease {
-            shard: Rc::clone(&self.lease.shard),
-            pool: Rc::clone(&self.lease.pool),
-            link: self.lease.link.take(),
-            opened: self.lease.opened,
-        };
-        let nothing = RxBuf::new(&lease.shard.buffers);
-        (lease, std::mem::replace(&mut self.rx, nothing))
-    }
-
-    /// Closes the connection and drops what has arrived.
-    pub fn discard(&mut self) {
-        self.lease.close();
-        self.rx.clear();
-    }
-}
 
 /// Why an attempt gave nothing that could be delivered.
 #[derive(Debug)]

@@ -14,9 +14,10 @@
 //!   answers: with its words and the status that goes with them.
 
 use super::answer::body_so_far;
-use super::attempt::{Answer, Failed};
+use super::attempt::Failed;
 use super::course::{AS_ASKED, Course};
 use super::down::Down;
+use super::lease::Answer;
 use super::limits;
 use super::plain;
 use super::seen::{Policy, Seen};

@@ -15,9 +15,10 @@
 
 use super::answer::{HOLD_MAX, Incoming, patience};
 use super::asker::{Asker, Errand};
-use super::attempt::{Answer, Refusal, ask_target, hear_out, refusal};
+use super::attempt::{Refusal, ask_target, hear_out, refusal};
 use super::course::{Course, first_token};
 use super::down::Wait;
+use super::lease::Answer;
 use super::seen::{Form, Policy, Seen};
 use super::translator::Naming;
 use super::{limits, plain, relay};

@@ -10,9 +10,9 @@
 
 use super::answer::body_so_far;
 use super::asker::Asker;
-use super::attempt::Answer;
 use super::course::Course;
 use super::down::Wait;
+use super::lease::Answer;
 use super::plain;
 use crate::dialect::model::{Refused, Trouble};
 use crate::host::Host;

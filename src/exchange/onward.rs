@@ -20,11 +20,12 @@
 //!   meanwhile ([`super::pulse`]) stands between events.
 //! - I4 Nothing of an attempt that goes on is seen before its first content.
 
-use super::attempt::{self, Answer, Refusal, ask_target, end_of, refusal};
+use super::attempt::{self, Refusal, ask_target, end_of, refusal};
 use super::connection::{Next, push};
 use super::course::{AS_ASKED, Course};
 use super::down::Down;
 use super::fallback::reason_so_far;
+use super::lease::Answer;
 use super::limits;
 use super::relay::{cut, is_stream, relay, wire};
 use super::request::Wanted;

@@ -8,11 +8,12 @@
 //! written anew ([`Page`]).
 
 use super::answer::{HOLD_MAX, Incoming, patience, put_answer_head, read_more, retry_after};
-use super::attempt::{Answer, Failed};
+use super::attempt::Failed;
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
 use super::fallback;
+use super::lease::Answer;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
 use super::rewrite::Rewrite;

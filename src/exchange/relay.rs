@@ -22,12 +22,13 @@
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
-use super::attempt::{Answer, Failed};
+use super::attempt::Failed;
 use super::connection::{Next, push};
 use super::course::{Course, first_token};
 use super::down::Down;
 use super::events::Wire;
 use super::fallback;
+use super::lease::Answer;
 use super::onward;
 use super::pulse::put_stream_fields;
 use super::request::{Request, asked};

@@ -11,9 +11,9 @@
 //! - I2 The body stays in the client's buffer: it can be sent again to another target.
 
 use super::asker::Asker;
-use super::attempt::Lease;
 use super::course::{AS_ASKED, Course, first_token};
 use super::down::{Down, Wait};
+use super::lease::Lease;
 use super::upstream::{Outgoing, Template, put_head};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;

@@ -1,0 +1,218 @@
+//! An answer on its way that several listen to: what has come is kept, whoever wants more reads
+//! for all.
+//!
+//! ```text
+//!   provider ─► source ─► [ ■■■■■■■■■■■■■■■■ ]      bytes as they came, framing and all
+//!                              ▲       ▲    ▲
+//!                          player   player  player   each at its own pace; the hungry one reads
+//! ```
+//!
+//! The client that caused the exchange is a player like any other: when it leaves, or stops
+//! taking anything, the others go on. The connection is closed when nobody listens any more.
+//!
+//! Invariants
+//! - T1 Every player sees every byte once and in order, whenever it joined.
+//! - T2 Who waits is woken by what comes, whoever reads it; when the one leaves whose task the
+//!   connection would wake, the others are woken to take its place.
+//! - T3 A tape keeps at most `longest` bytes. Beyond, nobody may join any more, and what all
+//!   players have is dropped: nothing of it will be stored.
+//! - T4 The connection goes home only when a player has seen the clean end of the body.
+
+use super::lease::Lease;
+use crate::base::bytes::RxBuf;
+use crate::host::Host;
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+/// Bytes that a player takes at a time of what is there already.
+const GULP: usize = 64 << 10;
+
+/// An answer that is being kept.
+#[derive(Debug)]
+pub struct Tape<H: Host>(RefCell<State<H>>);
+
+#[derive(Debug)]
+struct State<H: Host> {
+    /// What came behind the head, from `base` on.
+    bytes: Vec<u8>,
+    /// How many bytes before them were dropped (T3).
+    base: usize,
+    longest: usize,
+    /// Where more comes from, until it ended.
+    source: Option<Lease<H>>,
+    /// It ended like this, if not cleanly.
+    fault: Option<io::ErrorKind>,
+    /// The players; `None`: a place that is free.
+    ears: Vec<Option<Ear>>,
+}
+
+#[derive(Debug)]
+struct Ear {
+    at: usize,
+    waker: Option<Waker>,
+}
+
+impl<H: Host> State<H> {
+    fn end(&self) -> usize {
+        self.base + self.bytes.len()
+    }
+
+    /// Something changed: everybody but `me` looks.
+    fn wake_others(&self, me: usize) {
+        for (index, ear) in self.ears.iter().enumerate() {
+            if index != me
+                && let Some(waker) = ear.as_ref().and_then(|ear| ear.waker.as_ref())
+            {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// Drops what all players have, where the tape is too long (T3).
+    fn trim(&mut self) {
+        if self.end() <= self.longest {
+            return;
+        }
+        let least = self.ears.iter().flatten().map(|ear| ear.at).min();
+        let seen = least.unwrap_or_default().saturating_sub(self.base);
+        self.bytes.drain(..seen.min(self.bytes.len()));
+        self.base += seen;
+    }
+}
+
+impl<H: Host> Tape<H> {
+    /// What comes over `source`, from behind the head on, of which `first` is here already.
+    /// Gives the first player, which has seen that.
+    pub fn begin(source: Lease<H>, first: &[u8], longest: usize) -> Player<H> {
+        let state = State {
+            bytes: first.to_vec(),
+            base: 0,
+            longest,
+            source: Some(source),
+            fault: None,
+            ears: Vec::new(),
+        };
+        let tape = Rc::new(Self(RefCell::new(state)));
+        Player::new(&tape, first.len())
+    }
+
+    /// Another player, from the beginning; `None`: there is no beginning any more (T3).
+    pub fn join(self: &Rc<Self>) -> Option<Player<H>> {
+        let state = self.0.borrow();
+        let is_kept = state.base == 0 && state.end() <= state.longest;
+        drop(state);
+        is_kept.then(|| Player::new(self, 0))
+    }
+
+    /// Calls `with` with everything that came, unless some of it was dropped.
+    pub fn with_bytes<T>(&self, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let state = self.0.borrow();
+        let is_kept = state.base == 0 && state.end() <= state.longest;
+        is_kept.then(|| with(&state.bytes))
+    }
+
+    /// How many listen.
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.0.borrow().ears.iter().flatten().count()
+    }
+}
+
+/// Somebody who listens.
+#[derive(Debug)]
+pub struct Player<H: Host> {
+    tape: Rc<Tape<H>>,
+    ear: usize,
+}
+
+impl<H: Host> Player<H> {
+    fn new(tape: &Rc<Tape<H>>, at: usize) -> Self {
+        let mut state = tape.0.borrow_mut();
+        let ear = Some(Ear { at, waker: None });
+        let free = state.ears.iter().position(Option::is_none);
+        let place = free.unwrap_or(state.ears.len());
+        match state.ears.get_mut(place) {
+            Some(room) => *room = ear,
+            None => state.ears.push(ear),
+        }
+        Self {
+            tape: Rc::clone(tape),
+            ear: place,
+        }
+    }
+
+    /// What it listens to.
+    pub fn tape(&self) -> &Rc<Tape<H>> {
+        &self.tape
+    }
+
+    /// Reads more into `rx`, as a connection would: `Ok(0)` at its end.
+    pub fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        let state = &mut *self.tape.0.borrow_mut();
+        let end = state.end();
+        let Some(Some(ear)) = state.ears.get_mut(self.ear) else {
+            return Poll::Ready(Ok(0));
+        };
+        if ear.at < end {
+            let from = ear.at.saturating_sub(state.base);
+            let until = state.bytes.len().min(from + GULP);
+            let fresh = state.bytes.get(from..until).unwrap_or_default();
+            rx.put(fresh);
+            ear.at += fresh.len();
+            let count = fresh.len();
+            state.trim();
+            return Poll::Ready(Ok(count));
+        }
+        let Some(source) = &mut state.source else {
+            return Poll::Ready(state.fault.map_or(Ok(0), |kind| Err(kind.into())));
+        };
+        match source.poll_read(cx, rx) {
+            Poll::Pending => {
+                let is_known = |waker: &Waker| waker.will_wake(cx.waker());
+                if !ear.waker.as_ref().is_some_and(is_known) {
+                    ear.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Ok(count @ 1..)) => {
+                let data = rx.data();
+                let fresh = data.get(data.len().saturating_sub(count)..);
+                state.bytes.extend_from_slice(fresh.unwrap_or_default());
+                ear.at = end + count;
+                state.trim();
+                state.wake_others(self.ear); // T2
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(ended) => {
+                state.source = None;
+                state.fault = ended.as_ref().err().map(io::Error::kind);
+                state.wake_others(self.ear);
+                Poll::Ready(ended)
+            }
+        }
+    }
+
+    /// The body ended cleanly, as this player has seen: its connection may be used again (T4).
+    pub fn give_back(&mut self) {
+        let mut state = self.tape.0.borrow_mut();
+        if let Some(mut source) = state.source.take() {
+            source.give_back();
+            state.wake_others(self.ear);
+        }
+    }
+}
+
+impl<H: Host> Drop for Player<H> {
+    fn drop(&mut self) {
+        let mut state = self.tape.0.borrow_mut();
+        if let Some(place) = state.ears.get_mut(self.ear) {
+            *place = None;
+        }
+        state.trim();
+        if state.source.is_some() {
+            state.wake_others(self.ear); // T2
+        }
+    }
+}
