@@ -21,8 +21,9 @@ use super::model::{Answer, Block, Dialect, Opaque};
 use super::retell::says_something;
 use serde_json::{Map, Value};
 
-/// Members of Chat's deltas and messages that the readers know, or that say who speaks.
-const SAID: [&str; 10] = [
+/// Members of Chat's deltas and messages that the readers know, that say who speaks, or how what
+/// is said was made: Groq's channel, the numbers of tokens.
+const SAID: [&str; 13] = [
     "role",
     "content",
     "refusal",
@@ -33,6 +34,9 @@ const SAID: [&str; 10] = [
     "reasoning_details",
     "annotations",
     "name",
+    "channel",
+    "token_id",
+    "token_ids",
 ];
 
 /// Members of a Chat body beside its choices that are what was asked for (Perplexity).
@@ -113,20 +117,21 @@ impl Beside {
         if self.details.is_empty() {
             return Ok(());
         }
-        let mut thinking = answer.blocks.iter_mut().filter_map(|block| match block {
-            Block::Thinking { opaque, .. } => Some(opaque),
-            _ => None,
-        });
-        let Some(first) = thinking.next() else {
-            let state = self.details.iter().any(says_something);
-            return none(state, Unfoldable::Own).map(drop);
-        };
-        *first = Some(Opaque {
+        let is_thinking = |block: &Block| matches!(block, Block::Thinking { .. });
+        if !answer.blocks.iter().any(is_thinking) {
+            let (text, opaque) = (String::new(), None);
+            answer.blocks.insert(0, Block::Thinking { text, opaque });
+        }
+        // They are all in the one list, as in a plain answer.
+        let mut all = Some(Opaque {
             dialect: Dialect::Chat,
             value: Value::Array(self.details),
         });
-        // They are all in the one list.
-        thinking.for_each(|opaque| *opaque = None);
+        for block in &mut answer.blocks {
+            if let Block::Thinking { opaque, .. } = block {
+                *opaque = all.take();
+            }
+        }
         Ok(())
     }
 
@@ -243,10 +248,12 @@ fn choice_of_chat(choice: &Object) -> Result<(), Unfoldable> {
 
 /// A delta or a message of Chat.
 fn said_by_chat(said: &Object) -> Result<(), Unfoldable> {
-    none(says(said, "images") || says(said, "audio"), Unfoldable::Media)?;
-    let is_unknown = |(key, value): (&String, &Value)| {
-        !SAID.contains(&key.as_str()) && says_something(value)
-    };
+    none(
+        says(said, "images") || says(said, "audio"),
+        Unfoldable::Media,
+    )?;
+    let is_unknown =
+        |(key, value): (&String, &Value)| !SAID.contains(&key.as_str()) && says_something(value);
     none(said.iter().any(is_unknown), Unfoldable::Own)?;
     Ok(())
 }
@@ -302,9 +309,10 @@ fn bedrock(name: Option<&[u8]>, event: &Object) -> Result<bool, Unfoldable> {
             let is_server = start.is_some_and(|start| says(start, "type"));
             is_server || has_other("start", &["toolUse"])
         }
-        b"contentBlockDelta" => {
-            has_other("delta", &["text", "toolUse", "reasoningContent", "citation"])
-        }
+        b"contentBlockDelta" => has_other(
+            "delta",
+            &["text", "toolUse", "reasoningContent", "citation"],
+        ),
         b"metadata" => says(event, "trace"),
         _ => false,
     };
@@ -334,9 +342,9 @@ pub(super) fn of_plain(
                 }
             }
             // What is left of the message is nothing.
-            answer
-                .blocks
-                .retain(|block| !matches!(block, Block::Foreign { value, .. } if !says_something(value)));
+            answer.blocks.retain(
+                |block| !matches!(block, Block::Foreign { value, .. } if !says_something(value)),
+            );
         }
         Dialect::Anthropic => {
             none(says(top, "container"), Unfoldable::Own)?;

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 /// Why a stored answer cannot take the other shape: nothing of it would be told wrong, but not
 /// all of it could be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unfoldable {
     /// The stream is not complete.
     Cut,
@@ -123,6 +123,11 @@ impl Fold {
         self.answer.blocks.push(block);
     }
 
+    /// Whether the end has been told.
+    pub fn is_over(&self) -> bool {
+        self.stage == Stage::Over
+    }
+
     /// Something of the answer cannot be told.
     pub fn refuse(&mut self, why: Unfoldable) {
         self.fault = self.fault.or(Some(why));
@@ -207,7 +212,11 @@ impl Fold {
         };
         match &mut self.opaque {
             None => {
-                let value = if is_list { Value::from([value]) } else { value };
+                let value = match value {
+                    list @ Value::Array(_) if is_list => list,
+                    one if is_list => Value::from([one]),
+                    one => one,
+                };
                 self.opaque = Some(Opaque { dialect, value });
             }
             Some(Opaque {
@@ -229,7 +238,9 @@ impl Fold {
             let all = self.citations.get_or_insert_with(|| Map::new().into());
             return places::add(all, value).ok_or(Unfoldable::Garbled);
         }
-        let all = self.citations.get_or_insert_with(|| Value::Array(Vec::new()));
+        let all = self
+            .citations
+            .get_or_insert_with(|| Value::Array(Vec::new()));
         all.as_array_mut().ok_or(Unfoldable::Garbled)?.push(value);
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Retell {
         fits(route, &answer)?;
         Ok(Self {
             answer,
-            at: Unfold::new(),
+            at: Unfold::new(route.dialect()),
             writer: Writer::new(route),
         })
     }

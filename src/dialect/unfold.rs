@@ -54,12 +54,18 @@ enum Place {
 pub struct Unfold {
     block: usize,
     place: Place,
+    /// Chat's details of thinking are one step each, as its streams have them; else they are one
+    /// together, since other dialects have one place for what is given back.
+    has_details: bool,
 }
 
 impl Unfold {
-    /// At the beginning of an answer.
-    pub fn new() -> Self {
-        Self::default()
+    /// At the beginning of an answer, for a client that speaks `front`.
+    pub fn new(front: Dialect) -> Self {
+        Self {
+            has_details: front == Dialect::Chat,
+            ..Self::default()
+        }
     }
 
     /// The block whose steps are told, or that is next.
@@ -146,7 +152,7 @@ impl Unfold {
                 self.place = Place::Opaque(0);
             }
             Place::Opaque(at) => {
-                if let Some((dialect, value)) = opaque(block, at) {
+                if let Some((dialect, value)) = opaque(block, at, self.has_details) {
                     self.place = Place::Opaque(at + 1);
                     let raw = value.to_string();
                     return tell(&Step::Opaque(dialect, raw.as_bytes()), true, each);
@@ -210,14 +216,16 @@ fn citation(block: &Block, at: usize) -> Option<&Value> {
 
 /// The part `at` of what a provider wants to see again: Chat's details of thinking are a list.
 /// What only says in which field Chat's thinking stood is no state, and has no step.
-fn opaque(block: &Block, at: usize) -> Option<(Dialect, &Value)> {
+fn opaque(block: &Block, at: usize, has_details: bool) -> Option<(Dialect, &Value)> {
     let (opaque, is_thinking) = match block {
         Block::Thinking { opaque, .. } => (opaque.as_ref()?, true),
         Block::Call(call) => (call.opaque.as_ref()?, false),
         _ => return None,
     };
     let value = match &opaque.value {
-        Value::Array(list) if is_thinking && opaque.dialect == Dialect::Chat => list.get(at)?,
+        Value::Array(list) if has_details && is_thinking && opaque.dialect == Dialect::Chat => {
+            list.get(at)?
+        }
         Value::Object(part) if part.contains_key("part") && opaque.dialect == Dialect::Chat => {
             return None;
         }
@@ -239,8 +247,8 @@ pub fn piece(text: &str) -> usize {
             break;
         }
         // Scripts without spaces have words as short as a character; emoji may be joined.
-        let is_word = c.is_whitespace() && !before.is_whitespace()
-            || c >= FIRST_CJK && before != JOINER;
+        let is_word =
+            c.is_whitespace() && !before.is_whitespace() || c >= FIRST_CJK && before != JOINER;
         if at >= PIECE_MIN && is_word {
             return at;
         }
@@ -249,3 +257,7 @@ pub fn piece(text: &str) -> usize {
     let all = text.len();
     if all <= PIECE_MAX { all } else { last.max(1) }
 }
+
+#[cfg(test)]
+#[path = "unfold_tests.rs"]
+mod tests;

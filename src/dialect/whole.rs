@@ -21,6 +21,7 @@ use super::events::{Cutter, Event, Wire, event};
 use super::fold::{Fold, Unfoldable};
 use super::model::{Answer, Dialect, Step, Text};
 use super::openai::template::Template;
+use super::retell::says_something;
 use super::speak::{self, Reader};
 use super::{beside, responses};
 use crate::base::fault::Kind;
@@ -37,6 +38,7 @@ pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Result<Answer, Un
         return of_plain(dialect, whole);
     }
     let mut gather = Gather {
+        dialect,
         reader: Reader::new(dialect),
         fold: Fold::new(Some(dialect)),
         beside: Beside::new(dialect),
@@ -58,7 +60,7 @@ pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Result<Answer, Un
 pub fn of_plain(dialect: Dialect, body: &[u8]) -> Result<Answer, Unfoldable> {
     let mut answer = speak::answer(dialect, body).map_err(fault)?;
     beside::of_plain(dialect, body, &mut answer)?;
-    if answer.logprobs.is_some() {
+    if answer.logprobs.take().as_ref().is_some_and(says_something) {
         return Err(Unfoldable::Probabilities); // I2
     }
     Ok(answer)
@@ -70,7 +72,7 @@ pub fn own_plain(wire: Wire, body: &[u8]) -> Option<&[u8]> {
     if wire != Wire::Lines {
         return None;
     }
-    let mut whole = None;
+    let (mut whole, mut ends) = (None, 0);
     let read = each_event(wire, body, &mut |bytes, _| {
         let frame = frame(bytes);
         let is_delta = frame.event.is_some_and(|name| name.ends_with(b".delta"));
@@ -81,12 +83,13 @@ pub fn own_plain(wire: Wire, body: &[u8]) -> Option<&[u8]> {
                 bytes.get(at..at + data.len())
             });
             let found = data.and_then(|data| responses::look::own_answer(frame.event, data));
+            ends += usize::from(found.is_some());
             whole = found.or(whole);
         }
         Ok(0)
     });
     read.ok()?;
-    whole
+    whole.filter(|_| ends == 1)
 }
 
 /// Gives each whole event of `body` to `each`, with what follows it; `each` says how many bytes
@@ -104,15 +107,19 @@ fn each_event<'b>(
         let seen = each(event, if is_blank { behind } else { &[] })?;
         rest = behind.get(seen..).unwrap_or_default();
     }
-    let is_over = match wire {
-        Wire::Lines => rest.trim_ascii().is_empty() || frame(rest).is_comment_only(),
-        Wire::Frames | Wire::Wrapped => rest.is_empty(),
-    };
-    if is_over { Ok(()) } else { Err(Unfoldable::Cut) }
+    // Some providers leave the last blank line away.
+    match wire {
+        Wire::Lines if frame(rest).data_lines() > 0 => each(rest, &[]).map(drop),
+        Wire::Lines if frame(rest).error.is_some() => Err(Unfoldable::Failed),
+        Wire::Lines => Ok(()),
+        Wire::Frames | Wire::Wrapped if rest.is_empty() => Ok(()),
+        Wire::Frames | Wire::Wrapped => Err(Unfoldable::Cut),
+    }
 }
 
 /// Reads one stream.
 struct Gather {
+    dialect: Dialect,
     reader: Reader,
     fold: Fold,
     beside: Beside,
@@ -124,6 +131,15 @@ impl Gather {
         let Some(data) = event.data else {
             return Ok(()); // a comment
         };
+        if self.fold.is_over() {
+            let facts = speak::look(self.dialect, event.name, data);
+            let is_more = facts.content || facts.finished || facts.error;
+            return if is_more {
+                Err(Unfoldable::Garbled)
+            } else {
+                Ok(())
+            };
+        }
         let is_all = self.beside.before(event.name, data, &mut self.fold)?;
         let text = Template::candidate(bytes).filter(|_| event.is_plain);
         let (mut steps, mut is_text) = (0, false);
@@ -136,6 +152,8 @@ impl Gather {
         read.map_err(fault)?;
         if is_all && steps == 1 && is_text && text.is_some_and(|text| !text.is_empty()) {
             self.template.learn(bytes);
+        } else {
+            self.template.forget();
         }
         Ok(())
     }
