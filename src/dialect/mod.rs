@@ -14,6 +14,9 @@
 //!   opening     which conversation a request goes on with, as a number
 //!   onward      a request that goes on with an answer that was cut
 //!   trail, seam what a client has of it, and what of another model's text it has not
+//!   events      one event of a stream, in whatever frame it travels
+//!   whole       a stored stream, or a stored plain body, as an answer; fold puts it together
+//!   retell      an answer as a stream, event by event; unfold takes it apart
 //!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
 //! ```
@@ -24,10 +27,13 @@ pub mod abilities;
 pub mod anthropic;
 pub mod ask;
 pub mod bedrock;
+mod beside;
 pub mod chat;
 pub mod cohere;
+pub mod events;
 pub mod fallbacks;
 pub mod filtered;
+pub mod fold;
 pub mod gemini;
 pub mod model;
 pub mod onward;
@@ -35,9 +41,12 @@ pub mod openai;
 pub mod opening;
 pub mod pieces;
 pub mod responses;
+pub mod retell;
 pub mod route;
 pub mod seam;
 pub mod speak;
 pub mod tokens;
 pub mod trail;
 pub mod tree;
+pub mod unfold;
+pub mod whole;

@@ -19,4 +19,5 @@ mod gemini;
 mod hunt;
 mod recorded;
 mod responses;
+mod shapes;
 mod tokens;

@@ -7,7 +7,7 @@
 //! Source: Gemini API reference, `GenerateContentResponse`; "Thought signatures".
 
 use super::request::args_of;
-use super::{stop, usage};
+use super::{places, stop, usage};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::dialect::model::{
@@ -120,13 +120,19 @@ fn read_part(part: &Map<String, Value>, prefix: &str, calls: &mut u64, out: &mut
             is_custom: false,
             opaque,
         }));
-    } else if let Some(inline) = some(part, "inlineData").and_then(Value::as_object) {
-        out.push(read_media(inline));
     } else if !part.is_empty() {
-        out.push(Block::Foreign {
+        out.push(block_of(part));
+    }
+}
+
+/// What a part of an answer is that is neither text nor a call.
+pub(in crate::dialect) fn block_of(part: &Map<String, Value>) -> Block {
+    match some(part, "inlineData").and_then(Value::as_object) {
+        Some(inline) => read_media(inline),
+        None => Block::Foreign {
             dialect: Dialect::Gemini,
             value: Value::Object(part.clone()),
-        });
+        },
     }
 }
 
@@ -236,6 +242,12 @@ pub fn write(answer: &Answer, names: &Names<'_>, tx: &mut TxBuf) {
     if let Some(logprobs) = answer.logprobs.as_ref().and_then(logprobs_of) {
         tx.put(b",\"logprobsResult\":");
         tx.put(logprobs.to_string().as_bytes());
+    }
+    for (name, place) in places::of_answer(answer).into_iter().flatten() {
+        tx.put(b",");
+        put_string(tx, name);
+        tx.put(b":");
+        tx.put(place.to_string().as_bytes());
     }
     tx.put(b"}]");
     if let Some(tokens) = &answer.usage {

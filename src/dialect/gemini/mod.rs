@@ -22,6 +22,7 @@ pub mod error;
 mod keys;
 pub mod look;
 mod partial;
+pub(in crate::dialect) mod places;
 pub mod request;
 mod schema;
 mod stop;

@@ -35,6 +35,14 @@ impl Text<'_> {
         }
     }
 
+    /// How many bytes it has, in the form in which it is here.
+    pub const fn len(self) -> usize {
+        match self {
+            Self::Escaped(raw) => raw.len(),
+            Self::Plain(text) => text.len(),
+        }
+    }
+
     /// Appends it to `tx` as the inside of a JSON string.
     pub fn put_inside(self, tx: &mut TxBuf) {
         match self {

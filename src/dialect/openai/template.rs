@@ -87,6 +87,11 @@ impl Template {
         self.event.extend_from_slice(event);
     }
 
+    /// Forgets what was learned: something else came, and the next text may be another block's.
+    pub fn forget(&mut self) {
+        (self.used, self.is_plain) = (0, false);
+    }
+
     /// Whether `event` is the learned one with other strings in its holes (I1).
     pub fn fits(&self, event: &[u8]) -> bool {
         let front = self.literals().and_then(|it| front(event, &it));

@@ -90,6 +90,39 @@ fn response(json: &[u8], cursor: &mut Cursor<'_>, facts: &mut ChunkFacts) -> Res
     })
 }
 
+/// The response that the event `data`, which ends a whole answer, says again: that has items.
+pub(in crate::dialect) fn own_answer<'a>(event: Option<&[u8]>, data: &'a [u8]) -> Option<&'a [u8]> {
+    let (mut whole, mut kind) = (None, event);
+    let mut cursor = Cursor::new(data, 0);
+    let mut room = [0; NAME_MAX];
+    let read = cursor.object(|cursor, key| {
+        let value = cursor.skip()?;
+        match key.name(&mut room) {
+            b"type" => kind = quoted(value.span.bytes(data)).or(kind),
+            b"response" if value.kind == ValueKind::Object => whole = Some(value.span.bytes(data)),
+            _ => {}
+        }
+        Ok(())
+    });
+    read.and_then(|()| cursor.end()).ok()?;
+    let is_last = matches!(kind, Some(b"response.completed" | b"response.incomplete"));
+    let whole = whole.filter(|_| is_last)?;
+    let mut has_items = false;
+    let mut cursor = Cursor::new(whole, 0);
+    let read = cursor.object(|cursor, key| {
+        let value = cursor.skip()?;
+        let is_output = key.name(&mut room) == b"output";
+        has_items |= is_output && value.kind == ValueKind::Array && !value.empty;
+        Ok(())
+    });
+    read.ok()?;
+    has_items.then_some(whole)
+}
+
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    text.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
 /// Looks at a plain answer.
 pub fn answer(body: &[u8]) -> AnswerFacts {
     look_at(body, |facts, cursor, key| {

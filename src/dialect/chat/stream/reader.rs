@@ -94,6 +94,8 @@ pub struct Reader {
     held: usize,
     has_calls: bool,
     has_refusal: bool,
+    /// Thinking stands in a field of its own: the details say it again.
+    has_thought: bool,
     stop: Option<Stop>,
     sequence: Vec<u8>,
 }
@@ -181,10 +183,12 @@ impl Reader {
         if let Some(reasoning) = &said.reasoning
             && reasoning.kind == ValueKind::String
         {
+            self.has_thought |= !reasoning.empty;
             self.plain(Plain::Thinking, inside(json, reasoning), each)?;
         }
         if let Some(details) = &said.details {
-            self.details(json, details, said.reasoning.is_none(), each)?;
+            let wants_text = said.reasoning.is_none() && !self.has_thought;
+            self.details(json, details, wants_text, each)?;
         }
         match &said.content {
             Some(content) if content.kind == ValueKind::String => {

@@ -18,10 +18,11 @@
 
 use super::super::answer::put_names;
 use super::super::request::args_of;
-use super::super::{error, stop, usage};
+use super::super::{error, places, stop, usage};
 use crate::base::bytes::TxBuf;
 use crate::dialect::model::{Dialect, Names, Open, Refused, Step, Stop, Text, Tokens, Trouble};
 use crate::wire::json::write::put_string;
+use serde_json::{Map, Value};
 
 /// The most bytes of a call's arguments.
 const CALL_MAX: usize = 8 << 20;
@@ -53,6 +54,8 @@ pub struct Writer {
     calls: u64,
     stop: Option<Stop>,
     usage: Option<Tokens>,
+    /// Where texts come from, by name.
+    places: Option<Value>,
     is_over: bool,
 }
 
@@ -68,6 +71,7 @@ impl Writer {
             return;
         }
         match step {
+            Step::Citation(Dialect::Gemini, raw) => self.place(raw),
             Step::Begin { .. } | Step::Citation(..) => {}
             Step::Open(open) => self.open(open),
             Step::Text(text) => self.text(*text, names, tx),
@@ -153,6 +157,14 @@ impl Writer {
         finish(tx, names);
     }
 
+    /// Where a text comes from, which is told at the end.
+    fn place(&mut self, raw: &[u8]) {
+        if let Ok(place) = serde_json::from_slice(raw) {
+            let all = self.places.get_or_insert_with(|| Map::new().into());
+            _ = places::add(all, place);
+        }
+    }
+
     fn close(&mut self, names: &Names<'_>, tx: &mut TxBuf) {
         if std::mem::take(&mut self.open) != Block::Call {
             return;
@@ -187,7 +199,15 @@ impl Writer {
         begin(tx);
         tx.put(b"{\"text\":\"\"}],\"role\":\"model\"},\"finishReason\":\"");
         tx.put(stop::word(self.stop.unwrap_or_default()).as_bytes());
-        tx.put(b"\",\"index\":0}]");
+        tx.put(b"\",\"index\":0");
+        let places = self.places.as_ref().and_then(Value::as_object);
+        for (name, place) in places.into_iter().flatten() {
+            tx.put(b",");
+            put_string(tx, name);
+            tx.put(b":");
+            tx.put(place.to_string().as_bytes());
+        }
+        tx.put(b"}]");
         if let Some(tokens) = &self.usage {
             tx.put(b",\"usageMetadata\":");
             usage::put(tx, tokens);
