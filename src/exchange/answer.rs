@@ -291,6 +291,9 @@ pub fn put_answer_head<H: Host>(
         "x-shardgate-attempts",
         u64::from(settle.receipt.attempts),
     );
+    if let Some(cache) = settle.receipt.cache {
+        put_own_field(tx, "x-shardgate-cache", cache.name().as_bytes());
+    }
     if let Some(fallback) = step.fallback {
         put_own_field(tx, "x-shardgate-fallbacks", fallback.as_bytes());
     }

@@ -18,6 +18,7 @@
 //!   time that is left: a provider that never answers must not take all of it.
 
 use super::asker::Asker;
+use super::cached;
 use super::connection::Next;
 use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
@@ -223,6 +224,9 @@ pub async fn deliver<'a, H: Host>(
     step: &Step<'_>,
     (answer, refusal): (&mut Answer<H>, Refusal),
 ) -> Result<Next, Failed<'a>> {
+    if settle.cached.is_some() {
+        cached::begin(settle, step, answer);
+    }
     match refusal {
         Refusal::Key => {
             limits::refused_key(course, step, answer.head.status);

@@ -203,6 +203,11 @@ impl<'a, H: Host> Course<'a, H> {
         }
     }
 
+    /// Whatever comes next is what the client gets.
+    pub fn be_last(&self) {
+        self.is_last.set(true);
+    }
+
     /// Whether there is a target that was not asked yet.
     pub fn has_more(&self, down: &Down<H::Stream>) -> bool {
         let config = &self.snapshot.config;

@@ -9,6 +9,7 @@
 
 use super::answer::{HOLD_MAX, Incoming, patience, put_answer_head, read_more, retry_after};
 use super::attempt::Failed;
+use super::cached;
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
@@ -88,6 +89,7 @@ pub async fn deliver<'a, H: Host>(
         Found::Answer | Found::Page(_) => None,
     };
     fallback::leave(course, down, settle, step, (answer, refused))?;
+    cached::publish(settle);
     if down.has_begun() {
         head.clear();
         let status = put_in_band(course, down, settle, answer, &found)?;
@@ -107,7 +109,11 @@ pub async fn deliver<'a, H: Host>(
     }
     answer.discard();
     let statuses = (status, said(answer, status));
-    Ok(finish(course, down, settle, statuses).await?)
+    let finished = finish(course, down, settle, statuses).await;
+    if status == 200 {
+        cached::store(course, settle, step);
+    }
+    Ok(finished?)
 }
 
 /// The longest body by `route` that is translated.
@@ -190,7 +196,7 @@ fn said<H: Host>(answer: &Answer<H>, status: u16) -> u16 {
 }
 
 /// Sends the last bytes and settles. The provider `said` one status, the client sees another.
-async fn finish<H: Host>(
+pub(super) async fn finish<H: Host>(
     course: &Course<'_, H>,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
@@ -492,6 +498,7 @@ async fn pass_through<H: Host>(
 ) -> Result<Next, Kind> {
     let shard = course.shard;
     let is_http10 = course.manner.is_http10;
+    cached::publish(settle);
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
     let manner = course.manner.closing(is_open);

@@ -4,6 +4,7 @@
 //! `Drop` settles; there is no other way. A future that is dropped half way (the client
 //! went away, the shard shuts down) therefore leaves a receipt that says "cancelled".
 
+use super::cached::Cached;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::config::model::defaults::ATTEMPTS_MAX;
@@ -30,6 +31,8 @@ pub struct Settle<H: Host> {
     /// What is known so far.
     pub receipt: Receipt,
     running: Option<Running>,
+    /// What it has to do with the cache, where its model has one.
+    pub cached: Option<Box<Cached<H>>>,
     /// What the request weighs, when it was read for a target of another dialect.
     pub weight: Option<Box<Weight>>,
 }
@@ -56,6 +59,7 @@ impl<H: Host> Settle<H> {
             snapshot: Rc::clone(snapshot),
             receipt,
             running: None,
+            cached: None,
             weight: None,
         }
     }

@@ -100,17 +100,18 @@ impl<H: Host> Tape<H> {
 
     /// Another player, from the beginning; `None`: there is no beginning any more (T3).
     pub fn join(self: &Rc<Self>) -> Option<Player<H>> {
+        self.is_whole_so_far().then(|| Player::new(self, 0))
+    }
+
+    /// Whether everything that came is still there.
+    pub fn is_whole_so_far(&self) -> bool {
         let state = self.0.borrow();
-        let is_kept = state.base == 0 && state.end() <= state.longest;
-        drop(state);
-        is_kept.then(|| Player::new(self, 0))
+        state.base == 0 && state.end() <= state.longest
     }
 
     /// Calls `with` with everything that came, unless some of it was dropped.
     pub fn with_bytes<T>(&self, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let state = self.0.borrow();
-        let is_kept = state.base == 0 && state.end() <= state.longest;
-        is_kept.then(|| with(&state.bytes))
+        self.is_whole_so_far().then(|| with(&self.0.borrow().bytes))
     }
 
     /// How many listen.

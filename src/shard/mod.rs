@@ -19,6 +19,7 @@ pub mod tls;
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
 use crate::config::Config;
+use crate::exchange::flight::Flights;
 use crate::host::Host;
 use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
@@ -91,6 +92,8 @@ pub struct Shard<H: Host> {
     pub budget: Cell<Budget>,
     /// What it knows of the models that hedge.
     pub hedging: RefCell<Hedging>,
+    /// The exchanges that several clients may share.
+    pub flights: Flights<H>,
     /// How it tells the other shards.
     pub gossip: Gossip,
     /// How late the ticker was, beyond what a timer may be.
@@ -150,6 +153,7 @@ impl<H: Host> Shard<H> {
             targets: RefCell::new(targets),
             budget: Cell::default(),
             hedging: RefCell::default(),
+            flights: Flights::default(),
             gossip: Gossip::default(),
             stalls: RefCell::default(),
             log,
@@ -320,6 +324,7 @@ impl<H: Host> Shard<H> {
         self.ticks.set(self.ticks.get() + 1);
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
+            self.flights.sweep();
             for upstream in &self.snapshot().upstreams {
                 upstream.pool.sweep(now, &self.buffers);
             }

@@ -317,6 +317,43 @@ impl Receipt {
     }
 }
 
+/// What a cache did for an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheUse {
+    /// The answer to the same request was there.
+    Hit,
+    /// That of a request which means the same.
+    SemanticHit,
+    /// It was being made for somebody else.
+    Coalesced,
+    /// There was none.
+    Miss,
+    /// The request is none for a cache.
+    Bypass,
+}
+
+impl CacheUse {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Hit,
+        Self::SemanticHit,
+        Self::Coalesced,
+        Self::Miss,
+        Self::Bypass,
+    ];
+
+    /// As headers, metrics and the log say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::SemanticHit => "semantic-hit",
+            Self::Coalesced => "coalesced",
+            Self::Miss => "miss",
+            Self::Bypass => "bypass",
+        }
+    }
+}
+
 /// What is known of an exchange when it ends. Indices point into the exchange's own
 /// configuration snapshot; `None` = it did not get that far.
 #[derive(Clone, Debug, Default)]
@@ -365,6 +402,8 @@ pub struct Receipt {
     pub bytes_in: u64,
     /// Events relayed.
     pub events: u64,
+    /// What the cache did, where the model has one.
+    pub cache: Option<CacheUse>,
 }
 
 #[cfg(test)]

@@ -1,0 +1,190 @@
+//! Identical requests in flight share one exchange with a provider.
+//!
+//! ```text
+//!   first ── leads ──► attempts ──► content ─► tape ─┬─► first
+//!   same again ── follows ── waits ────────────────► ├─► from its beginning, then live
+//!                                                    └─► …
+//! ```
+//!
+//! Who leads makes attempts as if it were alone. What it delivers in the end, an answer or a
+//! provider's last refusal, is what the others get from the [`Tape`]; of attempts before that
+//! they see nothing. A fault that ends the leader's exchange ends theirs.
+//!
+//! Invariants
+//! - L1 Of those that wait for a leader that left without an answer one leads next.
+//! - L2 A flight ends with the last who knows of it; its tape, and with it the connection, too.
+
+use super::tape::Tape;
+use crate::base::fault::Kind;
+use crate::cache::key::Key;
+use crate::host::Host;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+/// The flights of a shard.
+#[derive(Debug)]
+pub struct Flights<H: Host>(RefCell<HashMap<Key, Weak<Flight<H>>, ahash::RandomState>>);
+
+impl<H: Host> Default for Flights<H> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<H: Host> Flights<H> {
+    /// The flight of `key` that is under way in the snapshot `epoch`; else a new one, which the
+    /// caller leads.
+    pub fn board(&self, key: Key, epoch: u64) -> (Rc<Flight<H>>, bool) {
+        let mut flights = self.0.borrow_mut();
+        let found = flights.get(&key).and_then(Weak::upgrade);
+        if let Some(flight) = found.filter(|flight| flight.epoch == epoch && flight.is_open()) {
+            return (flight, false);
+        }
+        let flight = Flight::alone(epoch);
+        flights.insert(key, Rc::downgrade(&flight));
+        (flight, true)
+    }
+
+    /// Forgets those that are over.
+    pub fn sweep(&self) {
+        let mut flights = self.0.borrow_mut();
+        flights.retain(|_, flight| flight.strong_count() > 0);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One exchange with a provider, for several clients.
+#[derive(Debug)]
+pub struct Flight<H: Host> {
+    stage: RefCell<Stage<H>>,
+    wakers: RefCell<Vec<Waker>>,
+    epoch: u64,
+    is_stored: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum Stage<H: Host> {
+    /// For what the leader's attempts come to.
+    Waiting,
+    /// Everybody may listen.
+    Comes(Rc<Coming<H>>),
+    /// There is no answer, and why.
+    Failed(Kind),
+    /// The leader left without one.
+    Over,
+}
+
+/// What a flight came to.
+#[derive(Debug)]
+pub enum Landed<H: Host> {
+    /// An answer.
+    Comes(Rc<Coming<H>>),
+    /// There is none.
+    Failed(Kind),
+    /// Whoever still wants one has to see to it (L1).
+    Over,
+}
+
+/// An answer on its way, and what is known of it.
+#[derive(Debug)]
+pub struct Coming<H: Host> {
+    /// What comes behind the head.
+    pub tape: Rc<Tape<H>>,
+    /// The head, as far as it concerns everybody.
+    pub head: Box<[u8]>,
+    /// Index of the model that answers.
+    pub model_index: usize,
+    /// Place of its target there.
+    pub target_index: usize,
+    /// Whether the connection may be used again.
+    pub is_reusable: bool,
+}
+
+impl<H: Host> Flight<H> {
+    /// One that nobody else knows of.
+    pub fn alone(epoch: u64) -> Rc<Self> {
+        Rc::new(Self {
+            stage: RefCell::new(Stage::Waiting),
+            wakers: RefCell::default(),
+            epoch,
+            is_stored: Cell::new(false),
+        })
+    }
+
+    /// Whether it is of use to those who come now.
+    fn is_open(&self) -> bool {
+        match &*self.stage.borrow() {
+            Stage::Waiting => true,
+            Stage::Comes(coming) => coming.tape.is_whole_so_far(),
+            Stage::Failed(_) | Stage::Over => false,
+        }
+    }
+
+    /// Whether nothing has come of it.
+    fn is_waiting(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Waiting)
+    }
+
+    /// Whether the leader left without an answer.
+    pub fn is_over(&self) -> bool {
+        matches!(*self.stage.borrow(), Stage::Over)
+    }
+
+    /// The leader delivers this.
+    pub fn comes(&self, coming: Rc<Coming<H>>) {
+        self.land(Stage::Comes(coming));
+    }
+
+    /// The leader's exchange ended with a fault.
+    pub fn fail(&self, kind: Kind) {
+        self.land(Stage::Failed(kind));
+    }
+
+    /// The leader is gone.
+    pub fn leave(&self) {
+        self.land(Stage::Over);
+    }
+
+    /// The first landing counts.
+    fn land(&self, stage: Stage<H>) {
+        if !self.is_waiting() {
+            return;
+        }
+        *self.stage.borrow_mut() = stage;
+        for waker in self.wakers.take() {
+            waker.wake();
+        }
+    }
+
+    /// What it came to.
+    pub fn poll_landed(&self, cx: &Context<'_>) -> Poll<Landed<H>> {
+        Poll::Ready(match &*self.stage.borrow() {
+            Stage::Waiting => {
+                let mut wakers = self.wakers.borrow_mut();
+                if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    wakers.push(cx.waker().clone());
+                }
+                return Poll::Pending;
+            }
+            Stage::Comes(coming) => Landed::Comes(Rc::clone(coming)),
+            Stage::Failed(kind) => Landed::Failed(*kind),
+            Stage::Over => Landed::Over,
+        })
+    }
+
+    /// Whether the caller is the first to see the end of the answer: it stores it.
+    pub fn claim_storing(&self) -> bool {
+        !self.is_stored.replace(true)
+    }
+}

@@ -1,0 +1,251 @@
+//! Delivers an answer that was made before, or is being made for somebody else.
+//!
+//! ```text
+//!   stored, or a tape ─► Answer ─┬─ as the client wants it: relay, plain ──────► client
+//!                                ├─ a stream, for a plain request: read whole ─► one body
+//!                                └─ a plain one, for a stream: read whole ─────► events
+//! ```
+//!
+//! It goes the way of a provider's answer, and so comes out in the client's dialect, with its
+//! usage, and is checked again. No target is asked, and none is judged.
+//!
+//! Invariants
+//! - R1 What cannot be told in the other shape without a loss is not told: the request goes
+//!   upstream by itself.
+//! - R2 Nothing of the answer's head is told that was for somebody else: limits, ids, cookies.
+
+use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
+use super::attempt::{self, Failed, Refusal};
+use super::connection::{Next, push};
+use super::course::Course;
+use super::down::{Down, Wait};
+use super::lease::{Answer, Lease};
+use super::plain;
+use super::pulse::put_stream_fields;
+use super::relay;
+use super::request::{Request, asked};
+use super::settle::Settle;
+use super::translator::{Naming, usage};
+use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::fault::Kind;
+use crate::config::Config;
+use crate::dialect::model::Dialect;
+use crate::dialect::retell::Retell;
+use crate::dialect::{speak, whole};
+use crate::host::Host;
+use crate::policy::breaker::Permits;
+use crate::policy::plan::Step;
+use crate::shard::Shard;
+use crate::wire::http1::{
+    END_OF_HEAD, Framing, HeadLimits, LAST_CHUNK, Method, ResponseReader, put_chunk,
+    put_decimal_field, put_own_field, put_status_line,
+};
+use std::task::Poll;
+use std::time::Duration;
+
+/// Bytes for the client from which on they are sent before more is told.
+const ROUND_MAX: usize = 32 << 10;
+
+/// The head of an answer as it concerns everybody (R2): status, media type, framing.
+pub fn put_head(tx: &mut TxBuf, (status, media): (u16, &[u8]), framing: &Framing) {
+    put_status_line(tx, status);
+    put_own_field(tx, "content-type", media);
+    match framing {
+        Framing::None => put_decimal_field(tx, "content-length", 0),
+        Framing::Length(length) => put_decimal_field(tx, "content-length", *length),
+        Framing::Chunked => tx.put(b"transfer-encoding: chunked\r\n"),
+        Framing::UntilClose => tx.put(b"connection: close\r\n"),
+    }
+    tx.put(END_OF_HEAD);
+}
+
+/// The step at the target at `place` of the model at `model_index`, of an exchange that asked
+/// for the model at `asked`.
+pub fn step_at(
+    config: &Config,
+    asked: usize,
+    (model_index, place): (usize, usize),
+) -> Option<Step<'_>> {
+    let model = config.models.get(model_index)?;
+    let target = model.targets.get(place)?;
+    Some(Step {
+        provider_index: target.provider,
+        provider: config.provider(target)?,
+        upstream_model: target.model.as_deref().unwrap_or_default(),
+        model,
+        model_index,
+        target_index: place,
+        fallback: (model_index != asked).then_some(&*model.name),
+        permits: Permits::default(),
+    })
+}
+
+/// An answer that comes over `lease`, of whose head and body these parts are here already.
+pub fn answer<H: Host>(
+    shard: &Shard<H>,
+    lease: Lease<H>,
+    parts: [&[u8]; 2],
+    is_reusable: bool,
+) -> Option<Answer<H>> {
+    let mut rx = RxBuf::new(&shard.buffers);
+    for part in parts {
+        rx.put(part);
+    }
+    let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
+    let head = reader.push(rx.data()).ok()??;
+    Some(Answer {
+        lease,
+        rx,
+        head,
+        sent: shard.host.now(),
+        is_reusable,
+    })
+}
+
+/// Delivers `answer`; `pace` is the time between two events, where they are told one by one.
+///
+/// # Errors
+/// Nothing of it has reached the client.
+pub async fn deliver<'a, H: Host>(
+    course: &Course<'a, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (answer, pace): (&mut Answer<H>, Duration),
+) -> Result<Next, Failed<'a>> {
+    course.be_last(); // whatever it says is the client's
+    let refusal = attempt::refusal(answer.head.status);
+    let is_stream = relay::is_stream(answer, step.provider);
+    if refusal != Refusal::None || is_stream == course.is_stream {
+        return attempt::deliver(course, down, settle, step, (answer, refusal)).await;
+    }
+    // Rare and large: not a part of every connection's task.
+    Ok(Box::pin(reshaped(
+        course,
+        down,
+        settle,
+        step,
+        (answer, is_stream, pace),
+    ))
+    .await?)
+}
+
+/// The same for an answer in the other shape.
+async fn reshaped<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (answer, is_stream, pace): (&mut Answer<H>, bool, Duration),
+) -> Result<Next, Kind> {
+    let mut head = TxBuf::new(&course.shard.buffers);
+    head.put(answer.rx.data().get(..answer.head.len).unwrap_or_default());
+    answer.rx.consume(answer.head.len);
+    let mut body = Incoming::new(&answer.head);
+    body.absorb(&mut answer.rx)?;
+    while !body.is_done {
+        if body.decoded > HOLD_MAX {
+            return Err(Kind::UpstreamGarbled);
+        }
+        let idle = (
+            course.shard.host.now() + step.timeouts().idle,
+            Kind::IdleTimeout,
+        );
+        read_more(course, down, answer, &mut body, idle).await?;
+    }
+    let data = answer.rx.data();
+    let spoken = step.provider.dialect.speaks();
+    let naming = Naming::new(course, settle.receipt.id, &asked(down));
+    let told = if is_stream {
+        whole::of_stream(spoken, relay::wire(step.provider), data)
+    } else {
+        whole::of_plain(spoken, data)
+    };
+    let told = told.map_err(|_| Kind::UpstreamGarbled)?; // R1
+    settle.receipt.usage = told.usage.as_ref().map(usage);
+    if !is_stream {
+        let retell = Retell::new(course.route, told).map_err(|_| Kind::UpstreamGarbled)?;
+        let told = (retell, naming, pace);
+        return stream(course, down, settle, step, (answer, head.unsent(), told)).await;
+    }
+    let mut page = TxBuf::new(&course.shard.buffers);
+    match whole::own_plain(relay::wire(step.provider), data) {
+        Some(own) if spoken == Dialect::Responses && spoken == course.route.dialect() => {
+            page.put(own);
+        }
+        _ => speak::put_answer(course.route, &told, &naming.names(), &mut page),
+    }
+    let Down { tx, request, .. } = &mut *down;
+    let dropped = request.as_deref().map_or("", Request::dropped);
+    let manner = (answer.head.status, dropped, course.manner);
+    put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
+    tx.put(b"content-type: application/json\r\n");
+    put_decimal_field(tx, "content-length", page.len() as u64);
+    tx.put(END_OF_HEAD);
+    tx.put(page.unsent());
+    plain::finish(course, down, settle, (200, 200)).await
+}
+
+/// Tells a whole answer as a stream.
+async fn stream<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    (answer, head, (mut retell, naming, pace)): (&mut Answer<H>, &[u8], (Retell, Naming, Duration)),
+) -> Result<Next, Kind> {
+    let shard = course.shard;
+    let is_chunked = !course.manner.is_http10;
+    let manner = course.manner.closing(!is_chunked);
+    if !down.has_begun() {
+        let Down { tx, request, .. } = &mut *down;
+        let dropped = request.as_deref().map_or("", Request::dropped);
+        let about = (answer.head.status, dropped, manner);
+        put_answer_head(tx, course, settle, step, (answer, head), about);
+        put_stream_fields(tx, course.route.dialect(), is_chunked);
+    }
+    if let Some(pulse) = &mut down.pulse {
+        pulse.drop_head();
+    }
+    settle.receipt.first_content = Some(shard.host.now().since(settle.receipt.began));
+    let mut piece = TxBuf::new(&shard.buffers);
+    while retell.next(&naming.names(), &mut piece).is_some() {
+        settle.receipt.events += 1;
+        if is_chunked {
+            put_chunk(&mut down.tx, &[piece.unsent()]);
+        } else {
+            down.tx.put(piece.unsent());
+        }
+        piece.clear();
+        if pace > Duration::ZERO {
+            push(course.served(), down).await?;
+            rest(course, down, pace).await?;
+        } else if down.tx.len() > ROUND_MAX {
+            push(course.served(), down).await?;
+        }
+    }
+    if is_chunked {
+        down.tx.put(LAST_CHUNK);
+    }
+    push(course.served(), down).await?;
+    settle.done(200);
+    Ok(if manner.closes {
+        Next::Linger
+    } else {
+        Next::KeepAlive
+    })
+}
+
+/// Lets `pace` pass, while the client is there.
+async fn rest<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    pace: Duration,
+) -> Result<(), Kind> {
+    down.arm(course.shard.host.now() + pace);
+    match down.wait(|_| Poll::<()>::Pending).await {
+        Wait::Gone => Err(Kind::ClientGone),
+        _ if course.shard.is_over() => Err(Kind::ShutDown),
+        _ => Ok(()),
+    }
+}

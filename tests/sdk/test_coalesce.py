@@ -1,0 +1,221 @@
+"""Identical requests in flight share one exchange with the provider; each client gets all of it, at its own pace."""
+
+import asyncio
+import json
+
+import pytest
+
+from processes import Gateway, Provider
+
+CONFIG = """shards = {shards}
+
+[cache]
+mode = "exact"
+
+[providers.p]
+dialect = "openai"
+base_url = "http://{provider}/v1"
+
+[providers.q]
+dialect = "anthropic"
+base_url = "http://{provider}"
+"""
+
+
+@pytest.fixture
+def provider():
+    running = Provider()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(params=[1, 2])
+def shards(request):
+    return request.param
+
+
+@pytest.fixture
+def gateway(provider, tmp_path, sockets, shards):
+    running = Gateway(tmp_path, CONFIG.format(provider=provider.address, shards=shards), sockets=sockets)
+    yield running
+    running.at_rest()
+    assert running.total("panics_total") == 0
+    running.stop()
+
+
+def request(gateway, model, stream=True, path="/v1/chat/completions", text="Hello", extra="", **members):
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": text}], **members}
+    data = json.dumps(body)
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: {gateway.address}\r\nContent-Type: application/json\r\n{extra}"
+        f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n{data}"
+    ).encode()
+
+
+async def ask(gateway, sent, hold=None, leave_after=None):
+    """Everything that came, or what came until we left."""
+    reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    writer.write(sent)
+    got = b""
+    try:
+        while more := await reader.read(65536 if hold is None else 64):
+            got += more
+            if leave_after is not None and leave_after in got:
+                writer.transport.abort()
+                break
+            if hold is not None:
+                await asyncio.sleep(hold)
+    finally:
+        writer.close()
+    return got
+
+
+def body_of(answer) -> bytes:
+    """The body, its chunk framing taken off."""
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    if b"transfer-encoding: chunked" not in head.lower():
+        return rest
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        length = int(size, 16)
+        if length == 0:
+            return body
+        body, rest = body + rest[:length], rest[length + 2 :]
+    raise AssertionError("the body has no end")
+
+
+def texts(body) -> str:
+    said = ""
+    for line in body.split(b"\n"):
+        if line.startswith(b"data: {"):
+            choices = json.loads(line[6:])["choices"]
+            said += "".join(choice["delta"].get("content") or "" for choice in choices)
+    return said
+
+
+def field(answer, name) -> str:
+    head = answer.partition(b"\r\n\r\n")[0].decode().lower()
+    return next((line.split(": ", 1)[1] for line in head.split("\r\n") if line.startswith(name + ":")), "")
+
+
+def test_identical_streams_are_one_exchange(gateway, provider):
+    """Goal: 200 clients at once cause one exchange, and get the same events, each once and in order."""
+    sent = request(gateway, "p/sim/ttft-300ms/rate-50/events-40")
+
+    async def run():
+        return await asyncio.gather(*(ask(gateway, sent) for _ in range(200)))
+
+    answers = asyncio.run(run())
+    bodies = {body_of(answer) for answer in answers}
+    assert len(bodies) == 1
+    assert bodies.pop().rstrip().endswith(b"data: [DONE]")
+    assert provider.at_rest()["requests"] == 1
+    uses = sorted(field(answer, "x-shardgate-cache") for answer in answers)
+    assert uses.count("miss") == 1 and uses.count("coalesced") == 199
+
+
+def test_who_comes_late_gets_all_of_it(gateway, provider):
+    """Goal: a client that joins in the middle gets what came before, then the rest."""
+    sent = request(gateway, "p/sim/rate-50/events-60")
+
+    async def run():
+        first = asyncio.create_task(ask(gateway, sent))
+        late = []
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            late.append(asyncio.create_task(ask(gateway, sent)))
+        return [await task for task in (first, *late)]
+
+    bodies = {body_of(answer) for answer in asyncio.run(run())}
+    assert len(bodies) == 1 and len(texts(bodies.pop()).split()) >= 40
+    assert provider.at_rest()["requests"] == 1
+
+
+def test_the_others_go_on_when_the_first_leaves(gateway, provider):
+    """Goal: the exchange lives while anyone listens. Method: the client that caused it leaves after its first
+    events."""
+    sent = request(gateway, "p/sim/ttft-200ms/rate-50/events-60")
+
+    async def run():
+        first = asyncio.create_task(ask(gateway, sent, leave_after=b'"content"'))
+        await asyncio.sleep(0.05)
+        others = [asyncio.create_task(ask(gateway, sent)) for _ in range(5)]
+        await first
+        return [await task for task in others]
+
+    bodies = {body_of(answer) for answer in asyncio.run(run())}
+    assert len(bodies) == 1 and bodies.pop().rstrip().endswith(b"data: [DONE]")
+    assert provider.at_rest()["requests"] == 1
+
+
+def test_a_slow_reader_holds_nobody_up(gateway, provider):
+    """Goal: each at its own pace. Method: the client that caused the exchange reads a few bytes at a time."""
+    sent = request(gateway, "p/sim/ttft-100ms/rate-2000/events-2000")
+
+    async def run():
+        slow = asyncio.create_task(ask(gateway, sent, hold=0.05))
+        await asyncio.sleep(0.02)
+        quick = await asyncio.gather(*(ask(gateway, sent) for _ in range(3)))
+        is_done = slow.done()
+        slow.cancel()
+        return quick, is_done
+
+    quick, is_done = asyncio.run(run())
+    assert not is_done
+    assert len({body_of(answer) for answer in quick}) == 1
+
+
+def test_nobody_listens_any_more(gateway, provider):
+    """Goal: when the last one leaves, the provider is left, too."""
+    sent = request(gateway, "p/sim/rate-20/events-600")
+
+    async def run():
+        await asyncio.gather(*(ask(gateway, sent, leave_after=b'"content"') for _ in range(3)))
+
+    asyncio.run(run())
+    assert provider.wait_until(lambda stats: stats["cancelled"] == 1)["requests"] == 1
+
+
+def test_an_error_reaches_all(gateway, provider):
+    """Goal: what the provider refuses is told to all who asked the same."""
+    sent = request(gateway, "p/sim/ttft-200ms/status-400", stream=False)
+
+    async def run():
+        return await asyncio.gather(*(ask(gateway, sent) for _ in range(5)))
+
+    answers = asyncio.run(run())
+    assert {answer.split(b" ", 2)[1] for answer in answers} == {b"400"}
+    assert len({body_of(answer) for answer in answers}) == 1
+
+
+def test_plain_and_streamed_share_one_exchange(gateway, provider):
+    """Goal: streams, plain answers and both dialects come from one exchange."""
+    model = "p/sim/ttft-300ms/rate-100/events-20"
+    kinds = [(True, "/v1/chat/completions"), (False, "/v1/chat/completions"), (True, "/v1/messages"), (False, "/v1/messages")]
+    asks = [request(gateway, model, stream, path, max_tokens=500) for stream, path in kinds]
+
+    async def run():
+        first = asyncio.create_task(ask(gateway, asks[0]))
+        await asyncio.sleep(0.05)
+        return await asyncio.gather(first, *(ask(gateway, sent) for sent in asks[1:]))
+
+    streamed, plain, events, message = (body_of(answer) for answer in asyncio.run(run()))
+    want = texts(streamed)
+    assert want
+    assert json.loads(plain)["choices"][0]["message"]["content"] == want
+    deltas = (json.loads(line[6:]) for line in events.split(b"\n") if line.startswith(b"data: "))
+    assert "".join(one["delta"].get("text", "") for one in deltas if one["type"] == "content_block_delta") == want
+    assert json.loads(message)["content"][0]["text"] == want
+    assert provider.at_rest()["requests"] == 1
+
+
+def test_it_can_be_declined(gateway, provider):
+    """Goal: no-coalesce goes upstream by itself."""
+    sent = request(gateway, "p/sim/ttft-200ms/events-3", extra="x-shardgate-cache: no-coalesce\r\n")
+
+    async def run():
+        return await asyncio.gather(*(ask(gateway, sent) for _ in range(3)))
+
+    assert {field(answer, "x-shardgate-cache") for answer in asyncio.run(run())} == {"miss"}
+    assert provider.at_rest()["requests"] == 3
