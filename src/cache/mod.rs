@@ -1,0 +1,23 @@
+//! Which stored answer may be given for a request, and which answers may be stored.
+//!
+//! ```text
+//!   body ──speak::ask──► Request ─┐
+//!   body ──beyond (what the model does not carry) ─┤
+//!   tenant, model, headers ───────┴─ fingerprint ──► Key (exact)
+//!                                            └─────► partition + last text (semantic)
+//!
+//!   directive   what the request itself allows          admit    what may be stored
+//!   index       one shard's entries, and their homes    key      256 bits, and how they are made
+//! ```
+//!
+//! Invariants
+//! - H1 Two requests whose answers may differ never share a key.
+//! - H2 Nothing here is on the way of a request whose model has `cache.mode = "off"`.
+
+#![forbid(unsafe_code)]
+
+mod beyond;
+pub mod directive;
+pub mod fingerprint;
+pub mod key;
+mod shapes;

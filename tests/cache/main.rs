@@ -1,0 +1,9 @@
+//! The pure part of the cache as its callers see it.
+//!
+//! Recordings are in the folder of the suites (`SHARDGATE_SHARED`, else `../shared`); without it
+//! what needs them says so and passes.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![expect(clippy::indexing_slicing, reason = "a test may panic")]
+
+mod fingerprint;
