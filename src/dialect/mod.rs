@@ -16,6 +16,7 @@
 //!   trail, seam what a client has of it, and what of another model's text it has not
 //!   events      one event of a stream, in whatever frame it travels
 //!   whole       a stored stream, or a stored plain body, as an answer; fold puts it together
+//!   worth       whether a stored body is whole, and why it ended
 //!   retell      an answer as a stream, event by event; unfold takes it apart
 //!   tokens      how many tokens a request will come to, before anybody has counted
 //!   tree        reads JSON values into it, and says which field is at fault
@@ -50,3 +51,4 @@ pub mod trail;
 pub mod tree;
 pub mod unfold;
 pub mod whole;
+pub mod worth;

@@ -1,0 +1,128 @@
+//! What decides whether an answer is worth storing: is it whole, why did it end, does it call.
+//!
+//! ```text
+//!   stream ─► Cutter ─► event ─┬─ like the last one but for its text: Template, not looked at
+//!                              └─ Look: a walk over the members that decide
+//!   plain  ─► Look
+//! ```
+//!
+//! Looked at when the answer has ended, over the body that is to be stored: nothing is gathered
+//! while it passes.
+//!
+//! Invariants
+//! - I1 What is cut anywhere is not complete. A stream is complete with the end marker of its
+//!   dialect, where that has one (Gemini: with the reason of every candidate), and ends between
+//!   two events; a provider that leaves the marker away is not believed.
+//! - I2 A reason that nobody knows is [`Why::Other`]: no word is taken for a good one by default.
+//! - I3 Any bytes give facts, nothing is an error. One allocation at most.
+//!
+//! Source: the dialects' own `look.rs` and `stop.rs`; mapping.md, 8.
+
+mod look;
+
+use super::events::{Cutter, Wire, event};
+use super::model::Dialect;
+use super::openai::template::Template;
+use crate::base::fault::Kind;
+use crate::wire::sse::frame;
+use look::{Look, Seen};
+
+/// What is known of a stored body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Worth {
+    /// It is whole: every choice has its reason to end, and the stream its end (I1).
+    pub complete: bool,
+    /// Why it ended; of several choices the one that speaks most against storing it. `None`: it
+    /// does not say.
+    pub stop: Option<Why>,
+    /// It calls tools that the client is to run.
+    pub has_calls: bool,
+    /// It says that the provider failed.
+    pub has_error: bool,
+    /// How many choices it has.
+    pub choices: u32,
+}
+
+/// Why an answer ended, the most welcome first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// The model was done, or came to one of the client's stop sequences.
+    Stop,
+    /// A tool is to be run.
+    Tool,
+    /// At the limit on the answer, or of the context.
+    Length,
+    /// Anything else: a pause, a call that cannot be read, a word that nobody knows.
+    Other,
+    /// The model declines.
+    Refusal,
+    /// A filter cut it.
+    Filtered,
+}
+
+/// Of the whole stream `body` of a provider that speaks `dialect`.
+pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Worth {
+    let mut look = Look::new(dialect);
+    let (mut template, mut scratch) = (Template::new(), Vec::new());
+    let mut cutter = Cutter::new(wire, body.len());
+    let (mut rest, mut is_broken) = (body, false);
+    while let Ok(Some(end)) = cutter.next_end(rest) {
+        let Some((bytes, behind)) = rest.split_at_checked(end) else {
+            break;
+        };
+        rest = behind;
+        if can_skip(dialect, wire, bytes) {
+            continue;
+        }
+        let data = match event(wire, bytes, &mut scratch) {
+            Ok(event) => event,
+            Err(kind) => {
+                look.has_error |= kind == Kind::UpstreamError;
+                is_broken = true;
+                continue;
+            }
+        };
+        let (name, is_plain) = (data.name, data.is_plain);
+        let Some(data) = data.data else { continue };
+        match look.event(name, data) {
+            Seen::Nothing if is_plain && cutter.is_blank() => {
+                template.learn(bytes);
+                let (len, _) = template.next_run(rest);
+                rest = rest.get(len..).unwrap_or_default();
+            }
+            Seen::Nothing | Seen::Something => {}
+            Seen::Broken => is_broken = true,
+        }
+    }
+    let is_between = match wire {
+        Wire::Lines => {
+            let left = frame(rest);
+            left.is_empty() || left.is_comment_only()
+        }
+        Wire::Frames | Wire::Wrapped => rest.is_empty(),
+    };
+    look.worth(!is_broken && is_between && look.has_ended())
+}
+
+/// Whether an event is known by its name to say nothing that decides.
+fn can_skip(dialect: Dialect, wire: Wire, bytes: &[u8]) -> bool {
+    const LINE: &[u8] = b"event: ";
+    if wire != Wire::Lines || dialect != Dialect::Responses {
+        return false;
+    }
+    let Some(name) = bytes.strip_prefix(LINE) else {
+        return false;
+    };
+    let line = memchr::memchr2(b'\r', b'\n', name).and_then(|end| name.get(..end));
+    line.is_some_and(|name| name.ends_with(b".delta"))
+}
+
+/// Of the plain `body` of a provider that speaks `dialect`.
+pub fn of_plain(dialect: Dialect, body: &[u8]) -> Worth {
+    let mut look = Look::new(dialect);
+    let is_whole = look.plain(body) != Seen::Broken;
+    look.worth(is_whole)
+}
+
+#[cfg(test)]
+mod tests;
