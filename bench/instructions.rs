@@ -24,6 +24,7 @@
 
 use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::base::time::Instant;
+use shardgate::cache::entry::Account;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::host::{Host, Link};
 use shardgate::shard::log::{Entry, Format, Log};
@@ -517,6 +518,7 @@ fn shard(host: &Thin) -> Receiver<Entry> {
         tls: None,
         seed: 1,
         log: Log::new(Format::Json, sink),
+        account: Arc::new(Account::new(64 << 20)),
     };
     let shard = Shard::new(host.clone(), setup);
     host.spawn(accept_loop(Rc::clone(&shard), ()));

@@ -27,6 +27,7 @@ mod world;
 use net::SimLink;
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::cache::entry::Account;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::exchange::connection::connection;
 use shardgate::host::ring::{Ring, Socket};
@@ -168,6 +169,7 @@ fn shard(world: &World) -> Rc<Shard<World>> {
         tls: None,
         seed: 1,
         log: Log::default(),
+        account: Arc::new(Account::new(64 << 20)),
     };
     let shard = Shard::new(world.clone(), setup);
     world.spawn(accept_loop(

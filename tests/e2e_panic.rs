@@ -17,6 +17,7 @@
 
 use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::base::time::Instant;
+use shardgate::cache::entry::Account;
 use shardgate::config::{self, FixedSecrets};
 use shardgate::host::launch;
 use shardgate::host::ring::{self, Ring};
@@ -187,6 +188,7 @@ fn shard<H: Host>(host: H, provider: SocketAddr) -> Rc<Shard<H>> {
         tls: None,
         seed: 1,
         log: Log::default(),
+        account: Arc::new(Account::new(64 << 20)),
     };
     Shard::new(host, setup)
 }

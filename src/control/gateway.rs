@@ -8,6 +8,7 @@ use super::reload::{self, Loader};
 use super::resolve::{self, Resolver};
 use super::shards::{self, Common, Line};
 use super::{gossip, logger, tls, watchdog};
+use crate::cache::entry::Account;
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::Host;
@@ -191,6 +192,7 @@ impl Gateway {
             ready,
             tls: Some(files),
             is_shared: listeners.shared(),
+            account: Arc::new(Account::new(config.cache.memory_max)),
         };
         let lines = start_shards(&common, &listeners, (count, &cpus), &is_ready)?;
         let stop = Stop::new().map_err(|error| error.to_string())?;

@@ -10,6 +10,7 @@
 use crate::host::Host;
 use crate::host::mesh::{self, Receiver, Sender};
 use crate::shard::Shard;
+use crate::shard::mail::Letter;
 use crate::stats::view::Digest;
 use std::rc::Rc;
 
@@ -17,11 +18,17 @@ use std::rc::Rc;
 /// hear them for so long is told the rest later.
 const DIGESTS_MAX: usize = 16;
 
+/// Letters on their way from one shard to another, at most; more wait where they are written.
+const LETTERS_MAX: usize = 64;
+
 /// The ends of one shard: to each other one, and from each.
 #[derive(Debug, Default)]
 pub struct Ears {
     mouths: Vec<Sender<Digest>>,
     ears: Vec<Receiver<Digest>>,
+    /// For letters, with the number of the shard at the other end.
+    writers: Vec<(usize, Sender<Letter>)>,
+    readers: Vec<(usize, Receiver<Letter>)>,
 }
 
 /// The ends of `shards` shards, by shard.
@@ -30,11 +37,14 @@ pub fn mesh(shards: usize) -> Vec<Ears> {
     for from in 0..shards {
         for to in (0..shards).filter(|to| *to != from) {
             let (mouth, ear) = mesh::channel(DIGESTS_MAX);
+            let (writer, reader) = mesh::channel(LETTERS_MAX);
             if let Some(one) = all.get_mut(from) {
                 one.mouths.push(mouth);
+                one.writers.push((to, writer));
             }
             if let Some(other) = all.get_mut(to) {
                 other.ears.push(ear);
+                other.readers.push((from, reader));
             }
         }
     }
@@ -56,6 +66,22 @@ pub fn join<H: Host>(shard: &Rc<Shard<H>>, ends: Ears) {
             let inlet = ear.connect().await;
             while let Some(digest) = inlet.recv().await {
                 mine.hear(&digest);
+            }
+        });
+    }
+    for (to, writer) in ends.writers {
+        let mine = Rc::clone(shard);
+        shard.host.spawn(async move {
+            let outlet = writer.connect().await;
+            while outlet.send(mine.next_letter(to).await).await {}
+        });
+    }
+    for (from, reader) in ends.readers {
+        let mine = Rc::clone(shard);
+        shard.host.spawn(async move {
+            let inlet = reader.connect().await;
+            while let Some(letter) = inlet.recv().await {
+                mine.receive(from, letter);
             }
         });
     }

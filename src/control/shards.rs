@@ -1,6 +1,7 @@
 //! Starts the shards and keeps the lines to them.
 
 use super::gossip::{self, Ears};
+use crate::cache::entry::Account;
 use crate::config::Config;
 use crate::config::model::Sockets;
 use crate::host::launch::{self, Running};
@@ -122,6 +123,8 @@ pub struct Common {
     pub tls: Option<Arc<TlsFiles>>,
     /// Whether the listening sockets live on somewhere else.
     pub is_shared: Arc<AtomicBool>,
+    /// What stored answers hold.
+    pub account: Arc<Account>,
 }
 
 /// How sockets are driven on this machine: what the configuration says, or what there is,
@@ -204,6 +207,7 @@ impl Seat {
             ready,
             tls,
             is_shared,
+            account,
         } = common;
         let seed = host.wall_nanos() ^ (index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let setup = Setup {
@@ -214,6 +218,7 @@ impl Seat {
             tls,
             seed,
             log: Log::new(format, log),
+            account,
         };
         let shard = Shard::new(host, setup);
         let listening = listen_all(&shard, listen, &is_shared);

@@ -27,30 +27,40 @@ use super::replay;
 use super::reply::Manner;
 use super::request::asked;
 use super::settle::Settle;
-use super::{pulse, relay};
+use super::stored::Stored;
+use super::{ferry, pulse, relay};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::cache::directive::Directive;
+use crate::cache::entry::{Entry, Making, Tag};
 use crate::cache::fingerprint::{Asked, Tenant, print};
 use crate::cache::key::Key;
-use crate::config::cache::{Caching, Scope};
-use crate::dialect::model::Dialect;
+use crate::config::cache::{Caching, Replay, Scope};
+use crate::dialect::worth::{self, Why};
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::snapshot::Served;
 use crate::stats::receipt::CacheUse;
 use crate::wire::http1::{Chunked, Framing, Known};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of an answer that several may listen to before nobody may join any more, beyond what
 /// may be stored.
 const TAPE_MAX: usize = 4 << 20;
 
+/// How often a request follows a flight that comes to nothing before it goes by itself.
+const TRIES_MAX: u32 = 3;
+
 /// What an exchange has to do with the cache.
 #[derive(Debug)]
 pub struct Cached<H: Host> {
     key: Key,
+    /// The purges that were known when the request came.
+    born: u64,
+    /// What the client is told of an answer that was stored.
+    pub told: Option<Told>,
     flight: Rc<Flight<H>>,
     /// It makes the attempts.
     leads: bool,
@@ -60,6 +70,15 @@ pub struct Cached<H: Host> {
     coming: Option<Rc<Coming<H>>>,
     /// How the body is framed on the tape.
     framing: Framing,
+}
+
+/// What the client is told of a stored answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// How old it is.
+    pub age: Duration,
+    /// How alike the requests are, if they are not the same.
+    pub similarity: Option<f32>,
 }
 
 /// How an answer may be stored.
@@ -110,13 +129,21 @@ pub async fn serve<H: Host>(
         return attempt::attempts(served, down, settle, manner).await;
     };
     let (shard, snapshot) = served;
+    let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !found.directive.no_coalesce;
+    let mut tries = 0;
     loop {
+        if let Some(next) = hit(served, down, settle, &found, manner).await? {
+            return Ok(next);
+        }
         if found.directive.only_if_cached {
             return Err(Kind::NotCached);
         }
-        let (flight, leads) = if may_follow && !found.directive.no_cache {
-            shard.flights.board(found.key, snapshot.epoch)
+        tries += 1;
+        let (flight, leads) = if may_follow && tries <= TRIES_MAX && !found.directive.no_cache {
+            let (flight, is_first) = shard.flights.board(found.key, snapshot.epoch);
+            let leads = is_first && ferry::leads(shard, found.key, &flight).await;
+            (flight, leads)
         } else {
             (Flight::alone(snapshot.epoch), true)
         };
@@ -128,6 +155,8 @@ pub async fn serve<H: Host>(
         });
         settle.cached = Some(Box::new(Cached {
             key: found.key,
+            born,
+            told: None,
             flight: Rc::clone(&flight),
             leads,
             terms,
@@ -150,6 +179,66 @@ pub async fn serve<H: Host>(
         match follow(&course, down, settle, &flight).await? {
             Some(next) => return Ok(next),
             None => may_follow = flight.is_over(),
+        }
+    }
+}
+
+/// Delivers the stored answer; `None`: there is none, or none that can be told to this client.
+async fn hit<H: Host>(
+    served: Served<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    found: &Found,
+    manner: Manner,
+) -> Result<Option<Next>, Kind> {
+    let (shard, snapshot) = served;
+    if !found.directive.may_look() {
+        return Ok(None);
+    }
+    let now = shard.host.now();
+    let entry = shard.cache.borrow_mut().index.get(&found.key, now).cloned();
+    let entry = entry.filter(|it| found.directive.takes(it.age(now), it.left(now)));
+    let Some(entry) = entry else {
+        return Ok(None);
+    };
+    let stored = &entry.payload;
+    let asked = settle.receipt.model().unwrap_or_default();
+    let Some(step) = stored.step(&snapshot.config, asked) else {
+        return Ok(None);
+    };
+    let upstream = snapshot.upstreams.get(step.provider_index);
+    let pool = &upstream.ok_or(Kind::Internal)?.pool;
+    let mut head = TxBuf::new(&shard.buffers);
+    stored.put_head(&mut head);
+    let is_paced = step.model.cache.replay == Replay::Paced;
+    let pace = if is_paced {
+        stored.pace()
+    } else {
+        Duration::ZERO
+    };
+    let lease = Lease::of_tape(shard, pool, None);
+    let answer = replay::answer(shard, lease, [head.unsent(), &stored.body], false);
+    let mut answer = answer.ok_or(Kind::Internal)?;
+    settle.receipt.cache = Some(CacheUse::Hit);
+    settle.cached = Some(Box::new(Cached {
+        key: found.key,
+        born: 0,
+        told: Some(Stored::told(entry.age(now))),
+        flight: Flight::alone(0),
+        leads: false,
+        terms: None,
+        coming: None,
+        framing: Framing::None,
+    }));
+    let course = Course::new(served, down, settle.receipt.began, manner);
+    let course = course.ok_or(Kind::Internal)?;
+    match replay::deliver(&course, down, settle, &step, (&mut answer, pace)).await {
+        Ok(next) => Ok(Some(next)),
+        Err(Failed::Fault(kind @ (Kind::ClientGone | Kind::ShutDown))) => Err(kind),
+        Err(_) => {
+            down.tx.clear();
+            settle.cached = None;
+            Ok(None) // C3
         }
     }
 }
@@ -221,7 +310,8 @@ fn find<H: Host>(
     let wanted = request.wanted.as_mut().ok_or(Kind::Internal)?;
     let data = rx.data();
     let body = wanted.body.bytes(data);
-    let directive = match Directive::read(request.head.fields(data), None) {
+    let in_body = wanted.ask.cache().map(|span| span.bytes(body));
+    let directive = match Directive::read(request.head.fields(data), in_body) {
         Ok(directive) => directive,
         Err(bad) => {
             let rewrite = wanted.rewrite.get_or_insert_default();
@@ -282,11 +372,15 @@ pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answ
     replay::put_head(&mut head, (answer.head.status, media), &framing);
     let first = data.get(answer.head.len..).unwrap_or_default();
     let entry_max = cached.terms.as_ref().map_or(0, |terms| terms.entry_max);
+    let is_stream = relay::is_stream(answer, step.provider);
+    let media = String::from_utf8_lossy(media).into();
     let tape = answer.lease.keep(first, entry_max.max(TAPE_MAX));
     cached.framing = framing;
     cached.coming = Some(Rc::new(Coming {
         tape,
         head: head.unsent().into(),
+        media,
+        is_stream,
         model_index: step.model_index,
         target_index: step.target_index,
         is_reusable: answer.is_reusable,
@@ -321,13 +415,59 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &mut Settle<H>, step: &Ste
     let Some(Some(body)) = body else {
         return;
     };
-    let _ = (
-        course,
-        terms,
-        body,
-        relay::wire(step.provider),
-        Dialect::Chat,
-    );
+    let shard = course.shard;
+    let is_stream = coming.is_stream;
+    let dialect = step.provider.dialect.speaks();
+    let wire = relay::wire(step.provider);
+    let worth = if is_stream {
+        worth::of_stream(dialect, wire, &body)
+    } else {
+        worth::of_plain(dialect, &body)
+    };
+    if !worth.complete || worth.has_error || worth.has_calls && !terms.has_calls {
+        return;
+    }
+    let is_good = matches!(worth.stop, Some(Why::Stop | Why::Length | Why::Tool));
+    if !is_good || body.len() > terms.entry_max {
+        return;
+    }
+    let now = shard.host.now();
+    let first_content = settle.receipt.first_content.unwrap_or_default();
+    let target = step.model.targets.get(step.target_index);
+    let upstream_model = target.and_then(|target| target.model.as_deref());
+    let stored = Stored {
+        model: step.model.name.as_str().into(),
+        provider: step.provider.name.as_str().into(),
+        upstream_model: upstream_model.unwrap_or_default().into(),
+        dialect,
+        wire,
+        is_stream,
+        media: coming.media.clone(),
+        body: body.into(),
+        took: now
+            .since(settle.receipt.began)
+            .saturating_sub(first_content),
+        events: u32::try_from(settle.receipt.events).unwrap_or(u32::MAX),
+    };
+    let payload = stored.bytes();
+    let making = Making {
+        key: cached.key,
+        partition: None,
+        tags: Box::new([Tag::of("model", &step.model.name)]),
+        made: now,
+        ttl: terms.ttl,
+        born: cached.born,
+        payload,
+        beside: 0,
+    };
+    let mut cache = shard.cache.borrow_mut();
+    let account = Arc::clone(&cache.account);
+    cache.index.make_room(&cached.key, payload);
+    if let Some(entry) = Entry::make(&account, shard.shards, making, stored) {
+        let _kept = cache.index.store(entry, now);
+    }
+    drop(cache);
+    shard.mail.ring();
 }
 
 /// The body of which `bytes` came in this framing; `None`: not all of it is there.

@@ -20,6 +20,7 @@ use crate::cache::key::Key;
 use crate::host::Host;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
@@ -37,14 +38,18 @@ impl<H: Host> Flights<H> {
     /// The flight of `key` that is under way in the snapshot `epoch`; else a new one, which the
     /// caller leads.
     pub fn board(&self, key: Key, epoch: u64) -> (Rc<Flight<H>>, bool) {
-        let mut flights = self.0.borrow_mut();
-        let found = flights.get(&key).and_then(Weak::upgrade);
-        if let Some(flight) = found.filter(|flight| flight.epoch == epoch && flight.is_open()) {
+        if let Some(flight) = self.find(&key, epoch) {
             return (flight, false);
         }
         let flight = Flight::alone(epoch);
-        flights.insert(key, Rc::downgrade(&flight));
+        self.0.borrow_mut().insert(key, Rc::downgrade(&flight));
         (flight, true)
+    }
+
+    /// The flight of `key` that is under way in the snapshot `epoch`.
+    pub fn find(&self, key: &Key, epoch: u64) -> Option<Rc<Flight<H>>> {
+        let found = self.0.borrow().get(key).and_then(Weak::upgrade);
+        found.filter(|flight| flight.epoch == epoch && flight.is_open())
     }
 
     /// Forgets those that are over.
@@ -71,6 +76,24 @@ pub struct Flight<H: Host> {
     wakers: RefCell<Vec<Waker>>,
     epoch: u64,
     is_stored: Cell<bool>,
+    at_end: RefCell<Option<AtEnd>>,
+}
+
+/// What is done when nobody knows of a flight any more.
+struct AtEnd(Box<dyn FnOnce()>);
+
+impl fmt::Debug for AtEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtEnd")
+    }
+}
+
+impl<H: Host> Drop for Flight<H> {
+    fn drop(&mut self) {
+        if let Some(AtEnd(act)) = self.at_end.take() {
+            act();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +126,10 @@ pub struct Coming<H: Host> {
     pub tape: Rc<Tape<H>>,
     /// The head, as far as it concerns everybody.
     pub head: Box<[u8]>,
+    /// Its media type.
+    pub media: Box<str>,
+    /// Whether it is a stream.
+    pub is_stream: bool,
     /// Index of the model that answers.
     pub model_index: usize,
     /// Place of its target there.
@@ -119,7 +146,18 @@ impl<H: Host> Flight<H> {
             wakers: RefCell::default(),
             epoch,
             is_stored: Cell::new(false),
+            at_end: RefCell::default(),
         })
+    }
+
+    /// The snapshot that it began in.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// `act` is called when nobody knows of it any more.
+    pub fn at_end(&self, act: impl FnOnce() + 'static) {
+        *self.at_end.borrow_mut() = Some(AtEnd(Box::new(act)));
     }
 
     /// Whether it is of use to those who come now.

@@ -23,6 +23,7 @@ use crate::base::bytes::RxBuf;
 use crate::host::Host;
 use std::cell::RefCell;
 use std::io;
+use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -41,11 +42,21 @@ struct State<H: Host> {
     base: usize,
     longest: usize,
     /// Where more comes from, until it ended.
-    source: Option<Lease<H>>,
+    source: Source<H>,
     /// It ended like this, if not cleanly.
     fault: Option<io::ErrorKind>,
     /// The players; `None`: a place that is free.
     ears: Vec<Option<Ear>>,
+}
+
+#[derive(Debug)]
+enum Source<H: Host> {
+    /// A connection.
+    Lease(Lease<H>),
+    /// Another shard, which tells what it hears.
+    Fed,
+    /// It ended.
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -90,12 +101,41 @@ impl<H: Host> Tape<H> {
             bytes: first.to_vec(),
             base: 0,
             longest,
-            source: Some(source),
+            source: Source::Lease(source),
             fault: None,
             ears: Vec::new(),
         };
         let tape = Rc::new(Self(RefCell::new(state)));
         Player::new(&tape, first.len())
+    }
+
+    /// One that another shard feeds, and who listens first. Its length is that shard's concern.
+    pub fn fed() -> Player<H> {
+        let state = State {
+            bytes: Vec::new(),
+            base: 0,
+            longest: usize::MAX,
+            source: Source::Fed,
+            fault: None,
+            ears: Vec::new(),
+        };
+        let tape = Rc::new(Self(RefCell::new(state)));
+        Player::new(&tape, 0)
+    }
+
+    /// More of it.
+    pub fn feed(&self, bytes: &[u8]) {
+        let mut state = self.0.borrow_mut();
+        state.bytes.extend_from_slice(bytes);
+        state.wake_others(usize::MAX);
+    }
+
+    /// There is no more of it, and why if it did not end by itself.
+    pub fn end_feed(&self, fault: Option<io::ErrorKind>) {
+        let mut state = self.0.borrow_mut();
+        state.source = Source::Nothing;
+        state.fault = fault;
+        state.wake_others(usize::MAX);
     }
 
     /// Another player, from the beginning; `None`: there is no beginning any more (T3).
@@ -166,10 +206,14 @@ impl<H: Host> Player<H> {
             state.trim();
             return Poll::Ready(Ok(count));
         }
-        let Some(source) = &mut state.source else {
-            return Poll::Ready(state.fault.map_or(Ok(0), |kind| Err(kind.into())));
+        let read = match &mut state.source {
+            Source::Lease(lease) => lease.poll_read(cx, rx),
+            Source::Fed => Poll::Pending,
+            Source::Nothing => {
+                return Poll::Ready(state.fault.map_or(Ok(0), |kind| Err(kind.into())));
+            }
         };
-        match source.poll_read(cx, rx) {
+        match read {
             Poll::Pending => {
                 let is_known = |waker: &Waker| waker.will_wake(cx.waker());
                 if !ear.waker.as_ref().is_some_and(is_known) {
@@ -187,7 +231,7 @@ impl<H: Host> Player<H> {
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(ended) => {
-                state.source = None;
+                state.source = Source::Nothing;
                 state.fault = ended.as_ref().err().map(io::Error::kind);
                 state.wake_others(self.ear);
                 Poll::Ready(ended)
@@ -198,8 +242,8 @@ impl<H: Host> Player<H> {
     /// The body ended cleanly, as this player has seen: its connection may be used again (T4).
     pub fn give_back(&mut self) {
         let mut state = self.tape.0.borrow_mut();
-        if let Some(mut source) = state.source.take() {
-            source.give_back();
+        if let Source::Lease(mut lease) = mem::replace(&mut state.source, Source::Nothing) {
+            lease.give_back();
             state.wake_others(self.ear);
         }
     }
@@ -212,7 +256,7 @@ impl<H: Host> Drop for Player<H> {
             *place = None;
         }
         state.trim();
-        if state.source.is_some() {
+        if let Source::Lease(_) = state.source {
             state.wake_others(self.ear); // T2
         }
     }

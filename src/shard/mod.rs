@@ -6,10 +6,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod deadline;
 pub mod gate;
 pub mod gossip;
 pub mod log;
+pub mod mail;
 pub mod orders;
 pub mod pool;
 pub mod serve;
@@ -18,7 +20,9 @@ pub mod tls;
 
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
+use crate::cache::entry::Account;
 use crate::config::Config;
+use crate::exchange::ferry::{self, Ferries};
 use crate::exchange::flight::Flights;
 use crate::host::Host;
 use crate::policy::budget::Budget;
@@ -27,9 +31,11 @@ use crate::policy::queue::Queue;
 use crate::policy::targets::Targets;
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
+use cache::Cache;
 use deadline::Deadlines;
 use gossip::Gossip;
 use log::Log;
+use mail::{Letter, Mail};
 use rustls::ServerConfig;
 use snapshot::{Edition, Snapshot};
 use std::cell::{Cell, RefCell};
@@ -69,6 +75,8 @@ pub struct Setup {
     pub seed: u64,
     /// Where access-log lines go.
     pub log: Log,
+    /// What stored answers of the box hold; all shards have the same.
+    pub account: Arc<Account>,
 }
 
 /// Everything that one CPU owns.
@@ -94,6 +102,12 @@ pub struct Shard<H: Host> {
     pub hedging: RefCell<Hedging>,
     /// The exchanges that several clients may share.
     pub flights: Flights<H>,
+    /// Those of other shards.
+    pub ferries: Ferries<H>,
+    /// What is stored of answers.
+    pub cache: RefCell<Cache>,
+    /// What it has to tell the others.
+    pub mail: Mail,
     /// How it tells the other shards.
     pub gossip: Gossip,
     /// How late the ticker was, beyond what a timer may be.
@@ -138,7 +152,9 @@ impl<H: Host> Shard<H> {
             tls,
             seed,
             log,
+            account,
         } = setup;
+        let cache = Cache::new(&config, (index, shards), account);
         let server_tls = tls.as_ref().and_then(|files| files.server.clone());
         let first = Edition::first(config, addresses, tls);
         let snapshot = Snapshot::new(&first, None, (index, shards));
@@ -154,6 +170,9 @@ impl<H: Host> Shard<H> {
             budget: Cell::default(),
             hedging: RefCell::default(),
             flights: Flights::default(),
+            ferries: Ferries::default(),
+            cache: RefCell::new(cache),
+            mail: Mail::new(shards),
             gossip: Gossip::default(),
             stalls: RefCell::default(),
             log,
@@ -332,5 +351,19 @@ impl<H: Host> Shard<H> {
         let dropped = self.log.hand_over();
         self.counters.borrow_mut().log_dropped += dropped;
         self.beat(now);
+        self.cache.borrow_mut().index.tick(now);
+        self.mail.ring();
+    }
+
+    /// Shard `from` has written.
+    pub fn receive(self: &Rc<Self>, from: usize, letter: Letter) {
+        match letter {
+            Letter::Cache(message) => {
+                let now = self.host.now();
+                self.cache.borrow_mut().index.hear(from, message, now);
+                self.mail.ring();
+            }
+            Letter::Hail(hail) => ferry::hear(self, from, hail),
+        }
     }
 }

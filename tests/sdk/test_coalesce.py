@@ -168,7 +168,7 @@ def test_a_slow_reader_holds_nobody_up(gateway, provider):
 
 def test_nobody_listens_any_more(gateway, provider):
     """Goal: when the last one leaves, the provider is left, too."""
-    sent = request(gateway, "p/sim/rate-20/events-600")
+    sent = request(gateway, "p/sim/ttft-300ms/rate-20/events-600")
 
     async def run():
         await asyncio.gather(*(ask(gateway, sent, leave_after=b'"content"') for _ in range(3)))

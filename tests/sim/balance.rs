@@ -12,6 +12,7 @@ use super::net::SimLink;
 use super::world::{Faults, World};
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::cache::entry::Account;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::host::{Host, flush};
 use shardgate::shard::log::Log;
@@ -85,6 +86,7 @@ fn scene(world: &World, strategy: &str) -> Providers {
                 tls: None,
                 seed: world.rng().next(),
                 log: Log::default(),
+                account: Arc::new(Account::new(64 << 20)),
             };
             let shard = Shard::new(world.clone(), setup);
             world.spawn(ticker(Rc::clone(&shard)));

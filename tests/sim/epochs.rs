@@ -18,6 +18,7 @@ use super::world::{Faults, World};
 use serde_json::Value;
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::cache::entry::Account;
 use shardgate::config::diff::{Kept, Roster};
 use shardgate::config::{Config, FixedSecrets, check};
 use shardgate::host::{Host, flush, read};
@@ -118,6 +119,7 @@ fn scene(seed: u64) -> Rc<Scene> {
         tls: None,
         seed: world.rng().next(),
         log: Log::default(),
+        account: Arc::new(Account::new(64 << 20)),
     };
     let shard = Shard::new(world.clone(), setup);
     let listener = world.listen(SocketAddr::from(GATEWAY)).unwrap();

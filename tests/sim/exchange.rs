@@ -89,6 +89,7 @@ pub(crate) fn stage(world: &World, text: &str) -> (Rc<Shard<World>>, SocketAddr,
         tls: None,
         seed: world.rng().next(),
         log: Log::new(Format::Json, sink),
+        account: Arc::new(Account::new(64 << 20)),
     };
     let shard = Shard::new(world.clone(), setup);
     let gateway = config.server.listen[0];

@@ -41,6 +41,7 @@ fn shards(world: &World, count: usize, lost: u64) -> Vec<Rc<Shard<World>>> {
                 tls: None,
                 seed: world.rng().next(),
                 log: Log::default(),
+                account: Arc::new(Account::new(64 << 20)),
             };
             let shard = Shard::new(world.clone(), setup);
             world.spawn(ticker(Rc::clone(&shard)));

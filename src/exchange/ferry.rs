@@ -1,0 +1,440 @@
+//! Flights of other shards: one exchange for identical requests, on whichever shard they arrive.
+//!
+//! ```text
+//!   shard A          home of the key          shard L, which leads
+//!     Board ──────────────►│                         the first to ask its home leads
+//!     ◄───── Boarded(L) ───┘
+//!     Listen ─────────────────────────────────────►  a porter listens to the flight for A
+//!     ◄──────────────── Head, Bytes, Bytes, End ───
+//!     Leave ──────────────────────────────────────►  nobody on A listens any more
+//! ```
+//!
+//! The home knows one thing of a key: which shard leads. What it hears last is right: a shard that
+//! it names, and that does not lead any more, says so, and the asker asks again.
+//!
+//! Invariants
+//! - Y1 Of two shards that ask at once one leads.
+//! - Y2 Bytes come in order and are all of them, or the tape that they are for ends with a fault.
+//! - Y3 Who gets no answer from the home within [`HOME_WAIT`] leads: an exchange too many is better
+//!   than a request that waits for a shard which hangs.
+
+use super::flight::{Coming, Flight, Landed};
+use super::tape::{Player, Tape};
+use crate::base::bytes::RxBuf;
+use crate::base::fault::Kind;
+use crate::cache::key::Key;
+use crate::host::Host;
+use crate::shard::Shard;
+use crate::shard::serve::guarded;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// How long a home may take to answer.
+const HOME_WAIT: Duration = Duration::from_millis(100);
+
+/// What shards tell each other of flights. A ticket is the listener's name for what it asked for.
+#[derive(Debug)]
+pub enum Hail {
+    /// To the home: may I lead?
+    Board {
+        /// What is asked for.
+        key: Key,
+        /// In which snapshot.
+        epoch: u64,
+        /// The asker's name for this.
+        ticket: u64,
+    },
+    /// From the home: this shard leads.
+    Boarded {
+        /// As asked.
+        ticket: u64,
+        /// Which.
+        leader: usize,
+    },
+    /// To the home: I do not lead any more.
+    Landed {
+        /// What was asked for.
+        key: Key,
+    },
+    /// To the leader: tell me everything.
+    Listen {
+        /// What is asked for.
+        key: Key,
+        /// In which snapshot.
+        epoch: u64,
+        /// The listener's name for this.
+        ticket: u64,
+    },
+    /// To the leader: nobody listens any more.
+    Leave {
+        /// As listened.
+        ticket: u64,
+    },
+    /// From the leader: an answer begins.
+    Head {
+        /// As listened.
+        ticket: u64,
+        /// Its head.
+        head: Arc<[u8]>,
+        /// Its media type.
+        media: Arc<str>,
+        /// Whether it is a stream.
+        is_stream: bool,
+        /// Index of the model that answers, in the snapshot.
+        model_index: usize,
+        /// Place of its target there.
+        target_index: usize,
+    },
+    /// From the leader: it goes on.
+    Bytes {
+        /// As listened.
+        ticket: u64,
+        /// What came.
+        bytes: Arc<[u8]>,
+    },
+    /// From the leader: that was all.
+    End {
+        /// As listened.
+        ticket: u64,
+        /// What it was.
+        end: End,
+    },
+}
+
+/// How a flight ended, as its leader tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The connection ended: what came is all that there is.
+    Closed,
+    /// It broke.
+    Broken(io::ErrorKind),
+    /// There was no answer.
+    Failed(Kind),
+    /// The leader left, or never was one.
+    Over,
+}
+
+/// What a shard knows of flights elsewhere.
+#[derive(Debug)]
+pub struct Ferries<H: Host> {
+    /// Who leads, of the keys whose home this is.
+    leaders: RefCell<HashMap<Key, usize, ahash::RandomState>>,
+    /// What was asked of homes and is not answered yet.
+    asked: RefCell<HashMap<u64, Rc<Verdict>>>,
+    /// What is listened to.
+    listened: RefCell<HashMap<u64, Ferry<H>>>,
+    /// Who is listened for.
+    porters: RefCell<HashMap<(usize, u64), Rc<Porter>>>,
+    tickets: Cell<u64>,
+}
+
+#[derive(Debug)]
+struct Ferry<H: Host> {
+    flight: Weak<Flight<H>>,
+    tape: Option<Weak<Tape<H>>>,
+}
+
+#[derive(Debug, Default)]
+struct Verdict {
+    leader: Cell<Option<usize>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Default)]
+struct Porter {
+    is_over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl<H: Host> Default for Ferries<H> {
+    fn default() -> Self {
+        Self {
+            leaders: RefCell::default(),
+            asked: RefCell::default(),
+            listened: RefCell::default(),
+            porters: RefCell::default(),
+            tickets: Cell::new(0),
+        }
+    }
+}
+
+impl<H: Host> Ferries<H> {
+    fn ticket(&self) -> u64 {
+        self.tickets.set(self.tickets.get() + 1);
+        self.tickets.get()
+    }
+
+    /// Who leads `key` from now on, when `asker` asks its home.
+    fn leader(&self, key: Key, asker: usize) -> usize {
+        *self.leaders.borrow_mut().entry(key).or_insert(asker)
+    }
+
+    /// `who` does not lead `key` any more.
+    fn landed(&self, key: &Key, who: usize) {
+        let mut leaders = self.leaders.borrow_mut();
+        if leaders.get(key) == Some(&who) {
+            leaders.remove(key);
+        }
+    }
+
+    /// Flights that homes have given away, that are listened to, and that are listened to from
+    /// elsewhere.
+    pub fn counts(&self) -> [usize; 3] {
+        [
+            self.leaders.borrow().len(),
+            self.listened.borrow().len(),
+            self.porters.borrow().len(),
+        ]
+    }
+}
+
+/// Whether this shard leads the fresh `flight` of `key`; if not, another one does, and tells it
+/// everything from here on.
+pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H>>) -> bool {
+    if shard.shards < 2 {
+        return true;
+    }
+    let (own, home) = (shard.index, key.home(shard.shards));
+    let leader = if home == own {
+        shard.ferries.leader(key, own)
+    } else {
+        ask_home(shard, home, key, flight.epoch()).await
+    };
+    if leader == own {
+        let mine = Rc::clone(shard);
+        flight.at_end(move || {
+            if home == own {
+                mine.ferries.landed(&key, own);
+            } else {
+                mine.mail.post(home, Hail::Landed { key });
+            }
+        });
+        return true;
+    }
+    let ticket = shard.ferries.ticket();
+    let ferry = Ferry {
+        flight: Rc::downgrade(flight),
+        tape: None,
+    };
+    shard.ferries.listened.borrow_mut().insert(ticket, ferry);
+    let epoch = flight.epoch();
+    shard.mail.post(leader, Hail::Listen { key, epoch, ticket });
+    let mine = Rc::clone(shard);
+    flight.at_end(move || {
+        if mine.ferries.listened.borrow_mut().remove(&ticket).is_some() {
+            mine.mail.post(leader, Hail::Leave { ticket });
+        }
+    });
+    false
+}
+
+/// Who leads, as the home says (Y3).
+async fn ask_home<H: Host>(shard: &Rc<Shard<H>>, home: usize, key: Key, epoch: u64) -> usize {
+    let ticket = shard.ferries.ticket();
+    let verdict = Rc::new(Verdict::default());
+    let asked = &shard.ferries.asked;
+    asked.borrow_mut().insert(ticket, Rc::clone(&verdict));
+    shard.mail.post(home, Hail::Board { key, epoch, ticket });
+    let timer = shard.deadlines.timer();
+    timer.arm(shard.host.now() + HOME_WAIT);
+    let leader = poll_fn(|cx| {
+        if let Some(leader) = verdict.leader.get() {
+            return Poll::Ready(leader);
+        }
+        *verdict.waker.borrow_mut() = Some(cx.waker().clone());
+        timer.poll_fired(cx).map(|()| shard.index)
+    })
+    .await;
+    asked.borrow_mut().remove(&ticket);
+    leader
+}
+
+/// Hears what shard `from` says.
+pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
+    let ferries = &shard.ferries;
+    match hail {
+        Hail::Board { key, ticket, .. } => {
+            let leader = ferries.leader(key, from);
+            shard.mail.post(from, Hail::Boarded { ticket, leader });
+        }
+        Hail::Boarded { ticket, leader } => {
+            let verdict = ferries.asked.borrow().get(&ticket).cloned();
+            if let Some(verdict) = verdict {
+                verdict.leader.set(Some(leader));
+                if let Some(waker) = verdict.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+        Hail::Landed { key } => ferries.landed(&key, from),
+        Hail::Listen { key, epoch, ticket } => match shard.flights.find(&key, epoch) {
+            None => {
+                let end = End::Over;
+                shard.mail.post(from, Hail::End { ticket, end });
+            }
+            Some(flight) => {
+                let porter = Rc::new(Porter::default());
+                let mut porters = ferries.porters.borrow_mut();
+                porters.insert((from, ticket), Rc::clone(&porter));
+                drop(porters);
+                let mine = Rc::clone(shard);
+                guarded(shard, async move {
+                    let end = carry(&mine, &flight, &porter, (from, ticket)).await;
+                    mine.ferries.porters.borrow_mut().remove(&(from, ticket));
+                    if !porter.is_over.get() {
+                        mine.mail.post(from, Hail::End { ticket, end });
+                    }
+                });
+            }
+        },
+        Hail::Leave { ticket } => {
+            let porter = ferries.porters.borrow_mut().remove(&(from, ticket));
+            if let Some(porter) = porter {
+                porter.is_over.set(true);
+                if let Some(waker) = porter.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+        Hail::Head {
+            ticket,
+            head,
+            media,
+            is_stream,
+            model_index,
+            target_index,
+        } => {
+            let flight = ferries.of(ticket);
+            let Some(flight) = flight else { return };
+            let player = Tape::fed();
+            if let Some(ferry) = ferries.listened.borrow_mut().get_mut(&ticket) {
+                ferry.tape = Some(Rc::downgrade(player.tape()));
+            }
+            flight.comes(Rc::new(Coming {
+                tape: Rc::clone(player.tape()),
+                head: (&*head).into(),
+                media: (&*media).into(),
+                is_stream,
+                model_index,
+                target_index,
+                is_reusable: false,
+            }));
+        }
+        Hail::Bytes { ticket, bytes } => {
+            if let Some(tape) = ferries.tape_of(ticket) {
+                tape.feed(&bytes);
+            }
+        }
+        Hail::End { ticket, end } => {
+            let tape = ferries.tape_of(ticket);
+            let flight = ferries.of(ticket);
+            ferries.listened.borrow_mut().remove(&ticket);
+            if let Some(tape) = tape {
+                tape.end_feed(match end {
+                    End::Closed => None,
+                    End::Broken(kind) => Some(kind),
+                    End::Failed(_) | End::Over => Some(io::ErrorKind::ConnectionAborted),
+                });
+            }
+            if let Some(flight) = flight {
+                match end {
+                    End::Failed(kind) => flight.fail(kind),
+                    _ => flight.leave(), // unless something came of it
+                }
+            }
+        }
+    }
+}
+
+impl<H: Host> Ferries<H> {
+    fn of(&self, ticket: u64) -> Option<Rc<Flight<H>>> {
+        self.listened.borrow().get(&ticket)?.flight.upgrade()
+    }
+
+    fn tape_of(&self, ticket: u64) -> Option<Rc<Tape<H>>> {
+        let listened = self.listened.borrow();
+        listened.get(&ticket)?.tape.as_ref()?.upgrade()
+    }
+}
+
+/// Listens to `flight` for another shard, until that one leaves.
+async fn carry<H: Host>(
+    shard: &Rc<Shard<H>>,
+    flight: &Rc<Flight<H>>,
+    porter: &Porter,
+    (to, ticket): (usize, u64),
+) -> End {
+    let landed = poll_fn(|cx| {
+        if porter.poll_over(cx).is_ready() {
+            return Poll::Ready(Landed::Over);
+        }
+        flight.poll_landed(cx)
+    });
+    let coming = match landed.await {
+        Landed::Comes(coming) => coming,
+        Landed::Failed(kind) => return End::Failed(kind),
+        Landed::Over => return End::Over,
+    };
+    let Some(mut player) = coming.tape.join() else {
+        return End::Over;
+    };
+    shard.mail.post(
+        to,
+        Hail::Head {
+            ticket,
+            head: (&*coming.head).into(),
+            media: (&*coming.media).into(),
+            is_stream: coming.is_stream,
+            model_index: coming.model_index,
+            target_index: coming.target_index,
+        },
+    );
+    let mut rx = RxBuf::new(&shard.buffers);
+    loop {
+        match poll_fn(|cx| poll_bytes(shard, to, porter, (&mut player, &mut rx), cx)).await {
+            Ok(0) => return End::Closed,
+            Ok(_) => {
+                let bytes = rx.data().into();
+                rx.clear();
+                shard.mail.post(to, Hail::Bytes { ticket, bytes });
+            }
+            Err(error) => return End::Broken(error.kind()),
+        }
+    }
+}
+
+/// More of a tape, when there is room to tell it.
+fn poll_bytes<H: Host>(
+    shard: &Shard<H>,
+    to: usize,
+    porter: &Porter,
+    (player, rx): (&mut Player<H>, &mut RxBuf),
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    if porter.poll_over(cx).is_ready() {
+        return Poll::Ready(Ok(0));
+    }
+    if shard.mail.poll_room(to, cx).is_pending() {
+        return Poll::Pending;
+    }
+    player.poll_read(cx, rx)
+}
+
+impl Porter {
+    fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_over.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}

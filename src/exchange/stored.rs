@@ -1,0 +1,108 @@
+//! What is stored of an answer, and how it is told again.
+//!
+//! ```text
+//!   provider's body, framing off ─► Stored ─► Answer with a head of our own ─► replay
+//! ```
+//!
+//! The body is kept in the provider's words: so the dialect that asks next, and whether it wants a
+//! stream, is the replay's business, and what only the provider's own dialect can say is not lost.
+
+use super::cached::Told;
+use super::replay;
+use crate::base::bytes::TxBuf;
+use crate::config::Config;
+use crate::dialect::events::Wire;
+use crate::dialect::model::Dialect;
+use crate::policy::plan::Step;
+use crate::wire::http1::Framing;
+use std::time::Duration;
+
+/// The payload of an entry.
+pub struct Stored {
+    /// Name of the model in the configuration that answered.
+    pub model: Box<str>,
+    /// Name of its provider.
+    pub provider: Box<str>,
+    /// What that called the model; empty: as it was asked for.
+    pub upstream_model: Box<str>,
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// In which frames its events come.
+    pub wire: Wire,
+    /// Whether the body is a stream.
+    pub is_stream: bool,
+    /// Its media type.
+    pub media: Box<str>,
+    /// The body.
+    pub body: Box<[u8]>,
+    /// How long it took to come, from its first content on.
+    pub took: Duration,
+    /// How many events it had.
+    pub events: u32,
+}
+
+impl std::fmt::Debug for Stored {
+    /// Nothing of an answer is ever shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stored")
+            .field("bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stored {
+    /// Bytes on the heap.
+    pub fn bytes(&self) -> usize {
+        [
+            &self.model,
+            &self.provider,
+            &self.upstream_model,
+            &self.media,
+        ]
+        .into_iter()
+        .map(|text| text.len())
+        .sum::<usize>()
+            + self.body.len()
+    }
+
+    /// The target that made it, if there is still one like it: of the model at `asked` of
+    /// `config`, which is the model that was asked for.
+    pub fn step<'a>(&self, config: &'a Config, asked: usize) -> Option<Step<'a>> {
+        let model = config
+            .models
+            .get(asked)
+            .filter(|it| *it.name == *self.model)?;
+        let fits = |place: &usize| {
+            let target = model.targets.get(*place);
+            let provider = target.and_then(|target| config.provider(target));
+            let named = target
+                .and_then(|target| target.model.as_deref())
+                .unwrap_or_default();
+            named == &*self.upstream_model
+                && provider.is_some_and(|provider| {
+                    *provider.name == *self.provider && provider.dialect.speaks() == self.dialect
+                })
+        };
+        let place = (0..model.targets.len()).find(fits)?;
+        replay::step_at(config, asked, (asked, place))
+    }
+
+    /// Head of an answer with this body.
+    pub fn put_head(&self, tx: &mut TxBuf) {
+        let framing = Framing::Length(self.body.len() as u64);
+        replay::put_head(tx, (200, self.media.as_bytes()), &framing);
+    }
+
+    /// The time between two events, as it was when it came.
+    pub fn pace(&self) -> Duration {
+        self.took / self.events.max(1)
+    }
+
+    /// What the client is told of it, `age` after it was made.
+    pub const fn told(age: Duration) -> Told {
+        Told {
+            age,
+            similarity: None,
+        }
+    }
+}

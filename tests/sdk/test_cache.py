@@ -1,0 +1,218 @@
+"""Stored answers: the same request again is answered from memory, in any dialect and either shape, and only when that
+is right."""
+
+import json
+import signal
+import time
+
+import anthropic
+import openai
+import pytest
+
+from processes import Gateway, Provider
+from test_coalesce import body_of, field, request
+
+CONFIG = """shards = {shards}
+
+[cache]
+mode = "exact"
+{cache}
+
+[[keys]]
+name = "team-a"
+secret = {{ env = "KEY_A" }}
+
+[[keys]]
+name = "team-b"
+secret = {{ env = "KEY_B" }}
+
+[providers.p]
+dialect = "openai"
+base_url = "http://{provider}/v1"
+
+[providers.q]
+dialect = "anthropic"
+base_url = "http://{provider}"
+"""
+KEYS = {"KEY_A": "sk-a-0123456789abcdef0123456789", "KEY_B": "sk-b-0123456789abcdef0123456789"}
+ASK = [{"role": "user", "content": "Which are the three dimensions?"}]
+
+
+@pytest.fixture
+def provider():
+    running = Provider()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def start(provider, tmp_path, sockets):
+    running = []
+
+    def start(cache="", shards=1):
+        config = CONFIG.format(provider=provider.address, cache=cache, shards=shards)
+        running.append(Gateway(tmp_path, config, KEYS, sockets=sockets))
+        return running[-1]
+
+    yield start
+    for gateway in running:
+        gateway.at_rest()
+        assert gateway.total("panics_total") == 0
+        gateway.stop()
+
+
+@pytest.fixture
+def gateway(start):
+    return start()
+
+
+def sdk(gateway, key="KEY_A", **more):
+    return openai.OpenAI(base_url=gateway.url, api_key=KEYS[key], max_retries=0, timeout=20, **more)
+
+
+def claude(gateway, key="KEY_A"):
+    return anthropic.Anthropic(base_url=f"http://{gateway.address}", api_key=KEYS[key], max_retries=0, timeout=20)
+
+
+def plain(gateway, model="p/sim/events-5", key="KEY_A", headers=None, **more):
+    """The text of a plain answer, and what the cache did for it."""
+    with sdk(gateway, key) as client:
+        raw = client.chat.completions.with_raw_response.create(
+            model=model, messages=ASK, extra_headers=headers or {}, **more
+        )
+    return raw.parse().choices[0].message.content, raw.headers.get("x-shardgate-cache")
+
+
+def streamed(gateway, model="p/sim/events-5", key="KEY_A", **more):
+    with sdk(gateway, key) as client:
+        options = {"include_usage": True}
+        raw = client.chat.completions.with_raw_response.create(
+            model=model, messages=ASK, stream=True, stream_options=options, **more
+        )
+        chunks = list(raw.parse())
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert chunks[-1].usage.completion_tokens > 0
+    return text, raw.headers.get("x-shardgate-cache")
+
+
+def said(message) -> str:
+    return "".join(block.text for block in message.content)
+
+
+def test_the_same_again_is_a_hit(gateway, provider):
+    """Goal: the provider is asked once; the second answer says that it was stored, and how old it is."""
+    first, use = plain(gateway)
+    assert use == "miss"
+    with sdk(gateway) as client:
+        raw = client.chat.completions.with_raw_response.create(model="p/sim/events-5", messages=ASK)
+    assert raw.parse().choices[0].message.content == first
+    assert raw.headers["x-shardgate-cache"] == "hit"
+    assert raw.headers["x-shardgate-attempts"] == "0"
+    assert 0 <= int(raw.headers["age"]) < 60
+    assert raw.parse().usage.completion_tokens > 0
+    assert provider.at_rest()["requests"] == 1
+
+
+def test_either_shape_and_either_dialect(gateway, provider):
+    """Goal: a stored stream is answered whole and a stored answer streamed, to both SDKs, with equal content and
+    usage."""
+    for model in ("p/sim/events-7", "q/sim/events-8"):
+        before = provider.at_rest()["requests"]
+        text, use = streamed(gateway, model, max_tokens=100) if model[0] == "p" else plain(gateway, model, max_tokens=100)
+        assert use == "miss" and text
+        assert plain(gateway, model, max_tokens=100) == (text, "hit")
+        assert streamed(gateway, model, max_tokens=100) == (text, "hit")
+        with claude(gateway) as client:
+            raw = client.messages.with_raw_response.create(model=model, max_tokens=100, messages=ASK)
+            assert said(raw.parse()) == text and raw.headers["x-shardgate-cache"] == "hit"
+            assert raw.parse().usage.output_tokens > 0
+            with client.messages.stream(model=model, max_tokens=100, messages=ASK) as stream:
+                assert said(stream.get_final_message()) == text
+                assert stream.response.headers["x-shardgate-cache"] == "hit"
+        assert provider.at_rest()["requests"] == before + 1
+
+
+def test_another_tenant_gets_nothing(gateway, provider):
+    """Goal: what team A was told is not told to team B."""
+    assert plain(gateway)[1] == "miss"
+    assert plain(gateway, key="KEY_B")[1] == "miss"
+    assert plain(gateway, key="KEY_B")[1] == "hit"
+    assert provider.at_rest()["requests"] == 2
+
+
+def test_a_shared_scope_has_to_be_asked_for(start, provider):
+    """Goal: with scope = "shared" all keys share entries."""
+    gateway = start('scope = "shared"')
+    assert plain(gateway)[1] == "miss"
+    assert plain(gateway, key="KEY_B")[1] == "hit"
+
+
+def test_what_a_request_may_decline(gateway, provider):
+    """Goal: no-cache asks anew and stores; no-store does neither; only-if-cached asks nobody."""
+    assert plain(gateway, headers={"x-shardgate-cache": "no-store"})[1] == "miss"
+    with pytest.raises(openai.InternalServerError) as refused:
+        plain(gateway, headers={"cache-control": "only-if-cached"})
+    assert refused.value.status_code == 504 and refused.value.code == "not_cached"
+    assert plain(gateway)[1] == "miss"
+    assert plain(gateway, headers={"cache-control": "no-cache"})[1] == "miss"
+    assert plain(gateway, headers={"x-shardgate-cache": "only-if-cached"})[1] == "hit"
+    assert plain(gateway, extra_body={"cache": {"no-cache": True}})[1] == "miss"
+    assert plain(gateway)[1] == "hit"
+    with pytest.raises(openai.BadRequestError) as refused:
+        plain(gateway, headers={"x-shardgate-cache": "ttl=soon"})
+    assert "x-shardgate-cache" in str(refused.value)
+    assert provider.at_rest()["requests"] == 4
+
+
+def test_an_entry_ends(start, provider):
+    """Goal: a request may shorten the life of what it stores."""
+    gateway = start()
+    assert plain(gateway, headers={"x-shardgate-cache": "ttl=1s"})[1] == "miss"
+    assert plain(gateway)[1] == "hit"
+    time.sleep(1.3)
+    assert plain(gateway)[1] == "miss"
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["p/sim/status-500", "p/sim/status-400", "p/sim/status-429", "p/sim/events-4/cut-2", "p/sim/events-4/finish-content_filter"],
+)
+def test_what_is_never_stored(gateway, provider, model):
+    """Goal: errors, cut streams and filtered answers are not replayed."""
+    for _ in range(2):
+        try:
+            assert streamed(gateway, model)[1] == "miss"
+        except (openai.APIError, AssertionError):
+            pass
+    assert provider.at_rest()["requests"] == 2
+
+
+def test_another_question_is_another_answer(gateway, provider):
+    """Goal: anything that changes the answer changes the key."""
+    plain(gateway)
+    for more in ({"temperature": 0.5}, {"max_tokens": 7}, {"seed": 1}, {"top_p": 0.5}, {"stop": ["x"]}, {"logit_bias": {"5": 1}}):
+        assert plain(gateway, **more)[1] == "miss", more
+        assert plain(gateway, **more)[1] == "hit", more
+
+
+def test_every_shard_has_what_one_stored(start, provider):
+    """Goal: an entry is on all shards at once. Method: connections until both shards have answered."""
+    gateway = start(shards=2)
+    assert plain(gateway)[1] == "miss"
+    time.sleep(0.1)
+    assert {plain(gateway)[1] for _ in range(16)} == {"hit"}
+    assert provider.at_rest()["requests"] == 1
+
+
+def test_off_means_off(start, provider, tmp_path):
+    """Goal: without a mode nothing is stored, and no header speaks of it."""
+    gateway = start()
+    config = gateway.config_path.read_text().replace('mode = "exact"', 'mode = "off"')
+    gateway.config_path.write_text(config)
+    gateway.child.send_signal(signal.SIGHUP)
+    until = time.monotonic() + 5
+    while plain(gateway)[1] is not None:
+        assert time.monotonic() < until
+    before = provider.at_rest()["requests"]
+    assert plain(gateway)[1] is None
+    assert provider.at_rest()["requests"] == before + 1
