@@ -11,7 +11,8 @@
 //! requests that differ in nothing else are ever compared by meaning.
 //!
 //! Of a [`Request`] are in the key: `system`, `turns`, `tools`, `choice`, `parallel`, `format`,
-//! `reasoning`, `max_tokens`, `sampling`, `service_tier` (answers repeat it) and `extras`. Not in it:
+//! `reasoning`, `max_tokens`, `sampling`, `service_tier` (answers repeat it) and `extras`. Not in
+//! it:
 //! - `model`: what the client asked for is instead; targets have other names
 //! - `stream`, `wants_usage`, `stream_options`: streams and plain answers share entries
 //! - `user`, `metadata`, `cache_key`, marks for a provider's cache, `safety_identifier`: no model

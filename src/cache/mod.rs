@@ -18,6 +18,11 @@
 
 mod beyond;
 pub mod directive;
+pub mod entry;
 pub mod fingerprint;
+pub mod index;
 pub mod key;
+pub mod message;
+pub mod purge;
+mod queue;
 mod shapes;

@@ -7,3 +7,4 @@
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
 
 mod fingerprint;
+mod index;
