@@ -21,13 +21,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Bytes of an entry beside its payload: itself with the counts of its `Arc`, and what an
-/// allocator adds for it, its tags and the parts of a payload.
-const FIXED: usize = 320;
+/// Bytes of an entry beside its payload: itself with the counts of its `Arc` (160), what an
+/// allocator adds for it, its tags and the parts of a payload (64), its home's queues and the
+/// ghost that stays for a while (112).
+const FIXED: usize = 336;
 
-/// Bytes of a place in one shard's index: key, pointer and marks in a table that is half full at
-/// worst, places in queues, the ghost that stays for a while.
-const PLACE: usize = 224;
+/// Bytes of a place in one shard's index: 32 of key, 16 of pointer and marks and one of the
+/// table's, which is seven sixteenths full at worst.
+pub const PLACE: usize = 112;
 
 /// Bytes of a tag.
 const TAG: usize = size_of::<Tag>();

@@ -170,9 +170,10 @@ impl<P> Shelf<P> {
 }
 
 impl<P> Table for Shelf<P> {
-    fn place(&mut self, key: &Key) -> Option<&mut Place> {
-        match &mut self.slots.get_mut(key)?.role {
-            Role::Home(place) => Some(place),
+    fn place(&mut self, key: &Key) -> Option<(&mut Place, usize)> {
+        let Slot { entry, role } = self.slots.get_mut(key)?;
+        match role {
+            Role::Home(place) => Some((place, entry.bytes())),
             Role::Mirror { .. } => None,
         }
     }
@@ -278,8 +279,8 @@ impl<P> Index<P> {
     /// Takes what is under `key` away; as its home for everybody.
     fn remove(&mut self, key: &Key) -> Option<Slot<P>> {
         let slot = self.shelf.take(key)?;
-        if let Role::Home(place) = &slot.role {
-            self.queues.remove(place);
+        if let Role::Home(place) = slot.role {
+            self.queues.remove(place, slot.entry.bytes());
             self.shelf.tell_drop(&slot.entry);
         }
         Some(slot)
@@ -385,7 +386,7 @@ impl<P> Index<P> {
             }
             Message::Hits(hits) => {
                 for (key, times) in hits {
-                    if let Some(place) = self.shelf.place(&key) {
+                    if let Some((place, _)) = self.shelf.place(&key) {
                         place.warm(times);
                     }
                 }
@@ -506,7 +507,7 @@ impl<P> Index<P> {
             if self
                 .shelf
                 .place(&key)
-                .is_some_and(|place| place.turn == turn)
+                .is_some_and(|(place, _)| place.turn == turn)
             {
                 self.lose(&key, now);
             }

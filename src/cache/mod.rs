@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admit;
 mod beyond;
 pub mod directive;
 pub mod entry;

@@ -48,11 +48,9 @@ pub(super) struct Place {
     /// Where it is.
     pub(super) queue: Queue,
     /// Tells what is kept under a key from what was before.
-    pub(super) turn: u64,
+    pub(super) turn: u32,
     /// How often it was asked for, up to [`HEAT_MAX`].
     pub(super) heat: u8,
-    /// Its bytes.
-    pub(super) bytes: usize,
 }
 
 impl Place {
@@ -66,7 +64,7 @@ impl Place {
 #[derive(Clone, Copy, Debug)]
 struct Name {
     key: Key,
-    turn: u64,
+    turn: u32,
 }
 
 /// The queues of one shard.
@@ -77,7 +75,7 @@ pub(super) struct Queues {
     small_bytes: usize,
     main_bytes: usize,
     kept: usize,
-    turn: u64,
+    turn: u32,
     ghosts: AHashSet<u64>,
     ghosts_in_order: VecDeque<u64>,
     /// Where the next look for what is over begins.
@@ -92,21 +90,20 @@ impl Queues {
 
     /// Something new is kept under `key`.
     pub(super) fn add(&mut self, key: Key, bytes: usize) -> Place {
-        self.turn += 1;
+        self.turn = self.turn.wrapping_add(1);
         let was_here = self.ghosts.remove(&key.word(0));
         let queue = if was_here { Queue::Main } else { Queue::Small };
         let place = Place {
             queue,
             turn: self.turn,
             heat: 0,
-            bytes,
         };
         self.kept += 1;
-        self.push(key, &place);
+        self.push(key, place, bytes);
         place
     }
 
-    fn push(&mut self, key: Key, place: &Place) {
+    fn push(&mut self, key: Key, place: Place, bytes: usize) {
         let name = Name {
             key,
             turn: place.turn,
@@ -114,25 +111,25 @@ impl Queues {
         match place.queue {
             Queue::Small => {
                 self.small.push_back(name);
-                self.small_bytes += place.bytes;
+                self.small_bytes += bytes;
             }
             Queue::Main => {
                 self.main.push_back(name);
-                self.main_bytes += place.bytes;
+                self.main_bytes += bytes;
             }
         }
     }
 
-    /// What had `place` is not kept any more.
-    pub(super) fn remove(&mut self, place: &Place) {
+    /// What had `place`, of so many `bytes`, is not kept any more.
+    pub(super) fn remove(&mut self, place: Place, bytes: usize) {
         self.kept -= 1;
-        self.take(place);
+        self.take(place, bytes);
     }
 
-    fn take(&mut self, place: &Place) {
+    fn take(&mut self, place: Place, bytes: usize) {
         match place.queue {
-            Queue::Small => self.small_bytes -= place.bytes,
-            Queue::Main => self.main_bytes -= place.bytes,
+            Queue::Small => self.small_bytes -= bytes,
+            Queue::Main => self.main_bytes -= bytes,
         }
     }
 
@@ -150,7 +147,8 @@ impl Queues {
                 debug_assert!(self.bytes() == 0, "bytes that nobody keeps");
                 return;
             };
-            let Some(place) = table.place(&key).filter(|place| place.turn == turn) else {
+            let found = table.place(&key).filter(|(place, _)| place.turn == turn);
+            let Some((place, bytes)) = found else {
                 continue; // it went otherwise
             };
             let mut moved = *place;
@@ -159,16 +157,16 @@ impl Queues {
             } else if !is_small && place.heat > 0 {
                 moved.heat -= 1;
             } else {
-                self.remove(&moved);
+                self.remove(moved, bytes);
                 if is_small {
                     self.haunt(&key);
                 }
                 table.out(&key);
                 continue;
             }
-            self.take(place);
+            self.take(*place, bytes);
             *place = moved;
-            self.push(key, &moved);
+            self.push(key, moved, bytes);
         }
     }
 
@@ -186,7 +184,7 @@ impl Queues {
     }
 
     /// The next `count` names, one after the other, in a round over both queues.
-    pub(super) fn round(&mut self, count: usize) -> impl Iterator<Item = (Key, u64)> + use<> {
+    pub(super) fn round(&mut self, count: usize) -> impl Iterator<Item = (Key, u32)> + use<> {
         let all = self.small.len() + self.main.len();
         let count = count.min(all);
         let at = |at: usize| {
@@ -212,7 +210,10 @@ impl Queues {
         if self.is_tidy() {
             return;
         }
-        let mut is_kept = |name: &Name| table.place(&name.key).is_some_and(|p| p.turn == name.turn);
+        let mut is_kept = |name: &Name| {
+            let found = table.place(&name.key);
+            found.is_some_and(|(place, _)| place.turn == name.turn)
+        };
         self.small.retain(&mut is_kept);
         self.main.retain(&mut is_kept);
     }
@@ -220,8 +221,8 @@ impl Queues {
 
 /// Where what is kept can be found.
 pub(super) trait Table {
-    /// What the queues know of what is kept under `key`.
-    fn place(&mut self, key: &Key) -> Option<&mut Place>;
+    /// What the queues know of what is kept under `key`, and its bytes.
+    fn place(&mut self, key: &Key) -> Option<(&mut Place, usize)>;
 
     /// What is kept under `key` goes.
     fn out(&mut self, key: &Key);
