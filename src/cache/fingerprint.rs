@@ -11,7 +11,8 @@
 //! requests that differ in nothing else are ever compared by meaning.
 //!
 //! Of a [`Request`] are in the key: `system`, `turns`, `tools`, `choice`, `parallel`, `format`,
-//! `reasoning`, `max_tokens`, `sampling`, `service_tier` (answers repeat it) and `extras`. Not in it:
+//! `reasoning`, `max_tokens`, `sampling`, `service_tier` (answers repeat it) and `extras`. Not in
+//! it:
 //! - `model`: what the client asked for is instead; targets have other names
 //! - `stream`, `wants_usage`, `stream_options`: streams and plain answers share entries
 //! - `user`, `metadata`, `cache_key`, marks for a provider's cache, `safety_identifier`: no model
@@ -104,28 +105,6 @@ pub enum NoKey {
     Effect,
 }
 
-impl NoKey {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::Route,
-        Self::Odd,
-        Self::State,
-        Self::Tool,
-        Self::Effect,
-    ];
-
-    /// Its name in metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Route => "route",
-            Self::Odd => "odd_json",
-            Self::State => "provider_state",
-            Self::Tool => "provider_tool",
-            Self::Effect => "side_effect",
-        }
-    }
-}
-
 /// Why a request is compared with no other by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Unlike {
@@ -143,21 +122,6 @@ pub enum Unlike {
     Completion,
     /// It says something that only its own dialect knows.
     Foreign,
-}
-
-impl Unlike {
-    /// Its name in metrics and headers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoText => "no_text",
-            Self::ToolTurn => "tool_turn",
-            Self::Media => "media",
-            Self::Several => "several",
-            Self::Logprobs => "logprobs",
-            Self::Completion => "completion",
-            Self::Foreign => "foreign",
-        }
-    }
 }
 
 /// Whether the head's field `name` changes what is answered. The rest goes to no provider, or says

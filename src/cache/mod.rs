@@ -16,8 +16,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admit;
 mod beyond;
 pub mod directive;
+pub mod entry;
 pub mod fingerprint;
+pub mod index;
 pub mod key;
+pub mod message;
+pub mod purge;
+mod queue;
 mod shapes;

@@ -1,5 +1,6 @@
 //! What one shard counts. Written by that shard alone; copied when scraped.
 
+use super::cached::Cached;
 use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
@@ -162,6 +163,8 @@ pub struct Counters {
     pub queued: Queued,
     /// How many of them wait; set when it is copied.
     pub queue_depth: u64,
+    /// What became of requests and answers at the cache.
+    pub cached: Cached,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -275,6 +278,7 @@ impl Counters {
         self.budget_spent += other.budget_spent;
         self.queued.add(&other.queued);
         self.queue_depth += other.queue_depth;
+        self.cached.add(&other.cached);
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

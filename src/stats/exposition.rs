@@ -103,6 +103,8 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     streams(out, scrape, &all);
     queue(out, scrape, &all);
     plain(out, &all);
+    let shards = scrape.counters.iter().map(|shard| &shard.cached);
+    all.cached.write(out, shards);
     handshakes(out, &all);
     gossip(out, scrape);
     scrape.reloads.write(out, scrape.epoch);

@@ -5,5 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 #![expect(clippy::indexing_slicing, reason = "a test may panic")]
+#![expect(clippy::cast_precision_loss, reason = "shares of small numbers")]
 
 mod fingerprint;
+mod index;
