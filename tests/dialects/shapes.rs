@@ -10,7 +10,7 @@ use shardgate::dialect::model::{Answer, Block, Dialect, Names, Stop, Tokens};
 use shardgate::dialect::retell::Retell;
 use shardgate::dialect::route::Route;
 use shardgate::dialect::speak::{self, Reader};
-use shardgate::dialect::whole::{of_plain, of_stream};
+use shardgate::dialect::whole::{of_plain, of_stream, own_plain};
 use std::collections::BTreeMap;
 
 const NAMES: Names<'_> = Names {
@@ -306,6 +306,59 @@ fn recorded_answers_are_streams() {
         }
     }
     is_expected(&count, &ANSWERS);
+}
+
+/// Goal: a response is told to a client of Responses without a loss: it stands in the last event
+/// as it was, and the events before say the same. Method: every recorded one, unknown items,
+/// probabilities and all.
+#[test]
+fn recorded_responses_are_recited() {
+    let mut count = 0;
+    for recording in recordings(&["openai-responses"]) {
+        let path = &recording.path;
+        let is_answer = speak::answer(Dialect::Responses, &recording.body).is_ok();
+        if !path.ends_with(".json") || !is_answer {
+            continue;
+        }
+        let mut tx = TxBuf::new(&BufPool::new());
+        let retell = Retell::of_body(Route::Responses, Dialect::Responses, &recording.body);
+        let Ok(mut retell) = retell else {
+            assert!(
+                !recording.body.windows(8).any(|at| at == b"\"status\""),
+                "{path}"
+            );
+            continue;
+        };
+        let mut told = 0;
+        while let Some(bytes) = retell.next(&NAMES, &mut tx) {
+            told += bytes;
+        }
+        let own = own_plain(Wire::Lines, tx.unsent());
+        let want: Value = serde_json::from_slice(&recording.body).unwrap();
+        if let Some(own) = own {
+            assert_eq!(
+                serde_json::from_slice::<Value>(own).unwrap(),
+                want,
+                "{path}"
+            );
+        } else {
+            assert_eq!(want["output"], serde_json::json!([]), "{path}");
+        }
+        let answer = speak::answer(Dialect::Responses, &recording.body).unwrap();
+        let said = Said::of(&answer);
+        let steps = Said::of(&plainly(Dialect::Responses, Wire::Lines, tx.unsent()).unwrap());
+        let want = Said {
+            other: Vec::new(),
+            ..said.clone()
+        };
+        assert_eq!(steps, want, "{path}");
+        assert!(told >= said.text.len(), "{path}");
+        let worth =
+            shardgate::dialect::worth::of_stream(Dialect::Responses, Wire::Lines, tx.unsent());
+        assert!(worth.complete, "{path}");
+        count += 1;
+    }
+    println!("{count}");
 }
 
 /// Goal: completions, whose choices have a text and no message, are told in both shapes.
