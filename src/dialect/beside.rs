@@ -2,7 +2,8 @@
 //! refused.
 //!
 //! ```text
-//!   Chat       reasoning_details in pieces → one list     several choices, logprobs, images,
+//!   Chat       the text of a completion
+//!              reasoning_details in pieces → one list     several choices, logprobs, images,
 //!              (index, text + text, signature)            members nobody knows → refused
 //!   Anthropic  blocks of tools that the provider runs     container → refused
 //!   Gemini     parts: media, code                         several candidates, … → refused
@@ -52,6 +53,8 @@ const FOUND: [&str; 5] = [
 #[derive(Debug)]
 pub(super) struct Beside {
     dialect: Dialect,
+    /// Chat: the text of a completion, which has no deltas.
+    text: String,
     /// Chat's details of thinking.
     details: Vec<Value>,
     /// Anthropic: the block that has no steps, and the input of its tool.
@@ -77,6 +80,7 @@ impl Beside {
     pub(super) const fn new(dialect: Dialect) -> Self {
         Self {
             dialect,
+            text: String::new(),
             details: Vec::new(),
             block: None,
         }
@@ -114,6 +118,9 @@ impl Beside {
         if self.block.is_some() {
             return Err(Unfoldable::Cut);
         }
+        if !self.text.is_empty() {
+            answer.blocks.push(Block::text(self.text));
+        }
         if self.details.is_empty() {
             return Ok(());
         }
@@ -140,6 +147,10 @@ impl Beside {
         let mut is_plain = true;
         for choice in items(event, "choices").iter().filter_map(Value::as_object) {
             choice_of_chat(choice)?;
+            if let Some(text) = completion(choice) {
+                is_plain = false;
+                self.text.push_str(text);
+            }
             let Some(delta) = within(choice, "delta") else {
                 continue;
             };
@@ -242,8 +253,14 @@ fn choice_of_chat(choice: &Object) -> Result<(), Unfoldable> {
     let index = choice.get("index").and_then(Value::as_u64).unwrap_or(0);
     none(index != 0, Unfoldable::Several)?;
     none(says(choice, "logprobs"), Unfoldable::Probabilities)?;
-    none(says(choice, "text"), Unfoldable::Own)?; // a completion
     Ok(())
+}
+
+/// The text of a choice that is a completion, and has no message.
+fn completion(choice: &Object) -> Option<&str> {
+    let is_chat = ["delta", "message"].iter().any(|key| says(choice, key));
+    let text = choice.get("text")?.as_str();
+    text.filter(|text| !is_chat && !text.is_empty())
 }
 
 /// A delta or a message of Chat.
@@ -337,6 +354,7 @@ pub(super) fn of_plain(
             none(choices.len() > 1, Unfoldable::Several)?;
             for choice in choices.iter().filter_map(Value::as_object) {
                 choice_of_chat(choice)?;
+                answer.blocks.extend(completion(choice).map(Block::text));
                 if let Some(message) = within(choice, "message") {
                     said_by_chat(message)?;
                 }

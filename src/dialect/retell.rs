@@ -1,6 +1,7 @@
 //! Tells a whole answer as a stream of the client's dialect, event by event.
 //!
 //! ```text
+//!   plain body ─► Answer, or Responses for Responses: Recite, which loses nothing
 //!   Answer ─► Unfold ─► Step ─► Writer ─► tx      one call: the next events, or none any more
 //! ```
 //!
@@ -19,9 +20,11 @@
 
 use super::fold::Unfoldable;
 use super::model::{Answer, Block, Dialect, Names, Step};
+use super::responses::recite::Recite;
 use super::route::Route;
 use super::speak::Writer;
 use super::unfold::Unfold;
+use super::whole;
 use crate::base::bytes::TxBuf;
 use serde_json::Value;
 
@@ -31,29 +34,61 @@ pub const TOLD_MAX: usize = 2 << 20;
 
 /// An answer on its way.
 #[derive(Debug)]
-pub struct Retell {
+pub struct Retell(Way);
+
+#[derive(Debug)]
+enum Way {
+    /// By the steps of the answer.
+    Steps(Box<Steps>),
+    /// In the provider's own words.
+    Own(Box<Recite>),
+}
+
+#[derive(Debug)]
+struct Steps {
     answer: Answer,
     at: Unfold,
     writer: Writer,
 }
 
 impl Retell {
-    /// For a client that came by `route`.
+    /// Of the plain `body` of a provider that speaks `dialect`, for a client that came by
+    /// `route`.
     ///
     /// # Errors
-    /// Something of the answer has no event in the client's dialect.
+    /// It is no answer, or something of it has no event in the client's dialect.
+    pub fn of_body(route: Route, dialect: Dialect, body: &[u8]) -> Result<Self, Unfoldable> {
+        if (dialect, route.dialect()) == (Dialect::Responses, Dialect::Responses) {
+            return Recite::new(body).map(|recite| Self(Way::Own(Box::new(recite))));
+        }
+        Self::new(route, whole::of_plain(dialect, body)?)
+    }
+
+    /// Of an answer, for a client that came by `route`.
+    ///
+    /// # Errors
+    /// Something of it has no event in the client's dialect.
     pub fn new(route: Route, answer: Answer) -> Result<Self, Unfoldable> {
         fits(route, &answer)?;
-        Ok(Self {
+        Ok(Self(Way::Steps(Box::new(Steps {
             answer,
             at: Unfold::new(route.dialect()),
             writer: Writer::new(route),
-        })
+        }))))
     }
 
     /// Appends the next events to `tx`, whole; how many bytes of text, thinking or arguments
     /// they tell. `None`: the stream has ended, nothing was appended.
     pub fn next(&mut self, names: &Names<'_>, tx: &mut TxBuf) -> Option<usize> {
+        match &mut self.0 {
+            Way::Steps(steps) => steps.next(names, tx),
+            Way::Own(recite) => recite.next(tx),
+        }
+    }
+}
+
+impl Steps {
+    fn next(&mut self, names: &Names<'_>, tx: &mut TxBuf) -> Option<usize> {
         let Self { answer, at, writer } = self;
         let (before, block) = (tx.len(), at.block());
         let mut told = 0;

@@ -19,11 +19,13 @@
 use super::beside::Beside;
 use super::events::{Cutter, Event, Wire, event};
 use super::fold::{Fold, Unfoldable};
-use super::model::{Answer, Dialect, Step, Text};
+use super::model::{Answer, Dialect, Names, Step, Text, Tokens};
 use super::openai::template::Template;
 use super::retell::says_something;
+use super::route::Route;
 use super::speak::{self, Reader};
 use super::{beside, responses};
+use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::wire::sse::frame;
 
@@ -51,6 +53,28 @@ pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Result<Answer, Un
         Ok(gather.run(rest))
     })?;
     gather.end()
+}
+
+/// Appends the plain body that answers a client of `route`, out of the whole stream `body` of a
+/// provider that speaks `dialect`; its token counts.
+///
+/// # Errors
+/// As [`of_stream`]; nothing was appended.
+pub fn put_plain(
+    (route, names): (Route, &Names<'_>),
+    (dialect, wire, body): (Dialect, Wire, &[u8]),
+    tx: &mut TxBuf,
+) -> Result<Option<Tokens>, Unfoldable> {
+    if (dialect, route.dialect()) == (Dialect::Responses, Dialect::Responses)
+        && let Some(own) = own_plain(wire, body)
+    {
+        let answer = speak::answer(dialect, own).map_err(fault)?;
+        tx.put(own);
+        return Ok(answer.usage);
+    }
+    let answer = of_stream(dialect, wire, body)?;
+    speak::put_answer(route, &answer, names, tx);
+    Ok(answer.usage)
 }
 
 /// The answer that the plain `body` is, of a provider that speaks `dialect`.

@@ -326,6 +326,8 @@ impl Seen {
             let heard = translator.event(event.name, data, text);
             if matches!(&heard, Ok(heard) if heard.is_that_text) {
                 self.template.learn(bytes);
+            } else {
+                self.template.forget(); // the next text may be another block's
             }
             return self.hear(heard);
         }
@@ -505,5 +507,58 @@ impl Seen {
         }
         self.put_translated(tx);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::translator::Naming;
+    use super::*;
+    use crate::base::bufpool::BufPool;
+    use crate::dialect::route::Route;
+    use crate::stats::receipt::RequestId;
+
+    /// Goal: text that follows something else is not taken for more of what is open, though its
+    /// event looks like those of the text before. Method: text, a whole call, text; the last one
+    /// used to be told as more arguments of the call.
+    #[test]
+    fn text_behind_a_call_is_no_part_of_it() {
+        let naming = Naming {
+            id: RequestId::new(1, 2),
+            model: "m".into(),
+            created: 7,
+            wants_usage: false,
+        };
+        let pool = BufPool::new();
+        let translator = Translator::new(Dialect::Chat, Route::Messages, naming, &pool);
+        let form = Form {
+            wants_usage: false,
+            is_chunked: false,
+            is_single: true,
+            policy: Policy::Ignored,
+        };
+        let from = (Dialect::Chat, Wire::Lines);
+        let mut seen = Seen::new(from, 0, form, Some(Box::new(translator)));
+        let event = |delta: &str| {
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}\n\n")
+                .into_bytes()
+        };
+        let text = event("\"content\":\"a\"");
+        let call = event(
+            "\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]",
+        );
+        let mut scratch = Vec::new();
+        for (bytes, like_the_last) in [(&text, 0), (&text, 0), (&text, text.len()), (&call, 0)] {
+            assert_eq!(seen.skip(bytes), like_the_last);
+            if like_the_last == 0 {
+                assert_eq!(seen.judge(bytes, &mut scratch), Fate::Withhold);
+            }
+        }
+        assert_eq!(seen.skip(&text), 0);
+        assert_eq!(seen.judge(&text, &mut scratch), Fate::Withhold);
+        let out = seen.translator.as_ref().unwrap().tx.unsent();
+        let out = String::from_utf8_lossy(out);
+        assert_eq!(out.matches("text_delta").count(), 4, "{out}");
+        assert_eq!(out.matches("input_json_delta").count(), 1, "{out}");
     }
 }

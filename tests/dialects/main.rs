@@ -21,3 +21,4 @@ mod recorded;
 mod responses;
 mod shapes;
 mod tokens;
+mod worth;

@@ -10,7 +10,7 @@ use shardgate::dialect::model::{Answer, Block, Dialect, Names, Stop, Tokens};
 use shardgate::dialect::retell::Retell;
 use shardgate::dialect::route::Route;
 use shardgate::dialect::speak::{self, Reader};
-use shardgate::dialect::whole::{of_plain, of_stream};
+use shardgate::dialect::whole::{of_plain, of_stream, own_plain};
 use std::collections::BTreeMap;
 
 const NAMES: Names<'_> = Names {
@@ -21,7 +21,7 @@ const NAMES: Names<'_> = Names {
 };
 
 /// A dialect, its protocols in the manifest (plain, streams), and the route of its clients.
-const ALL: [(Dialect, &str, &str, Route); 6] = [
+pub(crate) const ALL: [(Dialect, &str, &str, Route); 6] = [
     (Dialect::Chat, "openai-chat", "openai-chat", Route::Chat),
     (
         Dialect::Responses,
@@ -136,7 +136,7 @@ impl Said {
 }
 
 /// A recorded stream as it came: its frames and its bytes.
-fn stream_of(dialect: Dialect, recording: &Recording) -> Option<(Wire, Vec<u8>)> {
+pub(crate) fn stream_of(dialect: Dialect, recording: &Recording) -> Option<(Wire, Vec<u8>)> {
     let path = &recording.path;
     if path.ends_with(".sse") {
         return Some((Wire::Lines, recording.body.clone()));
@@ -306,6 +306,101 @@ fn recorded_answers_are_streams() {
         }
     }
     is_expected(&count, &ANSWERS);
+}
+
+/// Goal: a response is told to a client of Responses without a loss: it stands in the last event
+/// as it was, and the events before say the same. Method: every recorded one, unknown items,
+/// probabilities and all.
+#[test]
+fn recorded_responses_are_recited() {
+    let mut count = 0;
+    for recording in recordings(&["openai-responses"]) {
+        let path = &recording.path;
+        let is_answer = speak::answer(Dialect::Responses, &recording.body).is_ok();
+        if !path.ends_with(".json") || !is_answer {
+            continue;
+        }
+        let mut tx = TxBuf::new(&BufPool::new());
+        let retell = Retell::of_body(Route::Responses, Dialect::Responses, &recording.body);
+        let Ok(mut retell) = retell else {
+            assert!(
+                !recording.body.windows(8).any(|at| at == b"\"status\""),
+                "{path}"
+            );
+            continue;
+        };
+        let mut told = 0;
+        while let Some(bytes) = retell.next(&NAMES, &mut tx) {
+            told += bytes;
+        }
+        let own = own_plain(Wire::Lines, tx.unsent());
+        let want: Value = serde_json::from_slice(&recording.body).unwrap();
+        if let Some(own) = own {
+            assert_eq!(
+                serde_json::from_slice::<Value>(own).unwrap(),
+                want,
+                "{path}"
+            );
+        } else {
+            assert_eq!(want["output"], serde_json::json!([]), "{path}");
+        }
+        let answer = speak::answer(Dialect::Responses, &recording.body).unwrap();
+        let said = Said::of(&answer);
+        let steps = Said::of(&plainly(Dialect::Responses, Wire::Lines, tx.unsent()).unwrap());
+        let want = Said {
+            other: Vec::new(),
+            ..said.clone()
+        };
+        assert_eq!(steps, want, "{path}");
+        assert!(told >= said.text.len(), "{path}");
+        let worth =
+            shardgate::dialect::worth::of_stream(Dialect::Responses, Wire::Lines, tx.unsent());
+        assert!(worth.complete, "{path}");
+        count += 1;
+    }
+    println!("{count}");
+}
+
+/// Goal: completions, whose choices have a text and no message, are told in both shapes.
+#[test]
+fn recorded_completions_are_told() {
+    let mut told = 0;
+    for recording in recordings(&["openai-completions"]) {
+        let path = &recording.path;
+        let stream = stream_of(Dialect::Chat, &recording);
+        let answer = match stream {
+            Some((wire, body)) => of_stream(Dialect::Chat, wire, &body),
+            None => of_plain(Dialect::Chat, &recording.body),
+        };
+        let Ok(answer) = answer else {
+            let is_known = path.contains("bad-request") || path.contains("batch");
+            assert!(is_known, "{path} {answer:?}");
+            continue;
+        };
+        let said = Said::of(&answer);
+        let raw = String::from_utf8_lossy(&recording.body);
+        let texts = raw.lines().flat_map(|line| {
+            let value = serde_json::from_str::<Value>(line.trim_start_matches("data: ")).ok();
+            let text =
+                value.and_then(|value| Some(value["choices"][0]["text"].as_str()?.to_owned()));
+            text
+        });
+        let want = match serde_json::from_str::<Value>(&raw) {
+            Ok(value) => value["choices"][0]["text"].as_str().unwrap().to_owned(),
+            Err(_) => texts.collect(),
+        };
+        assert_eq!(said.text, want, "{path}");
+        let body = written(Route::Completions, &answer);
+        let again = of_plain(Dialect::Chat, &body).unwrap();
+        assert_eq!(Said::of(&again), said, "{path}");
+        let mut tx = TxBuf::new(&BufPool::new());
+        let mut retell = Retell::new(Route::Completions, answer).unwrap();
+        while retell.next(&NAMES, &mut tx).is_some() {}
+        let again = of_stream(Dialect::Chat, Wire::Lines, tx.unsent()).unwrap();
+        assert_eq!(Said::of(&again), said, "{path}");
+        told += 1;
+    }
+    assert!(told == 0 || told >= 6, "{told}");
 }
 
 type Counts = [(Dialect, usize); 6];

@@ -18,6 +18,7 @@ pub mod answer;
 pub mod error;
 pub mod look;
 mod pack;
+pub mod recite;
 pub mod request;
 mod shape;
 pub mod stream;

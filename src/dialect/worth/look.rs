@@ -25,6 +25,7 @@ enum Place {
     Chat,
     ChatChoice,
     ChatSaid,
+    ChatFunction,
     Anthropic,
     AnthropicDelta,
     AnthropicBlock,
@@ -86,7 +87,8 @@ fn act(place: Place, name: &[u8]) -> Act {
         (Place::Chat, b"object") => Kind,
         (Place::ChatChoice | Place::GeminiCandidate, b"index") => Index,
         (Place::ChatChoice, b"delta" | b"message") => Into(Place::ChatSaid),
-        (Place::ChatSaid, b"tool_calls" | b"function_call") => Call,
+        (Place::ChatSaid, b"tool_calls") | (Place::ChatFunction, b"name") => Call,
+        (Place::ChatSaid, b"function_call") => Into(Place::ChatFunction),
         (Place::ChatSaid, b"refusal") => Refusal,
         (Place::ChatChoice | Place::CohereDelta | Place::Cohere, b"finish_reason") => Finish,
 
