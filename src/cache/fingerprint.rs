@@ -142,8 +142,9 @@ const COUNTING: [&[u8]; 6] = [
     b"x-goog-user-project",
 ];
 
-/// What Anthropic's SDKs always send, and the gateway where a client does not.
-const ANTHROPIC_VERSION: &[u8] = b"2023-06-01";
+/// The versions of Anthropic's Messages that are read and written alike: what its SDKs have always
+/// sent, and the gateway where a client does not, and what those of 2026 send.
+const ANTHROPIC_VERSIONS: [&[u8]; 2] = [b"2023-06-01", b"2026-10-21"];
 
 /// The key of what was asked, and where what may mean the same would be.
 ///
@@ -228,7 +229,7 @@ fn whom(fold: &mut Fold, asked: &Asked<'_>) {
 fn fields(fold: &mut Fold, asked: &Asked<'_>) {
     for (at, known) in (0..).zip(COUNTING) {
         for (name, value) in asked.fields {
-            let is_default = known == b"anthropic-version" && *value == ANTHROPIC_VERSION;
+            let is_default = known == b"anthropic-version" && ANTHROPIC_VERSIONS.contains(value);
             if name.eq_ignore_ascii_case(known) && !is_default {
                 fold.tag(at);
                 fold.bytes(value.trim_ascii());

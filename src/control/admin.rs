@@ -4,6 +4,7 @@
 //! asks the shards for what it shows.
 
 use super::notify::Notify;
+use super::purge;
 use super::reload::{self, Loader, Reloaded};
 use super::resolve::Resolver;
 use super::shards::Bound;
@@ -12,10 +13,12 @@ use super::tls::Watch;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
+use crate::cache::purge::Purge;
 use crate::config::diff::Roster;
 use crate::host::uring::{Tcp, Uring};
 use crate::host::{self, Host};
 use crate::shard::orders::Report;
+use crate::shard::orders::Task;
 use crate::shard::snapshot::Edition;
 use crate::stats::reloads::Reloads;
 use crate::stats::text::Form;
@@ -81,6 +84,8 @@ pub struct Admin {
     /// Watches the listeners' certificate of the edition in force.
     certificate: RefCell<Option<Watch>>,
     reloads: Cell<Reloads>,
+    /// How often stored answers were purged.
+    purges: Cell<u64>,
     /// The last reload, and the last one that did not come into force.
     last: RefCell<(Option<Reloaded>, Option<Reloaded>)>,
     /// Where lines of the log go.
@@ -129,6 +134,7 @@ impl Admin {
             edition: RefCell::new(Arc::new(desk.edition)),
             certificate: RefCell::new(certificate),
             reloads: Cell::default(),
+            purges: Cell::new(0),
             last: RefCell::default(),
             say: RefCell::default(),
             is_taken: Cell::new(false),
@@ -178,6 +184,19 @@ impl Admin {
             Uring.sleep_until(Uring.now() + LOOK).await;
         }
         Turn(&self.is_taken)
+    }
+
+    /// Every shard forgets `what` is stored; the number of that purge.
+    pub async fn purge(&self, what: Purge) -> u64 {
+        let turn = self.take_turn().await;
+        let number = self.purges.get() + 1;
+        self.purges.set(number);
+        let what = Arc::new(what);
+        for shard in &self.shards {
+            shard.order(Task::Purge(Arc::clone(&what), number)).await;
+        }
+        drop(turn);
+        number
     }
 
     /// A report of every shard that lives; all of the same epoch.
@@ -262,6 +281,7 @@ async fn serve(admin: &Rc<Admin>, mut link: Tcp) {
 struct Wanted {
     method: Method,
     path: Vec<u8>,
+    query: Vec<u8>,
     /// What form of metrics the client reads.
     form: Form,
 }
@@ -288,6 +308,7 @@ async fn read_asked(link: &mut Tcp, rx: &mut RxBuf) -> Option<Asked> {
                 return Some(Asked::Page(Wanted {
                     method: head.method,
                     path: head.path.bytes(rx.data()).to_vec(),
+                    query: head.query.bytes(rx.data()).to_vec(),
                     form: Form::accepted(accept.map_or(b"", |(_, value)| value)),
                 }));
             }
@@ -296,7 +317,7 @@ async fn read_asked(link: &mut Tcp, rx: &mut RxBuf) -> Option<Asked> {
     }
 }
 
-struct Page {
+pub(super) struct Page {
     status: u16,
     media: &'static str,
     body: String,
@@ -306,7 +327,7 @@ struct Page {
 }
 
 impl Page {
-    fn json(status: u16, value: &serde_json::Value) -> Self {
+    pub(super) fn json(status: u16, value: &serde_json::Value) -> Self {
         let body = format!("{value:#}\n");
         Self {
             status,
@@ -317,11 +338,19 @@ impl Page {
         }
     }
 
-    fn error(status: u16, message: &str) -> Self {
+    pub(super) fn error(status: u16, message: &str) -> Self {
         Self::json(
             status,
             &serde_json::json!({ "error": { "message": message } }),
         )
+    }
+
+    pub(super) fn only_post(message: &str, method: Method) -> Self {
+        Self {
+            allow: "allow: POST\r\n",
+            is_head: method == Method::Head,
+            ..Self::error(405, message)
+        }
     }
 
     fn text(media: &'static str, body: String) -> Self {
@@ -341,10 +370,13 @@ async fn page(admin: &Rc<Admin>, wanted: &Wanted) -> Page {
     if path == b"/api/reload" {
         return reload_page(admin, method).await;
     }
+    if path == b"/api/cache/purge" {
+        return purge::page(admin, method, &wanted.query).await;
+    }
     if !matches!(method, Method::Get | Method::Head) {
         return Page::error(
             405,
-            "the admin plane answers GET and HEAD, and POST /api/reload",
+            "the admin plane answers GET and HEAD, and POST /api/reload and /api/cache/purge",
         );
     }
     let draining = admin.is_draining.get();
@@ -372,7 +404,7 @@ async fn page(admin: &Rc<Admin>, wanted: &Wanted) -> Page {
         b"/readyz" => Page::text("text/plain; charset=utf-8", "ready\n".to_owned()),
         _ => Page::error(
             404,
-            "there are /metrics, /api/status, /api/config, /api/reload, /livez and /readyz",
+            "there are /metrics, /api/status, /api/config, /api/reload, /api/cache/purge, /livez and /readyz",
         ),
     };
     page.is_head = method == Method::Head;
@@ -382,12 +414,7 @@ async fn page(admin: &Rc<Admin>, wanted: &Wanted) -> Page {
 /// Reloads in a task of its own, which ends also when this client leaves.
 async fn reload_page(admin: &Rc<Admin>, method: Method) -> Page {
     if method != Method::Post {
-        let page = Page::error(405, "/api/reload answers POST");
-        return Page {
-            allow: "allow: POST\r\n",
-            is_head: method == Method::Head,
-            ..page
-        };
+        return Page::only_post("/api/reload answers POST", method);
     }
     let outcome = Rc::new(RefCell::new(None));
     let (mine, theirs) = (Rc::clone(admin), Rc::clone(&outcome));

@@ -25,7 +25,7 @@ const LETTERS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Ears {
     mouths: Vec<Sender<Digest>>,
-    ears: Vec<Receiver<Digest>>,
+    hearers: Vec<Receiver<Digest>>,
     /// For letters, with the number of the shard at the other end.
     writers: Vec<(usize, Sender<Letter>)>,
     readers: Vec<(usize, Receiver<Letter>)>,
@@ -43,7 +43,7 @@ pub fn mesh(shards: usize) -> Vec<Ears> {
                 one.writers.push((to, writer));
             }
             if let Some(other) = all.get_mut(to) {
-                other.ears.push(ear);
+                other.hearers.push(ear);
                 other.readers.push((from, reader));
             }
         }
@@ -60,7 +60,7 @@ pub fn join<H: Host>(shard: &Rc<Shard<H>>, ends: Ears) {
             mine.add_peer(Box::new(move |digest| outlet.try_send(digest)));
         });
     }
-    for ear in ends.ears {
+    for ear in ends.hearers {
         let mine = Rc::clone(shard);
         shard.host.spawn(async move {
             let inlet = ear.connect().await;

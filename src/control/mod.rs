@@ -18,6 +18,7 @@ pub mod listeners;
 pub mod logger;
 pub mod notify;
 pub mod preflight;
+pub mod purge;
 pub mod reload;
 pub mod resolve;
 pub mod serve;

@@ -8,6 +8,7 @@ use crate::config::print::Printed;
 use crate::policy::peak::Peak;
 use crate::shard::orders::Report;
 use crate::shard::snapshot::Edition;
+use crate::stats::cached::{Looked, Tier};
 use crate::stats::exposition::{Hearing, Names, Scrape, TargetGauges, write};
 use crate::stats::reloads::Reloads;
 use crate::stats::text::Form;
@@ -142,6 +143,14 @@ fn shard(config: &Config, roster: &Roster, report: &Report) -> Value {
             "ages_ms": ages(report),
         },
         "targets": targets(roster, report),
+        "cache": {
+            "entries": counters.cached.entries,
+            "bytes": counters.cached.bytes,
+            "hits_total": counters.cached.looked(Tier::Exact, Looked::Hit),
+            "misses_total": counters.cached.looked(Tier::Exact, Looked::Miss),
+            "coalesced_total": counters.cached.looked(Tier::Exact, Looked::Coalesced),
+            "stored_total": counters.cached.stored,
+        },
     })
 }
 

@@ -296,6 +296,13 @@ pub fn put_answer_head<H: Host>(
         if let Some(told) = settle.cached.as_ref().and_then(|cached| cached.told) {
             put_decimal_field(tx, "age", told.age.as_secs());
         }
+        if let Some(cached) = &settle.cached {
+            put_own_field(
+                tx,
+                "x-shardgate-cache-key",
+                cached.print.key.hex().as_bytes(),
+            );
+        }
     }
     if let Some(fallback) = step.fallback {
         put_own_field(tx, "x-shardgate-fallbacks", fallback.as_bytes());

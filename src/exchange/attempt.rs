@@ -18,10 +18,10 @@
 //!   time that is left: a provider that never answers must not take all of it.
 
 use super::asker::Asker;
-use super::cached;
 use super::connection::Next;
 use super::course::{Another, Course, first_token, weight};
 use super::down::{Down, Wait};
+use super::keep;
 use super::lease::{Answer, Lease};
 use super::reply::Manner;
 use super::sending::send;
@@ -225,7 +225,7 @@ pub async fn deliver<'a, H: Host>(
     (answer, refusal): (&mut Answer<H>, Refusal),
 ) -> Result<Next, Failed<'a>> {
     if settle.cached.is_some() {
-        cached::begin(settle, step, answer);
+        keep::begin(settle, step, answer);
     }
     match refusal {
         Refusal::Key => {

@@ -26,6 +26,7 @@ use crate::cache::key::Key;
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
+use crate::wire::http1::Framing;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -82,6 +83,10 @@ pub enum Hail {
         ticket: u64,
         /// Its head.
         head: Arc<[u8]>,
+        /// How the body is framed.
+        framing: Framing,
+        /// Its status.
+        status: u16,
         /// Its media type.
         media: Arc<str>,
         /// Whether it is a stream.
@@ -305,6 +310,8 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
         Hail::Head {
             ticket,
             head,
+            framing,
+            status,
             media,
             is_stream,
             model_index,
@@ -319,6 +326,8 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
             flight.comes(Rc::new(Coming {
                 tape: Rc::clone(player.tape()),
                 head: (&*head).into(),
+                framing,
+                status,
                 media: (&*media).into(),
                 is_stream,
                 model_index,
@@ -389,6 +398,8 @@ async fn carry<H: Host>(
         Hail::Head {
             ticket,
             head: (&*coming.head).into(),
+            framing: coming.framing.clone(),
+            status: coming.status,
             media: (&*coming.media).into(),
             is_stream: coming.is_stream,
             model_index: coming.model_index,

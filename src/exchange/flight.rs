@@ -18,6 +18,7 @@ use super::tape::Tape;
 use crate::base::fault::Kind;
 use crate::cache::key::Key;
 use crate::host::Host;
+use crate::wire::http1::Framing;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
@@ -126,6 +127,10 @@ pub struct Coming<H: Host> {
     pub tape: Rc<Tape<H>>,
     /// The head, as far as it concerns everybody.
     pub head: Box<[u8]>,
+    /// How the body is framed on the tape.
+    pub framing: Framing,
+    /// Its status.
+    pub status: u16,
     /// Its media type.
     pub media: Box<str>,
     /// Whether it is a stream.

@@ -37,6 +37,7 @@ pub mod ferry;
 pub mod flight;
 pub mod form;
 pub mod hold;
+pub mod keep;
 pub mod lease;
 pub mod limits;
 pub mod onward;

@@ -9,11 +9,11 @@
 
 use super::answer::{HOLD_MAX, Incoming, patience, put_answer_head, read_more, retry_after};
 use super::attempt::Failed;
-use super::cached;
 use super::connection::{Next, push};
 use super::course::Course;
 use super::down::Down;
 use super::fallback;
+use super::keep;
 use super::lease::Answer;
 use super::reply::put_last_event;
 use super::request::{Request, asked};
@@ -89,7 +89,7 @@ pub async fn deliver<'a, H: Host>(
         Found::Answer | Found::Page(_) => None,
     };
     fallback::leave(course, down, settle, step, (answer, refused))?;
-    cached::publish(settle);
+    keep::publish(settle);
     if down.has_begun() {
         head.clear();
         let status = put_in_band(course, down, settle, answer, &found)?;
@@ -111,7 +111,7 @@ pub async fn deliver<'a, H: Host>(
     let statuses = (status, said(answer, status));
     let finished = finish(course, down, settle, statuses).await;
     if status == 200 {
-        cached::store(course, settle, step);
+        keep::store(course, settle, step);
     }
     Ok(finished?)
 }
@@ -498,7 +498,7 @@ async fn pass_through<H: Host>(
 ) -> Result<Next, Kind> {
     let shard = course.shard;
     let is_http10 = course.manner.is_http10;
-    cached::publish(settle);
+    keep::publish(settle);
     settle.receipt.upstream += shard.host.now().since(answer.sent);
     let is_open = is_http10 && !matches!(answer.head.framing, Framing::Length(_));
     let manner = course.manner.closing(is_open);

@@ -23,12 +23,12 @@
 
 use super::answer::{Incoming, put_answer_head, read_here, read_more};
 use super::attempt::Failed;
-use super::cached;
 use super::connection::{Next, push};
 use super::course::{Course, first_token};
 use super::down::Down;
 use super::events::Wire;
 use super::fallback;
+use super::keep;
 use super::lease::Answer;
 use super::onward;
 use super::pulse::put_stream_fields;
@@ -137,7 +137,7 @@ pub async fn relay<'a, H: Host>(
                 Ok(()) => {
                     let end = (answer.head.status, &seen);
                     let finished = finish(course, down, settle, step, end).await;
-                    cached::store(course, settle, step);
+                    keep::store(course, settle, step);
                     give_back(shard, answer, body);
                     return Ok(finished?);
                 }
@@ -284,7 +284,7 @@ fn commit<H: Host>(
     let took = now.since(sent);
     settle.receipt.upstream = before + took;
     settle.content(took, now);
-    cached::publish(settle);
+    keep::publish(settle);
     if seen.goes_on() {
         settle.receipt.continued = settle.receipt.continued.once_more();
         return;

@@ -168,21 +168,21 @@ async fn reshaped<H: Host>(
         let told = (retell, naming, pace);
         return stream(course, down, settle, step, (answer, head.unsent(), told)).await;
     }
-    let mut page = TxBuf::new(&course.shard.buffers);
+    let mut whole_body = TxBuf::new(&course.shard.buffers);
     match whole::own_plain(relay::wire(step.provider), data) {
         Some(own) if spoken == Dialect::Responses && spoken == course.route.dialect() => {
-            page.put(own);
+            whole_body.put(own);
         }
-        _ => speak::put_answer(course.route, &told, &naming.names(), &mut page),
+        _ => speak::put_answer(course.route, &told, &naming.names(), &mut whole_body),
     }
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
     let manner = (answer.head.status, dropped, course.manner);
     put_answer_head(tx, course, settle, step, (answer, head.unsent()), manner);
     tx.put(b"content-type: application/json\r\n");
-    put_decimal_field(tx, "content-length", page.len() as u64);
+    put_decimal_field(tx, "content-length", whole_body.len() as u64);
     tx.put(END_OF_HEAD);
-    tx.put(page.unsent());
+    tx.put(whole_body.unsent());
     plain::finish(course, down, settle, (200, 200)).await
 }
 

@@ -4,7 +4,7 @@
 //! `Drop` settles; there is no other way. A future that is dropped half way (the client
 //! went away, the shard shuts down) therefore leaves a receipt that says "cancelled".
 
-use super::cached::Cached;
+use super::keep::Cached;
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::config::model::defaults::ATTEMPTS_MAX;

@@ -7,7 +7,6 @@
 //! The body is kept in the provider's words: so the dialect that asks next, and whether it wants a
 //! stream, is the replay's business, and what only the provider's own dialect can say is not lost.
 
-use super::cached::Told;
 use super::replay;
 use crate::base::bytes::TxBuf;
 use crate::config::Config;
@@ -96,13 +95,5 @@ impl Stored {
     /// The time between two events, as it was when it came.
     pub fn pace(&self) -> Duration {
         self.took / self.events.max(1)
-    }
-
-    /// What the client is told of it, `age` after it was made.
-    pub const fn told(age: Duration) -> Told {
-        Told {
-            age,
-            similarity: None,
-        }
     }
 }

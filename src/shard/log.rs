@@ -220,6 +220,15 @@ fn write_line<H: Host>(
             Tries => write_tries(out, format, (config, receipt)),
         }
     }
+    if let Some(cache) = receipt.cache {
+        let (before, behind) = match format {
+            Format::Json => (",\"cache\":\"", "\""),
+            _ => (" cache=", ""),
+        };
+        out.push_str(before);
+        out.push_str(cache.name());
+        out.push_str(behind);
+    }
     if receipt.hedge.is_some() || receipt.continued.count() > 0 {
         write_rare(out, format, receipt);
     }

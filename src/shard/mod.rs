@@ -29,6 +29,7 @@ use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
 use crate::policy::queue::Queue;
 use crate::policy::targets::Targets;
+use crate::stats::cached::{Cached, Lost};
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::receipt::{Receipt, RequestId};
 use cache::Cache;
@@ -352,7 +353,29 @@ impl<H: Host> Shard<H> {
         self.counters.borrow_mut().log_dropped += dropped;
         self.beat(now);
         self.cache.borrow_mut().index.tick(now);
+        self.note_lost();
         self.mail.ring();
+    }
+
+    /// Counts the entries that are not kept any more.
+    fn note_lost(&self) {
+        let events = self.cache.borrow_mut().index.take_events();
+        let mut counters = self.counters.borrow_mut();
+        let cached = &mut counters.cached;
+        cached.lose(Lost::Evicted, events.evicted);
+        cached.lose(Lost::Expired, events.expired);
+        cached.lose(Lost::Purged, events.purged);
+        cached.forgotten += events.forgotten;
+    }
+
+    /// What it counts of its cache, and what that holds now.
+    fn cached(&self) -> Cached {
+        self.note_lost();
+        let cache = self.cache.borrow();
+        let mut cached = self.counters.borrow().cached;
+        cached.bytes = cache.index.bytes() as u64;
+        cached.entries = cache.index.len() as u64;
+        cached
     }
 
     /// Shard `from` has written.

@@ -15,6 +15,7 @@
 use super::Shard;
 use super::snapshot::{Edition, Snapshot};
 use crate::base::time::Instant;
+use crate::cache::purge::Purge;
 use crate::host::Host;
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::view::{Cell, View};
@@ -48,6 +49,8 @@ pub enum Task {
     Commit(u64),
     /// The snapshot that was prepared is dropped.
     Abort,
+    /// Stored answers are forgotten, as the purge of this number.
+    Purge(Arc<Purge>, u64),
     /// Another process accepts on the same sockets; followed by [`Task::Drain`].
     HandOver,
     /// Accept what is queued and no more; end connections with their exchanges.
@@ -138,6 +141,11 @@ pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outc
             drop(shard.prepared.take());
             Ok(())
         }
+        Task::Purge(what, number) => {
+            shard.cache.borrow_mut().index.purge(what, *number);
+            shard.mail.ring();
+            Ok(())
+        }
         Task::HandOver => {
             shard.hand_over();
             Ok(())
@@ -179,6 +187,8 @@ fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
     next.go_on_from(&before);
     shard.targets.borrow_mut().enter(next.places.targets());
     shard.set_server_tls(next.server_tls.clone());
+    let mut cache = shard.cache.borrow_mut();
+    cache.heed(&next.config, shard.shards);
     Ok(())
 }
 
@@ -227,6 +237,7 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
         accepting: shard.accepting(),
         counters: Counters {
             queue_depth: shard.queue.borrow().len() as u64,
+            cached: shard.cached(),
             ..shard.counters.borrow().clone()
         },
         pools: pools.collect(),

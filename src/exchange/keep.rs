@@ -1,0 +1,290 @@
+//! Keeps what comes of an exchange for others who ask the same, now and later.
+//!
+//! ```text
+//!   head ─ begin ─► tape ─ publish (this is what the client gets) ─► followers
+//!                     └─── clean end ─ store ─► worth? judge ─► Entry ─► index, other shards
+//! ```
+//!
+//! Invariants
+//! - K1 An answer is stored by who saw its clean end, once, and only as [`crate::cache::admit`]
+//!   allows; what is not is counted with its reason.
+//! - K2 Nothing is published before it is certain to be what the client gets.
+
+use super::course::Course;
+use super::flight::{Coming, Flight};
+use super::lease::Answer;
+use super::settle::Settle;
+use super::stored::Stored;
+use super::{relay, replay};
+use crate::base::bytes::TxBuf;
+use crate::base::time::Instant;
+use crate::cache::admit::{Facts, judge};
+use crate::cache::directive::Directive;
+use crate::cache::entry::{Entry, Making, Tag};
+use crate::cache::key::Key;
+use crate::dialect::model::Stop;
+use crate::dialect::worth::{self, Why, Worth};
+use crate::host::Host;
+use crate::policy::plan::Step;
+use crate::stats::cached::Unstored;
+use crate::wire::http1::{Chunked, Framing, Known};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of an answer that several may listen to before nobody may join any more, if it may not
+/// be stored.
+const TAPE_MAX: usize = 4 << 20;
+
+/// What an exchange has to do with the cache.
+#[derive(Debug)]
+pub struct Cached<H: Host> {
+    /// What was asked for, and how an answer to it may be stored.
+    pub print: Print,
+    /// The purges that were known when the request came.
+    pub born: u64,
+    /// What the client is told of an answer that was stored.
+    pub told: Option<Told>,
+    /// What it shares with the others who ask the same.
+    pub flight: Rc<Flight<H>>,
+    /// It makes the attempts.
+    pub leads: bool,
+    /// What is kept so far of an answer.
+    pub coming: Option<Rc<Coming<H>>>,
+}
+
+/// What the client is told of a stored answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// How old it is.
+    pub age: Duration,
+    /// How alike the requests are, if they are not the same.
+    pub similarity: Option<f32>,
+}
+
+/// What a request is for the cache.
+#[derive(Clone, Debug)]
+pub struct Print {
+    /// The same request again.
+    pub key: Key,
+    /// What it allows.
+    pub directive: Directive,
+    /// The temperature that it asks for.
+    pub temperature: Option<f64>,
+    /// It limits the answer itself.
+    pub is_limited: bool,
+}
+
+impl<H: Host> Drop for Cached<H> {
+    fn drop(&mut self) {
+        if self.leads {
+            self.flight.leave(); // unless something came of it
+        }
+    }
+}
+
+/// What comes of `answer`, the last one or one that may be, is kept from here on.
+pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answer<H>) {
+    let config = &settle.snapshot().config;
+    let asked = settle
+        .receipt
+        .model()
+        .and_then(|index| config.models.get(index));
+    let entry_max = asked.map_or(0, |model| model.cache.entry_max);
+    let Some(cached) = settle.cached.as_mut().filter(|cached| cached.leads) else {
+        return;
+    };
+    let data = answer.rx.data();
+    let value = |known| answer.head.known(known).map(|span| span.bytes(data));
+    if value(Known::ContentEncoding).is_some() {
+        return; // nobody asked for one
+    }
+    let media = value(Known::ContentType).unwrap_or(b"application/json");
+    let mut head = TxBuf::new(answer.rx.pool());
+    let framing = answer.head.framing.clone();
+    replay::put_head(&mut head, (answer.head.status, media), &framing);
+    let first = data.get(answer.head.len..).unwrap_or_default();
+    let is_stream = relay::is_stream(answer, step.provider);
+    let media = String::from_utf8_lossy(media).into();
+    let tape = answer.lease.keep(first, entry_max.max(TAPE_MAX));
+    cached.coming = Some(Rc::new(Coming {
+        tape,
+        head: head.unsent().into(),
+        framing,
+        media,
+        is_stream,
+        status: answer.head.status,
+        model_index: step.model_index,
+        target_index: step.target_index,
+        is_reusable: answer.is_reusable,
+    }));
+}
+
+/// The answer that is kept is the one that the client gets: the others get it, too (K2).
+pub fn publish<H: Host>(settle: &Settle<H>) {
+    if let Some(cached) = &settle.cached
+        && let Some(coming) = &cached.coming
+        && cached.leads
+    {
+        cached.flight.comes(Rc::clone(coming));
+    }
+}
+
+/// The answer's clean end was seen: it is stored, where it may be (K1).
+pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_>) {
+    let Some(cached) = &settle.cached else {
+        return;
+    };
+    let Some(coming) = &cached.coming else {
+        return;
+    };
+    if !cached.flight.claim_storing() {
+        return;
+    }
+    let (shard, now) = (course.shard, course.shard.host.now());
+    let outcome = make(course, settle, (step, coming), now);
+    let mut counters = shard.counters.borrow_mut();
+    match outcome {
+        Ok(()) => counters.cached.stored += 1,
+        Err(why) => counters.cached.unstore(why),
+    }
+    drop(counters);
+    shard.mail.ring();
+}
+
+/// Makes an entry of what came, and puts it into the index.
+fn make<H: Host>(
+    course: &Course<'_, H>,
+    settle: &Settle<H>,
+    (step, coming): (&Step<'_>, &Rc<Coming<H>>),
+    now: Instant,
+) -> Result<(), Unstored> {
+    let (shard, receipt) = (course.shard, &settle.receipt);
+    let cached = settle.cached.as_ref().ok_or(Unstored::Unread)?;
+    let asked = receipt
+        .model()
+        .and_then(|index| course.snapshot.config.models.get(index));
+    let caching = &asked.ok_or(Unstored::Unread)?.cache;
+    let body = coming
+        .tape
+        .with_bytes(|bytes| unframed(bytes, &coming.framing));
+    let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
+    let dialect = step.provider.dialect.speaks();
+    let wire = relay::wire(step.provider);
+    let worth = if coming.is_stream {
+        worth::of_stream(dialect, wire, &body)
+    } else {
+        worth::of_plain(dialect, &body)
+    };
+    let print = &cached.print;
+    let facts = Facts {
+        is_continued: receipt.continued.count() > 0,
+        is_asked: step.fallback.is_none(),
+        has_content: !coming.is_stream || receipt.first_content.is_some(),
+        is_limited: print.is_limited,
+        temperature: print.temperature,
+        bytes: body.len(),
+        ..facts(&worth, coming.status)
+    };
+    let ttl = judge(&facts, caching, &print.directive)?;
+    let first_content = receipt.first_content.unwrap_or_default();
+    let target = step.model.targets.get(step.target_index);
+    let upstream_model = target.and_then(|target| target.model.as_deref());
+    let stored = Stored {
+        model: step.model.name.as_str().into(),
+        provider: step.provider.name.as_str().into(),
+        upstream_model: upstream_model.unwrap_or_default().into(),
+        dialect,
+        wire,
+        is_stream: coming.is_stream,
+        media: coming.media.clone(),
+        body: body.into(),
+        took: now.since(receipt.began).saturating_sub(first_content),
+        events: u32::try_from(receipt.events).unwrap_or(u32::MAX),
+    };
+    let payload = stored.bytes();
+    let making = Making {
+        key: print.key,
+        partition: None,
+        tags: tags(course, settle),
+        made: now,
+        ttl,
+        born: cached.born,
+        payload,
+        beside: 0,
+    };
+    let mut cache = shard.cache.borrow_mut();
+    let account = Arc::clone(&cache.account);
+    cache.index.make_room(&print.key, payload);
+    let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
+    Ok(cache.index.store(entry, now)?)
+}
+
+/// What an entry belongs to, for purges.
+fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
+    let config = &course.snapshot.config;
+    let model = settle
+        .receipt
+        .model()
+        .and_then(|index| config.models.get(index));
+    let key = settle
+        .receipt
+        .key()
+        .and_then(|index| config.keys.get(index));
+    let cached = settle.cached.as_ref();
+    let namespace = cached.and_then(|cached| cached.print.directive.namespace.as_deref());
+    let tags = [
+        model.map(|model| Tag::of("model", &model.name)),
+        key.map(|key| Tag::of("client", &key.name)),
+        namespace.map(|name| Tag::of("namespace", name)),
+    ];
+    tags.into_iter().flatten().collect()
+}
+
+/// What is known of a body, for the rules.
+fn facts(worth: &Worth, status: u16) -> Facts {
+    Facts {
+        status,
+        is_whole: worth.complete && !worth.has_error,
+        is_continued: false,
+        is_read: true,
+        is_asked: true,
+        stop: match worth.stop {
+            Some(Why::Stop | Why::Refusal) => Stop::End,
+            Some(Why::Tool) => Stop::Tool,
+            Some(Why::Length) => Stop::Length,
+            Some(Why::Filtered) => Stop::Filtered,
+            Some(Why::Other) | None => Stop::Malformed,
+        },
+        has_calls: worth.has_calls,
+        has_refusal: worth.stop == Some(Why::Refusal),
+        has_content: true,
+        is_limited: false,
+        temperature: None,
+        bytes: 0,
+    }
+}
+
+/// The body of which `bytes` came in this framing; `None`: not all of it is there.
+fn unframed(bytes: &[u8], framing: &Framing) -> Option<Vec<u8>> {
+    let mut body = bytes.to_vec();
+    match framing {
+        Framing::None => body.clear(),
+        Framing::UntilClose => {}
+        Framing::Length(length) => {
+            let length = usize::try_from(*length).ok()?;
+            if body.len() < length {
+                return None;
+            }
+            body.truncate(length);
+        }
+        Framing::Chunked => {
+            let decoded = Chunked::new().decode(&mut body).ok()?;
+            if !decoded.done {
+                return None;
+            }
+            body.truncate(decoded.data);
+        }
+    }
+    Some(body)
+}
