@@ -37,7 +37,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// How long a home may take to answer.
-const HOME_WAIT: Duration = Duration::from_millis(100);
+const HOME_WAIT: Duration = Duration::from_secs(1);
 
 /// What shards tell each other of flights. A ticket is the listener's name for what it asked for.
 #[derive(Debug)]
