@@ -185,8 +185,8 @@ mod tests {
     /// Goal: A1, each rule by itself. Method: a good answer with one fact changed.
     #[test]
     fn each_rule_stands_by_itself() {
-        assert_eq!(judged(&GOOD), Ok(CACHING.ttl));
         type Change = fn(&mut Facts);
+        assert_eq!(judged(&GOOD), Ok(CACHING.ttl));
         let cases: [(Change, Unstored); 19] = [
             (|it| it.status = 201, Unstored::Status),
             (|it| it.status = 206, Unstored::Status),

@@ -288,7 +288,7 @@ mod tests {
         assert!(lives.iter().all(|life| (900..=1100).contains(life)));
         for tenth in 0..10 {
             let part = 900 + tenth * 20..920 + tenth * 20;
-            let count = lives.iter().filter(|life| part.contains(life)).count();
+            let count = lives.iter().filter(|life| part.contains(*life)).count();
             assert!((140..260).contains(&count), "{count} in {part:?}");
         }
         assert_eq!(jittered(ttl, &key(7)), jittered(ttl, &key(7)));

@@ -11,11 +11,11 @@ use shardgate::dialect::{abilities, speak};
 
 const MODEL: &str = "gpt-4o";
 
-fn read(route: Route, body: &[u8]) -> Option<Request> {
+pub(crate) fn read(route: Route, body: &[u8]) -> Option<Request> {
     speak::ask(route, body, MODEL, false).ok()
 }
 
-fn asked<'a>(route: Route, body: &'a [u8], request: &'a Request) -> Asked<'a> {
+pub(crate) fn asked<'a>(route: Route, body: &'a [u8], request: &'a Request) -> Asked<'a> {
     Asked {
         tenant: Tenant::Open,
         namespace: None,
@@ -55,7 +55,7 @@ fn bodies() -> Vec<(Route, Value)> {
 }
 
 /// Whether what stands at `path` changes no answer.
-fn is_silent(path: &str) -> bool {
+pub(crate) fn is_silent(path: &str) -> bool {
     /// At the top of a body.
     const TOP: [&str; 10] = [
         "model",
@@ -70,7 +70,11 @@ fn is_silent(path: &str) -> bool {
         "store",
     ];
     /// Anywhere.
-    const INSIDE: [&str; 2] = [".cache_control", "system_instruction.role"];
+    const INSIDE: [&str; 3] = [
+        ".cache_control",
+        "system_instruction.role",
+        "systemInstruction.role",
+    ];
     let is_at = |name: &str| {
         let rest = path
             .strip_prefix('.')
@@ -81,7 +85,7 @@ fn is_silent(path: &str) -> bool {
 }
 
 /// Every body that differs from `value` at one place, with the place.
-fn changed(value: &Value, path: &str, put: &mut dyn FnMut(String, Value)) {
+pub(crate) fn changed(value: &Value, path: &str, put: &mut dyn FnMut(String, Value)) {
     match value {
         Value::Null => put(path.to_owned(), json!("was null")),
         Value::Bool(is) => put(path.to_owned(), json!(!is)),

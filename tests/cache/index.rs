@@ -37,7 +37,7 @@ fn key(number: u64) -> Key {
 }
 
 /// Shards with their channels, and the time.
-struct Box_ {
+struct Gateway {
     account: Arc<Account>,
     shards: Vec<Index<u64>>,
     /// By teller, then by hearer.
@@ -49,7 +49,7 @@ struct Box_ {
 const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(100);
 
-impl Box_ {
+impl Gateway {
     fn new(shards: usize, memory: usize, entry: usize) -> Self {
         let part = share(memory, entry, shards);
         Self {
@@ -149,7 +149,7 @@ impl Box_ {
 #[test]
 fn every_shard_gives_what_one_has_stored() {
     for shards in 1..=4 {
-        let mut all = Box_::new(shards, 1 << 20, 1 << 12);
+        let mut all = Gateway::new(shards, 1 << 20, 1 << 12);
         for number in 0..20 {
             let at = usize::try_from(number).unwrap() % shards;
             all.store(at, number, 100).unwrap();
@@ -185,7 +185,7 @@ fn a_purge_takes_what_was_asked_for_before_it() {
         (Purge::Key(key(2)), BTreeSet::from([2])),
     ];
     for (what, gone) in whats {
-        let mut all = Box_::new(2, 1 << 20, 1 << 12);
+        let mut all = Gateway::new(2, 1 << 20, 1 << 12);
         for number in 0..6 {
             all.store(0, number, 100).unwrap();
         }
@@ -221,7 +221,7 @@ fn a_purge_takes_what_was_asked_for_before_it() {
 /// changes nothing.
 #[test]
 fn the_newer_answer_stays() {
-    let mut all = Box_::new(2, 1 << 20, 1 << 12);
+    let mut all = Gateway::new(2, 1 << 20, 1 << 12);
     let (one, two) = (all.make(7, 100, 0).unwrap(), {
         all.now = all.now + SECOND;
         all.make(7, 200, 0).unwrap()
@@ -258,7 +258,7 @@ fn the_newer_answer_stays() {
 /// Goal: what its home never heard of is forgotten; what is too large is refused.
 #[test]
 fn what_no_home_keeps_is_forgotten() {
-    let mut all = Box_::new(2, 64 << 10, 1 << 10);
+    let mut all = Gateway::new(2, 64 << 10, 1 << 10);
     let number = (0..99).find(|number| key(*number).home(2) == 1).unwrap();
     all.store(0, number, 100).unwrap();
     all.speak();
@@ -275,7 +275,7 @@ fn what_no_home_keeps_is_forgotten() {
 /// for, among many that nobody asks for.
 #[test]
 fn hits_elsewhere_keep_an_entry() {
-    let mut all = Box_::new(2, 128 << 10, 1 << 10);
+    let mut all = Gateway::new(2, 128 << 10, 1 << 10);
     let mut of_home = (0..10_000).filter(|number| key(*number).home(2) == 0);
     let wanted = of_home.next().unwrap();
     all.store(0, wanted, 500).unwrap();
@@ -320,7 +320,7 @@ fn trace(count: usize, keys: usize, has_scans: bool) -> Vec<u64> {
 /// The share of hits of the box on `trace`, each request at any shard; messages are delivered
 /// every `pace` requests.
 fn hit_rate(trace: &[u64], shards: usize, memory: usize, pace: usize) -> f64 {
-    let mut all = Box_::new(shards, memory, 4 << 10);
+    let mut all = Gateway::new(shards, memory, 4 << 10);
     let mut dice = Dice(3);
     let mut hits = 0;
     for (step, number) in trace.iter().enumerate() {
@@ -369,7 +369,7 @@ fn shards_hit_as_one_does_and_scans_cost_little() {
     let memory = 2 << 20;
     let entries = |trace: &[u64]| {
         // As many as one shard keeps.
-        let mut all = Box_::new(1, memory, 4 << 10);
+        let mut all = Gateway::new(1, memory, 4 << 10);
         for number in trace {
             let _kept = all.store(0, *number, 1000);
         }
@@ -425,12 +425,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Fate::Twice),
     ];
     let step = prop_oneof![
-        6 => (0..4_usize, 0..24_u64, 0..6000_usize).prop_map(|(at, n, size)| Step::Store(at, n, size)),
+        6 => (0..4_usize, 0..24_u64, 0..6000_usize)
+            .prop_map(|(at, number, size)| Step::Store(at, number, size)),
         8 => (0..4_usize, 0..24_u64).prop_map(|(at, n)| Step::Get(at, n)),
         2 => (1..40_u64).prop_map(Step::Wait),
         2 => Just(Step::Tick),
         1 => (0..6_u8).prop_map(Step::Purge),
-        10 => (0..16_usize, 0..4_usize, fate).prop_map(|(channel, at, fate)| Step::Deliver(channel, at, fate)),
+        10 => (0..16_usize, 0..4_usize, fate)
+            .prop_map(|(channel, at, fate)| Step::Deliver(channel, at, fate)),
         1 => (20..80_usize).prop_map(Step::Resize),
     ];
     proptest::collection::vec(step, 1..300)
@@ -445,7 +447,7 @@ proptest! {
     #[test]
     fn nothing_wrong_is_given_and_memory_is_bounded(shards in 1..=4_usize, steps in steps()) {
         let memory = 64 << 10;
-        let mut all = Box_::new(shards, memory, 8 << 10);
+        let mut all = Gateway::new(shards, memory, 8 << 10);
         // By number: the last purge that took it. By its place in time an answer is known.
         let mut taken: BTreeMap<u64, u64> = BTreeMap::new();
         for step in steps {
@@ -479,7 +481,8 @@ proptest! {
                     };
                     all.purge(&what);
                     let purges = all.purges;
-                    taken.extend((0..24).filter(|number| of(*number)).map(|number| (number, purges)));
+                    let gone = (0..24).filter(|number| of(*number));
+                    taken.extend(gone.map(|number| (number, purges)));
                 }
                 Step::Deliver(channel, at, fate) => {
                     all.speak();
@@ -540,7 +543,7 @@ proptest! {
         stores in proptest::collection::vec((0..4_usize, 0..200_u64, 0..3000_usize), 1..300),
         pace in 1..30_usize,
     ) {
-        let mut all = Box_::new(shards, 128 << 10, 4 << 10);
+        let mut all = Gateway::new(shards, 128 << 10, 4 << 10);
         for (step, (at, number, size)) in stores.into_iter().enumerate() {
             let _kept = all.store(at % shards, number, size);
             if step % pace == 0 {

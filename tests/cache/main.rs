@@ -9,3 +9,7 @@
 
 mod fingerprint;
 mod index;
+#[path = "../dialects/recorded.rs"]
+#[expect(dead_code, reason = "the suite of the dialects uses all of it")]
+mod recorded;
+mod recordings;
