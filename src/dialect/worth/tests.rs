@@ -1,3 +1,5 @@
+//! Bodies of every dialect, made up one by one, and streams that are cut everywhere.
+
 use super::*;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
