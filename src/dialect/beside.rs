@@ -222,9 +222,9 @@ impl Beside {
                 let Some((mut value, input)) = self.block.take() else {
                     return Ok(true);
                 };
-                if !input.is_empty() {
-                    value["input"] =
-                        serde_json::from_str(&input).map_err(|_| Unfoldable::Garbled)?;
+                if let Some(tool) = value.as_object_mut().filter(|_| !input.is_empty()) {
+                    let input = serde_json::from_str(&input).map_err(|_| Unfoldable::Garbled)?;
+                    tool.insert("input".to_owned(), input);
                 }
                 fold.put(Block::Foreign {
                     dialect: Dialect::Anthropic,
@@ -343,9 +343,8 @@ pub(super) fn of_plain(
     answer: &mut Answer,
 ) -> Result<(), Unfoldable> {
     let value = serde_json::from_slice(body).map_err(|_| Unfoldable::Garbled)?;
-    let top = match &value {
-        Value::Object(top) => top,
-        _ => return Ok(()), // Gemini's list of one, which its reader takes
+    let Value::Object(top) = &value else {
+        return Ok(()); // Gemini's list of one, which its reader takes
     };
     match dialect {
         Dialect::Chat => {

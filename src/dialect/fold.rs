@@ -177,8 +177,8 @@ impl Fold {
             (Stage::Begun | Stage::Stopped, Step::Usage(tokens)) => {
                 self.answer.usage = Some(*tokens);
             }
-            (Stage::Begun, Step::Stop(stop, sequence)) if self.open.is_none() => {
-                self.stop(*stop, *sequence)?;
+            (Stage::Begun, Step::Stop(why, sequence)) if self.open.is_none() => {
+                self.stop(*why, *sequence)?;
             }
             (Stage::Stopped, Step::End) => self.stage = Stage::Over,
             _ => return Err(Garbled), // I1

@@ -103,13 +103,13 @@ impl Unfold {
                 },
                 Place::Open,
             ),
-            Place::Usage => match answer.usage {
-                Some(tokens) => (Step::Usage(tokens), Place::Stop),
-                None => {
-                    self.place = Place::Stop;
+            Place::Usage => {
+                self.place = Place::Stop;
+                let Some(tokens) = answer.usage else {
                     return false;
-                }
-            },
+                };
+                (Step::Usage(tokens), Place::Stop)
+            }
             Place::Stop => {
                 let sequence = answer.sequence.as_deref().unwrap_or_default();
                 let step = Step::Stop(answer.stop, Text::Plain(sequence));

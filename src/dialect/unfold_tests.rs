@@ -24,6 +24,10 @@ const NAMES: Names<'_> = Names {
 };
 
 /// What is open, so that steps out of their order are seen.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what has come, each of which is asked for"
+)]
 #[derive(Default)]
 struct Order {
     has_begun: bool,
@@ -229,15 +233,18 @@ proptest! {
             }
             let again = of_stream(front, wire, &stream).unwrap();
             prop_assert_eq!(texts(&again), texts(&answer));
-            let calls = |answer: &Answer| answer.blocks.iter().filter(|b| matches!(b, Block::Call(_))).count();
-            prop_assert_eq!(calls(&again), calls(&answer));
+            prop_assert_eq!(calls_of(&again), calls_of(&answer));
         }
     }
 
     /// Goal: nothing that is cut, failed or out of order is an answer. Method: one step of a good
     /// stream is left out, or doubled.
     #[test]
-    fn a_step_that_is_missing_is_missed(answer in answer(), front in dialect(), at in any::<prop::sample::Index>()) {
+    fn a_step_that_is_missing_is_missed(
+        answer in answer(),
+        front in dialect(),
+        at in any::<prop::sample::Index>(),
+    ) {
         let mut count = 0;
         let mut unfold = Unfold::new(front);
         while unfold.step(&answer, &mut |_| count += 1) {}
@@ -249,7 +256,10 @@ proptest! {
             while unfold.step(&answer, &mut |step| {
                 let again = if now == at { times } else { 1 };
                 // These may be there or not.
-                let is_free = matches!(step, Step::Text(_) | Step::Opaque(..) | Step::Citation(..) | Step::Usage(_));
+                let is_free = matches!(
+                    step,
+                    Step::Text(_) | Step::Opaque(..) | Step::Citation(..) | Step::Usage(_)
+                );
                 is_loose |= now == at && is_free;
                 for _ in 0..again {
                     fold.take(step);
@@ -270,6 +280,13 @@ fn said(answer: &Answer) -> String {
     texts.collect()
 }
 
+fn calls_of(answer: &Answer) -> usize {
+    let calls = answer.blocks.iter();
+    calls
+        .filter(|block| matches!(block, Block::Call(_)))
+        .count()
+}
+
 fn texts(answer: &Answer) -> String {
     let texts = answer.blocks.iter().filter_map(|block| match block {
         Block::Text { text, .. } | Block::Refusal(text) => Some(text.as_str()),
@@ -280,7 +297,9 @@ fn texts(answer: &Answer) -> String {
 
 fn fold_of(steps: &[Step<'_>]) -> Result<Answer, Unfoldable> {
     let mut fold = Fold::new(Some(Dialect::Chat));
-    steps.iter().for_each(|step| fold.take(step));
+    for step in steps {
+        fold.take(step);
+    }
     fold.finish()
 }
 
@@ -341,6 +360,7 @@ fn two_states_of_one_block_are_refused() {
 /// Goal: what an answer of one choice, or a stream of steps, would lose is refused, and nothing
 /// that says nothing is.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn what_would_be_lost_is_refused() {
     use Unfoldable::{Failed, Media, Own, Probabilities, Several};
     let chat = |choice: Value| json!({"choices": [choice]});

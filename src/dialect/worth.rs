@@ -19,6 +19,7 @@
 //! Source: the dialects' own `look.rs` and `stop.rs`; mapping.md, 8.
 
 mod look;
+mod words;
 
 use super::events::{Cutter, Wire, event};
 use super::model::Dialect;

@@ -116,7 +116,12 @@ async fn exchange<H: Host>(
     let next = match asked {
         Asked::Model(route) => {
             let answered = match understand(served, down, &mut settle, request, (route, body)) {
-                Ok(()) => answer(served, down, &mut settle, manner).await,
+                Ok(()) => match cached::caching(served, down) {
+                    None => attempt::attempts(served, down, &mut settle, manner).await,
+                    Some(caching) => {
+                        Box::pin(cached::serve(served, caching, down, &mut settle, manner)).await
+                    }
+                },
                 Err(kind) => Err(kind),
             };
             match answered {
@@ -130,20 +135,6 @@ async fn exchange<H: Host>(
     down.end_request();
     down.pulse = None;
     next
-}
-
-/// Answers a request that was understood: from the cache, where its model has one, or by asking
-/// targets.
-async fn answer<H: Host>(
-    served: Served<'_, H>,
-    down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    manner: Manner,
-) -> Result<Next, Kind> {
-    match cached::caching(served, down) {
-        None => attempt::attempts(served, down, settle, manner).await,
-        Some(caching) => Box::pin(cached::serve(served, caching, down, settle, manner)).await,
-    }
 }
 
 /// Route and key: everything that can be refused before the body is read.

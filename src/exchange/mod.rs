@@ -31,7 +31,6 @@ pub mod connection;
 pub mod count;
 pub mod course;
 pub mod down;
-pub mod events;
 pub mod fallback;
 pub mod ferry;
 pub mod flight;

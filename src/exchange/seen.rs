@@ -9,10 +9,10 @@
 //! of all events that were there.
 
 use super::answer::Incoming;
-use super::events::{Cutter, Wire, event};
 use super::translator::{Heard, Translator};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
+use crate::dialect::events::{Cutter, Wire, event};
 use crate::dialect::filtered;
 use crate::dialect::model::{Dialect, Refused};
 use crate::dialect::openai::Usage;

@@ -1,7 +1,7 @@
 //! Whether recorded answers are worth storing, against what their readers say.
 
 use super::recorded::recordings;
-use super::shapes::{ALL, stream_of};
+use super::shapes::{ALL, is_a, stream_of};
 use shardgate::dialect::events::Wire;
 use shardgate::dialect::model::{Answer, Block, Dialect, Stop};
 use shardgate::dialect::speak;
@@ -27,7 +27,7 @@ fn of_answer(answer: &Answer) -> (Why, bool) {
 /// The same reason, as far as an answer's stop tells it: readers say that a tool is to be run
 /// when there are calls, that a word which nobody knows is an end, and have one word for who
 /// declines.
-fn agrees(worth: &Worth, answer: &Answer) -> bool {
+fn agrees(worth: Worth, answer: &Answer) -> bool {
     let (why, has_calls) = of_answer(answer);
     let Some(stop) = worth.stop else {
         return false;
@@ -47,7 +47,7 @@ fn recorded_answers_have_their_facts() {
     for (dialect, protocol, _, _) in ALL {
         for recording in recordings(&[protocol]) {
             let path = &recording.path;
-            if !path.ends_with(".json") {
+            if !is_a(path, "json") {
                 continue;
             }
             let worth = of_plain(dialect, &recording.body);
@@ -58,7 +58,7 @@ fn recorded_answers_have_their_facts() {
                     without.insert(path.clone());
                 }
                 Ok(answer) => {
-                    let is_right = worth.complete && agrees(&worth, &answer);
+                    let is_right = worth.complete && agrees(worth, &answer);
                     assert!(is_right, "{path} {worth:?} {:?}", of_answer(&answer));
                 }
                 Err(_) => assert!(!worth.complete, "{path} {worth:?}"),
@@ -87,7 +87,7 @@ fn recorded_streams_have_their_facts() {
                 let has_mark =
                     dialect != Dialect::Chat || memchr::memmem::find(&body, b"[DONE]").is_some();
                 let is_whole = worth.stop.is_some() && has_mark && !is_open;
-                let is_right = worth.complete && agrees(&worth, &answer);
+                let is_right = worth.complete && agrees(worth, &answer);
                 assert!(
                     is_right || !is_whole,
                     "{path} {worth:?} {:?}",

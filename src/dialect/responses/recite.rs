@@ -369,3 +369,156 @@ fn put(tx: &mut TxBuf, name: &str, sequence: u64, members: &Object, more: impl F
     more(tx);
     tx.put(b"}\n\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::bufpool::BufPool;
+    use crate::dialect::model::{Dialect, Open, Step};
+    use crate::dialect::responses::stream::Reader;
+    use crate::wire::sse::reader::Reader as Lines;
+    use Unfoldable::{Failed, Garbled};
+
+    /// The events of a response: names and data.
+    fn events(response: &Value) -> Vec<(String, Value)> {
+        let mut tx = TxBuf::new(&BufPool::new());
+        let mut recite = Recite::new(response.to_string().as_bytes()).unwrap();
+        while recite.next(&mut tx).is_some() {}
+        assert_eq!(recite.next(&mut tx), None);
+        let mut out = Vec::new();
+        let fed = Lines::default().feed(tx.unsent(), |event| {
+            let name = String::from_utf8(event.event.to_vec()).unwrap();
+            out.push((name, serde_json::from_slice(event.data).unwrap()));
+        });
+        fed.unwrap();
+        out
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one response with everything in it")]
+    /// Goal: every item and part is told in the events that clients put together: what begins is
+    /// empty, the deltas are the text, the end is as it was. Method: all kinds of them.
+    #[test]
+    fn all_kinds_of_items_are_told() {
+        let token = |text: &str| json!({"token": text, "logprob": -0.5, "bytes": [1]});
+        let response = json!({
+            "id": "resp_1", "status": "completed", "error": null, "model": "m",
+            "output": [
+                {"id": "rs_1", "type": "reasoning", "encrypted_content": "x",
+                 "summary": [{"type": "summary_text", "text": "short"}],
+                 "content": [{"type": "reasoning_text", "text": "long"}]},
+                {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"q": 1}},
+                {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant",
+                 "content": [
+                    {"type": "output_text", "text": "Hi, \"you\"", "new": 7,
+                     "annotations": [{"type": "url_citation", "url": "u"}],
+                     "logprobs": [token("Hi,"), token(" \"you"), token("\"")]},
+                    {"type": "refusal", "refusal": "No."}]},
+                {"id": "fc_1", "type": "function_call", "call_id": "c", "name": "f",
+                 "arguments": "{\"a\":1}", "status": "completed"},
+                {"id": "ct_1", "type": "custom_tool_call", "call_id": "d", "name": "g", "input": "x"}
+            ],
+            "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}
+        });
+        let events = events(&response);
+        for (at, (name, data)) in events.iter().enumerate() {
+            assert_eq!(
+                (&data["sequence_number"], &data["type"]),
+                (&json!(at), &json!(name))
+            );
+        }
+        let of = |name: &str| -> Vec<&Value> {
+            let named = events.iter().filter(|event| event.0 == name);
+            named.map(|event| &event.1).collect()
+        };
+        assert_eq!(of("response.created")[0]["response"]["output"], json!([]));
+        assert_eq!(
+            of("response.created")[0]["response"]["status"],
+            "in_progress"
+        );
+        assert_eq!(of("response.completed")[0]["response"], response);
+        let (added, done) = (
+            of("response.output_item.added"),
+            of("response.output_item.done"),
+        );
+        for (at, item) in response["output"].as_array().unwrap().iter().enumerate() {
+            assert_eq!(done[at]["item"], *item);
+            assert_eq!(added[at]["item"]["id"], item["id"]);
+            assert_eq!(added[at]["output_index"], at);
+        }
+        assert_eq!(added[2]["item"]["content"], json!([]));
+        assert_eq!(added[3]["item"]["arguments"], "");
+        assert_eq!(added[1]["item"]["action"], json!({"q": 1}));
+        // A delta is a token, with what is told of it.
+        let deltas = of("response.output_text.delta");
+        let told: Vec<&str> = deltas
+            .iter()
+            .map(|it| it["delta"].as_str().unwrap())
+            .collect();
+        assert_eq!(told, ["Hi,", " \"you", "\""]);
+        assert_eq!(deltas[1]["logprobs"], json!([token(" \"you")]));
+        assert_eq!(
+            of("response.output_text.done")[0]["logprobs"]
+                .as_array()
+                .unwrap()
+                .len(),
+            3
+        );
+        assert_eq!(of("response.content_part.done")[1]["part"]["new"], 7);
+        assert_eq!(of("response.refusal.delta")[0]["delta"], "No.");
+        assert_eq!(of("response.refusal.delta")[0]["content_index"], 1);
+        assert_eq!(
+            of("response.reasoning_summary_text.delta")[0]["summary_index"],
+            0
+        );
+        assert_eq!(of("response.reasoning_text.delta")[0]["delta"], "long");
+        assert_eq!(
+            of("response.function_call_arguments.done")[0]["arguments"],
+            "{\"a\":1}"
+        );
+        assert_eq!(of("response.custom_tool_call_input.delta")[0]["delta"], "x");
+        let annotation = &of("response.output_text.annotation.added")[0]["annotation"];
+        assert_eq!(annotation["url"], "u");
+        // The gateway's own reader understands it.
+        let (mut reader, mut calls, mut has_ended) = (Reader::new(), 0, false);
+        for (name, data) in &events {
+            let data = data.to_string();
+            let read = reader.read(
+                Some(name.as_bytes()),
+                data.as_bytes(),
+                &mut |step| match step {
+                    Step::Open(Open::Call { .. }) => calls += 1,
+                    Step::Opaque(dialect, _) => assert_eq!(dialect, Dialect::Responses),
+                    Step::End => has_ended = true,
+                    _ => {}
+                },
+            );
+            read.unwrap();
+        }
+        assert_eq!((calls, has_ended), (2, true));
+    }
+
+    /// Goal: what is no whole response is not told; one that is incomplete ends as it did.
+    #[test]
+    fn only_what_has_ended_is_told() {
+        let of = |body: Value| Recite::new(body.to_string().as_bytes()).map(|_| ());
+        for (body, want) in [
+            (json!([]), Garbled),
+            (json!({"status": "completed"}), Garbled),
+            (json!({"output": []}), Garbled),
+            (json!({"status": "completed", "output": [1]}), Garbled),
+            (json!({"status": "failed", "output": []}), Failed),
+            (json!({"status": "in_progress", "output": []}), Failed),
+            (
+                json!({"status": "completed", "output": [], "error": {"code": "x"}}),
+                Failed,
+            ),
+        ] {
+            assert_eq!(of(body), Err(want));
+        }
+        let incomplete = json!({"status": "incomplete", "output": [], "incomplete_details":
+            {"reason": "max_output_tokens"}});
+        let events = events(&incomplete);
+        assert_eq!(events.last().unwrap().0, "response.incomplete");
+        assert_eq!(events.last().unwrap().1["response"], incomplete);
+    }
+}

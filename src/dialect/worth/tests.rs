@@ -1,8 +1,11 @@
+//! Bodies of every dialect, made up one by one, and streams that are cut everywhere.
+
 use super::*;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::wire::eventstream::{put_event, put_exception};
 use Dialect::{Anthropic, Bedrock, Chat, Cohere, Gemini, Responses};
+use Why::{Filtered, Length, Other, Refusal, Stop, Tool};
 
 /// `stop`, and a letter each: complete, calls, error; how many choices.
 fn short(worth: Worth) -> (Option<Why>, String, u32) {
@@ -32,8 +35,8 @@ fn responses(status: &str, details: &str, item: &str) -> String {
 
 /// Goal: plain bodies of every dialect, one by one.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn plain_bodies_say_why_they_ended() {
-    use Why::{Filtered, Length, Other, Refusal, Stop, Tool};
     let anthropic = |reason: &str, block: &str| {
         format!(r#"{{"type":"message","content":[{block}],"stop_reason":"{reason}"}}"#)
     };
@@ -337,6 +340,7 @@ fn delta(text: &str) -> String {
 const STOPPED: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
 
 /// A good stream of every dialect.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
     let (one, two) = (delta("a"), delta("b c"));
     let call = r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"a"}]}}]}"#;
@@ -359,8 +363,8 @@ fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
         put_event(&mut frames, name, &[data.as_bytes()]);
     }
     vec![
-        (Chat, Wire::Lines, lines(&[&one, &two, &two, STOPPED, usage, "[DONE]"]), Why::Stop, false),
-        (Chat, Wire::Lines, lines(&[&one, call, &two, STOPPED, "[DONE]"]), Why::Stop, true),
+        (Chat, Wire::Lines, lines(&[&one, &two, &two, STOPPED, usage, "[DONE]"]), Stop, false),
+        (Chat, Wire::Lines, lines(&[&one, call, &two, STOPPED, "[DONE]"]), Stop, true),
         (
             Responses,
             Wire::Lines,
@@ -372,7 +376,7 @@ fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
                     .replace('\n', "")
                     .as_str(),
             ]),
-            Why::Stop,
+            Stop,
             false,
         ),
         (
@@ -386,7 +390,7 @@ fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
                 r#"message_delta {"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#,
                 r#"message_stop {"type":"message_stop"}"#,
             ]),
-            Why::Tool,
+            Tool,
             true,
         ),
         (
@@ -396,7 +400,7 @@ fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
                 r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#,
                 r#"{"candidates":[{"content":{"parts":[{"text":"b"}]},"finishReason":"MAX_TOKENS"}]}"#,
             ]),
-            Why::Length,
+            Length,
             false,
         ),
         (
@@ -407,10 +411,10 @@ fn streams() -> Vec<(Dialect, Wire, Vec<u8>, Why, bool)> {
                 r#"content-delta {"type":"content-delta","delta":{"message":{"content":{"text":"a"}}}}"#,
                 r#"message-end {"type":"message-end","delta":{"finish_reason":"COMPLETE"}}"#,
             ]),
-            Why::Stop,
+            Stop,
             false,
         ),
-        (Bedrock, Wire::Frames, frames.unsent().to_vec(), Why::Tool, true),
+        (Bedrock, Wire::Frames, frames.unsent().to_vec(), Tool, true),
     ]
 }
 
@@ -454,7 +458,6 @@ fn what_is_wrong_with_a_stream_is_seen() {
     let filtered = STOPPED.replace("stop", "content_filter");
     let refusing = one.replace("content", "refusal");
     let error = r#"{"error":{"message":"busy"}}"#;
-    use Why::{Filtered, Refusal, Stop};
     for (events, stop, flags, choices) in [
         (&[&one, STOPPED][..], Some(Stop), "", 1), // nobody says that this is the end
         (&[&one, "[DONE]"], None, "", 1),
@@ -511,12 +514,12 @@ fn a_text_decides_nothing() {
     for text in [
         r#"\"finish_reason\":\"content_filter\""#,
         r#"{\"error\":{}}"#,
-        r#"[DONE]"#,
+        "[DONE]",
         r#"\"tool_calls\":[{}]"#,
     ] {
         let said = delta(text);
         let body = lines(&[&said, &said, &said, STOPPED, "[DONE]"]);
-        let want = (Some(Why::Stop), "w".to_owned(), 1);
+        let want = (Some(Stop), "w".to_owned(), 1);
         assert_eq!(short(of_stream(Chat, Wire::Lines, &body)), want, "{text}");
     }
 }
