@@ -37,6 +37,10 @@ TUNABLES = ":".join(
 SCENARIOS = {
     "plain-500": ("exchange", (100, 0), (200, 0), 100),
     "plain-32k": ("exchange", (50, 0), (100, 0), 50),
+    # A model with an exact cache: a stored answer, and one that is asked for anew and stored.
+    "cached-hit": ("exchange", (100, 0), (200, 0), 100),
+    "cached-miss": ("exchange", (100, 0), (200, 0), 100),
+    "cached-event-paced": ("event", (20, 100), (20, 200), 2000),
     # Three targets instead of one.
     "least_latency": ("exchange", (100, 0), (200, 0), 100),
     "prefix_affinity": ("exchange", (100, 0), (200, 0), 100),

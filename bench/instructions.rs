@@ -49,7 +49,9 @@ const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nm
     [providers.local]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:7000/v1\"\n\
     [providers.far]\ndialect = \"anthropic\"\nbase_url = \"http://127.0.0.1:7000\"\n\
     [models.\"gpt-4o\"]\ntargets = [{ provider = \"local\", model = \"llama-70b\" }]\n\
-    [models.opus]\ntargets = [{ provider = \"far\", model = \"claude-opus-5\" }]\n";
+    [models.opus]\ntargets = [{ provider = \"far\", model = \"claude-opus-5\" }]\n\
+    [models.cached]\ntargets = [{ provider = \"local\" }]\n\
+    cache = { mode = \"exact\" }\n";
 /// A model of three targets for each strategy, asked for by its name.
 const STRATEGIES: [&str; 7] = [
     "weighted",
@@ -427,23 +429,57 @@ struct Scenario {
     arrivals: Vec<usize>,
     /// The last bytes of what the client gets.
     last: [u8; 4],
+    /// Every exchange but the first is answered from the cache.
+    is_hit: bool,
+    is_asked: Cell<bool>,
+}
+
+/// The same request, which does not want a stored answer if `is_anew`: the new one is stored.
+fn told(request: &[u8], is_anew: bool) -> Rc<[u8]> {
+    let text = String::from_utf8_lossy(request);
+    let field = if is_anew {
+        "x-shardgate-cache: no-cache\r\n"
+    } else {
+        ""
+    };
+    let told = text.replacen("Host: ", &format!("{field}Host: "), 1);
+    told.into_bytes().into()
 }
 
 impl Scenario {
     fn new(name: &str, events: usize) -> Self {
         let (answer, ends) = match name {
             "plain-500" | "plain-32k" => (plain(), Vec::new()),
+            "cached-hit" | "cached-miss" => (plain(), Vec::new()),
             _ if STRATEGIES.contains(&name) => (plain(), Vec::new()),
             _ if name.starts_with("from-anthropic") => messages(events),
             _ => stream(events),
         };
         let chat = "/v1/chat/completions";
         match name {
+            "cached-hit" | "cached-miss" => Self {
+                request: told(&request(chat, "cached", false, 500), name == "cached-miss"),
+                answer,
+                arrivals: Vec::new(),
+                last: *b"80}}",
+                is_hit: name == "cached-hit",
+                is_asked: Cell::new(false),
+            },
+            "cached-event-paced" => Self {
+                request: told(&request(chat, "cached", true, 500), true),
+                answer,
+                arrivals: ends,
+                last: *b"\r\n\r\n",
+                is_hit: false,
+                is_asked: Cell::new(false),
+            },
             _ if STRATEGIES.contains(&name) => Self {
                 request: request(chat, name, false, 500),
                 answer,
                 arrivals: Vec::new(),
                 last: *b"80}}",
+                is_hit: false,
+                is_asked: Cell::new(false),
             },
             "plain-500" | "plain-32k" => Self {
                 request: request(
@@ -455,6 +491,8 @@ impl Scenario {
                 answer,
                 arrivals: Vec::new(),
                 last: *b"80}}",
+                is_hit: false,
+                is_asked: Cell::new(false),
             },
             _ => Self {
                 request: if name.starts_with("to-anthropic") {
@@ -471,6 +509,8 @@ impl Scenario {
                     Vec::new()
                 },
                 last: *b"\r\n\r\n",
+                is_hit: false,
+                is_asked: Cell::new(false),
             },
         }
     }
@@ -479,6 +519,9 @@ impl Scenario {
     fn run(&self, host: &Thin, client: &Peer) {
         client.offer(&self.request, self.request.len());
         host.run(ARRIVAL);
+        if self.is_asked.replace(self.is_hit) {
+            return self.check(client);
+        }
         let provider = &host.0.provider;
         let (asked, line, end) = provider.look();
         assert!(asked > 0 && line.starts_with(b"POST /v1/") && end.ends_with(b"}"));
@@ -491,6 +534,10 @@ impl Scenario {
             provider.arrive(until);
             host.run(PACE);
         }
+        self.check(client);
+    }
+
+    fn check(&self, client: &Peer) {
         let (answered, line, end) = client.look();
         assert!(answered > 0 && line == *b"HTTP/1.1 200" && end == self.last); // I2
     }
