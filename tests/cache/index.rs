@@ -564,3 +564,35 @@ proptest! {
         prop_assert_eq!(all.account.used(), kept, "nothing is held that nobody keeps");
     }
 }
+
+/// Goal: X2 for drops: one that overtakes what it is about leaves nothing behind, and one that is
+/// lost is made up for by the next message of its home.
+#[test]
+fn drops_that_are_early_or_lost_leave_nothing_behind() {
+    let mut of_home = (0..99).filter(|number| key(*number).home(2) == 0);
+    let (one, two) = (of_home.next().unwrap(), of_home.next().unwrap());
+    for is_lost in [false, true] {
+        let mut all = Gateway::new(2, 1 << 20, 1 << 12);
+        let part = share(1 << 20, 1 << 12, 2);
+        all.store(0, one, 100).unwrap();
+        let insert = all.shards[0].next(1).unwrap();
+        all.shards[0].resize(0);
+        all.shards[0].resize(part);
+        let dropped = all.shards[0].next(1).unwrap();
+        let now = all.now;
+        if is_lost {
+            all.shards[1].hear(0, insert, now);
+            assert!(all.shards[1].peek(&key(one), now).is_some());
+            all.store(0, two, 100).unwrap();
+            all.settle();
+        } else {
+            all.shards[1].hear(0, dropped, now);
+            all.shards[1].hear(0, insert, now);
+        }
+        assert!(
+            all.shards[1].peek(&key(one), now).is_none(),
+            "lost: {is_lost}"
+        );
+        assert_eq!(all.shards[1].len(), usize::from(is_lost));
+    }
+}
