@@ -212,7 +212,7 @@ async fn follow<H: Host>(
         Landed::Over => return Ok(None),
     };
     let asked = settle.receipt.model().unwrap_or_default();
-    let place = (coming.model_index, coming.target_index);
+    let place = (coming.head.model_index, coming.head.target_index);
     let config = &course.snapshot.config;
     let (Some(step), Some(player)) = (replay::step_at(config, asked, place), coming.tape.join())
     else {
@@ -221,7 +221,12 @@ async fn follow<H: Host>(
     let upstream = course.snapshot.upstreams.get(step.provider_index);
     let pool = &upstream.ok_or(Kind::Internal)?.pool;
     let lease = Lease::of_tape(course.shard, pool, Some(player));
-    let answer = replay::answer(course.shard, lease, [&coming.head, b""], coming.is_reusable);
+    let answer = replay::answer(
+        course.shard,
+        lease,
+        [&coming.head.bytes, b""],
+        coming.is_reusable,
+    );
     let mut answer = answer.ok_or(Kind::Internal)?;
     if let Some(cached) = &mut settle.cached {
         cached.coming = Some(coming);

@@ -18,7 +18,7 @@
 //! - Y3 Who gets no answer from the home within [`HOME_WAIT`] leads: an exchange too many is better
 //!   than a request that waits for a shard which hangs.
 
-use super::flight::{Coming, Flight, Landed};
+use super::flight::{Coming, Flight, Head, Landed};
 use super::tape::{Player, Tape};
 use crate::base::bytes::RxBuf;
 use crate::base::fault::Kind;
@@ -26,9 +26,8 @@ use crate::cache::key::Key;
 use crate::host::Host;
 use crate::shard::Shard;
 use crate::shard::serve::guarded;
-use crate::wire::http1::Framing;
+use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::rc::{Rc, Weak};
@@ -81,20 +80,8 @@ pub enum Hail {
     Head {
         /// As listened.
         ticket: u64,
-        /// Its head.
-        head: Arc<[u8]>,
-        /// How the body is framed.
-        framing: Framing,
-        /// Its status.
-        status: u16,
-        /// Its media type.
-        media: Arc<str>,
-        /// Whether it is a stream.
-        is_stream: bool,
-        /// Index of the model that answers, in the snapshot.
-        model_index: usize,
-        /// Place of its target there.
-        target_index: usize,
+        /// How.
+        head: Head,
     },
     /// From the leader: it goes on.
     Bytes {
@@ -129,13 +116,13 @@ pub enum End {
 #[derive(Debug)]
 pub struct Ferries<H: Host> {
     /// Who leads, of the keys whose home this is.
-    leaders: RefCell<HashMap<Key, usize, ahash::RandomState>>,
+    leaders: RefCell<AHashMap<Key, usize>>,
     /// What was asked of homes and is not answered yet.
-    asked: RefCell<HashMap<u64, Rc<Verdict>>>,
+    asked: RefCell<AHashMap<u64, Rc<Verdict>>>,
     /// What is listened to.
-    listened: RefCell<HashMap<u64, Ferry<H>>>,
+    listened: RefCell<AHashMap<u64, Ferry<H>>>,
     /// Who is listened for.
-    porters: RefCell<HashMap<(usize, u64), Rc<Porter>>>,
+    porters: RefCell<AHashMap<(usize, u64), Rc<Porter>>>,
     tickets: Cell<u64>,
 }
 
@@ -278,26 +265,7 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
             }
         }
         Hail::Landed { key } => ferries.landed(&key, from),
-        Hail::Listen { key, epoch, ticket } => match shard.flights.find(&key, epoch) {
-            None => {
-                let end = End::Over;
-                shard.mail.post(from, Hail::End { ticket, end });
-            }
-            Some(flight) => {
-                let porter = Rc::new(Porter::default());
-                let mut porters = ferries.porters.borrow_mut();
-                porters.insert((from, ticket), Rc::clone(&porter));
-                drop(porters);
-                let mine = Rc::clone(shard);
-                guarded(shard, async move {
-                    let end = carry(&mine, &flight, &porter, (from, ticket)).await;
-                    mine.ferries.porters.borrow_mut().remove(&(from, ticket));
-                    if !porter.is_over.get() {
-                        mine.mail.post(from, Hail::End { ticket, end });
-                    }
-                });
-            }
-        },
+        Hail::Listen { key, epoch, ticket } => listen(shard, (from, ticket), (key, epoch)),
         Hail::Leave { ticket } => {
             let porter = ferries.porters.borrow_mut().remove(&(from, ticket));
             if let Some(porter) = porter {
@@ -307,56 +275,67 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
                 }
             }
         }
-        Hail::Head {
-            ticket,
-            head,
-            framing,
-            status,
-            media,
-            is_stream,
-            model_index,
-            target_index,
-        } => {
-            let flight = ferries.of(ticket);
-            let Some(flight) = flight else { return };
-            let player = Tape::fed();
-            if let Some(ferry) = ferries.listened.borrow_mut().get_mut(&ticket) {
-                ferry.tape = Some(Rc::downgrade(player.tape()));
-            }
-            flight.comes(Rc::new(Coming {
-                tape: Rc::clone(player.tape()),
-                head: (&*head).into(),
-                framing,
-                status,
-                media: (&*media).into(),
-                is_stream,
-                model_index,
-                target_index,
-                is_reusable: false,
-            }));
-        }
+        Hail::Head { ticket, head } => begins(ferries, ticket, &head),
         Hail::Bytes { ticket, bytes } => {
             if let Some(tape) = ferries.tape_of(ticket) {
                 tape.feed(&bytes);
             }
         }
-        Hail::End { ticket, end } => {
-            let tape = ferries.tape_of(ticket);
-            let flight = ferries.of(ticket);
-            ferries.listened.borrow_mut().remove(&ticket);
-            if let Some(tape) = tape {
-                tape.end_feed(match end {
-                    End::Closed => None,
-                    End::Broken(kind) => Some(kind),
-                    End::Failed(_) | End::Over => Some(io::ErrorKind::ConnectionAborted),
-                });
-            }
-            if let Some(flight) = flight {
-                match end {
-                    End::Failed(kind) => flight.fail(kind),
-                    _ => flight.leave(), // unless something came of it
-                }
-            }
+        Hail::End { ticket, end } => ends(ferries, ticket, end),
+    }
+}
+
+/// A porter carries what comes of the flight of `key` to the listener `(shard, ticket)`.
+fn listen<H: Host>(shard: &Rc<Shard<H>>, to: (usize, u64), (key, epoch): (Key, u64)) {
+    let (from, ticket) = to;
+    let Some(flight) = shard.flights.find(&key, epoch) else {
+        let end = End::Over;
+        return shard.mail.post(from, Hail::End { ticket, end });
+    };
+    let porter = Rc::new(Porter::default());
+    let porters = &shard.ferries.porters;
+    porters.borrow_mut().insert(to, Rc::clone(&porter));
+    let mine = Rc::clone(shard);
+    guarded(shard, async move {
+        let end = carry(&mine, &flight, &porter, to).await;
+        mine.ferries.porters.borrow_mut().remove(&to);
+        if !porter.is_over.get() {
+            mine.mail.post(from, Hail::End { ticket, end });
+        }
+    });
+}
+
+/// An answer begins that is listened to.
+fn begins<H: Host>(ferries: &Ferries<H>, ticket: u64, head: &Head) {
+    let Some(flight) = ferries.of(ticket) else {
+        return;
+    };
+    let player = Tape::fed();
+    if let Some(ferry) = ferries.listened.borrow_mut().get_mut(&ticket) {
+        ferry.tape = Some(Rc::downgrade(player.tape()));
+    }
+    flight.comes(Rc::new(Coming {
+        tape: Rc::clone(player.tape()),
+        head: head.clone(),
+        is_reusable: false,
+    }));
+}
+
+/// What is listened to ended.
+fn ends<H: Host>(ferries: &Ferries<H>, ticket: u64, end: End) {
+    let (tape, flight) = (ferries.tape_of(ticket), ferries.of(ticket));
+    ferries.listened.borrow_mut().remove(&ticket);
+    if let Some(tape) = tape {
+        tape.end_feed(match end {
+            End::Closed => None,
+            End::Broken(kind) => Some(kind),
+            End::Failed(_) | End::Over => Some(io::ErrorKind::ConnectionAborted),
+        });
+    }
+    if let Some(flight) = flight {
+        match end {
+            End::Failed(kind) => flight.fail(kind),
+            _ => flight.leave(), // unless something came of it
         }
     }
 }
@@ -393,19 +372,8 @@ async fn carry<H: Host>(
     let Some(mut player) = coming.tape.join() else {
         return End::Over;
     };
-    shard.mail.post(
-        to,
-        Hail::Head {
-            ticket,
-            head: (&*coming.head).into(),
-            framing: coming.framing.clone(),
-            status: coming.status,
-            media: (&*coming.media).into(),
-            is_stream: coming.is_stream,
-            model_index: coming.model_index,
-            target_index: coming.target_index,
-        },
-    );
+    let head = coming.head.clone();
+    shard.mail.post(to, Hail::Head { ticket, head });
     let mut rx = RxBuf::new(&shard.buffers);
     loop {
         match poll_fn(|cx| poll_bytes(shard, to, porter, (&mut player, &mut rx), cx)).await {

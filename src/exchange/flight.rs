@@ -19,15 +19,16 @@ use crate::base::fault::Kind;
 use crate::cache::key::Key;
 use crate::host::Host;
 use crate::wire::http1::Framing;
+use ahash::AHashMap;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// The flights of a shard.
 #[derive(Debug)]
-pub struct Flights<H: Host>(RefCell<HashMap<Key, Weak<Flight<H>>, ahash::RandomState>>);
+pub struct Flights<H: Host>(RefCell<AHashMap<Key, Weak<Flight<H>>>>);
 
 impl<H: Host> Default for Flights<H> {
     fn default() -> Self {
@@ -125,22 +126,29 @@ pub enum Landed<H: Host> {
 pub struct Coming<H: Host> {
     /// What comes behind the head.
     pub tape: Rc<Tape<H>>,
-    /// The head, as far as it concerns everybody.
-    pub head: Box<[u8]>,
+    /// Its head.
+    pub head: Head,
+    /// Whether the connection may be used again.
+    pub is_reusable: bool,
+}
+
+/// The head of an answer, as far as it concerns everybody who listens, and who answers.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// As it would be sent.
+    pub bytes: Arc<[u8]>,
     /// How the body is framed on the tape.
     pub framing: Framing,
     /// Its status.
     pub status: u16,
     /// Its media type.
-    pub media: Box<str>,
+    pub media: Arc<str>,
     /// Whether it is a stream.
     pub is_stream: bool,
     /// Index of the model that answers.
     pub model_index: usize,
     /// Place of its target there.
     pub target_index: usize,
-    /// Whether the connection may be used again.
-    pub is_reusable: bool,
 }
 
 impl<H: Host> Flight<H> {

@@ -11,7 +11,7 @@
 //! - K2 Nothing is published before it is certain to be what the client gets.
 
 use super::course::Course;
-use super::flight::{Coming, Flight};
+use super::flight::{Coming, Flight, Head};
 use super::lease::Answer;
 use super::settle::Settle;
 use super::stored::Stored;
@@ -101,7 +101,7 @@ pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answ
     }
     let media = value(Known::ContentType).unwrap_or(b"application/json");
     let mut head = TxBuf::new(answer.rx.pool());
-    let framing = answer.head.framing.clone();
+    let framing = answer.head.framing;
     replay::put_head(&mut head, (answer.head.status, media), &framing);
     let first = data.get(answer.head.len..).unwrap_or_default();
     let is_stream = relay::is_stream(answer, step.provider);
@@ -109,13 +109,15 @@ pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answ
     let tape = answer.lease.keep(first, entry_max.max(TAPE_MAX));
     cached.coming = Some(Rc::new(Coming {
         tape,
-        head: head.unsent().into(),
-        framing,
-        media,
-        is_stream,
-        status: answer.head.status,
-        model_index: step.model_index,
-        target_index: step.target_index,
+        head: Head {
+            bytes: head.unsent().into(),
+            framing,
+            media,
+            is_stream,
+            status: answer.head.status,
+            model_index: step.model_index,
+            target_index: step.target_index,
+        },
         is_reusable: answer.is_reusable,
     }));
 }
@@ -167,11 +169,11 @@ fn make<H: Host>(
     let caching = &asked.ok_or(Unstored::Unread)?.cache;
     let body = coming
         .tape
-        .with_bytes(|bytes| unframed(bytes, &coming.framing));
+        .with_bytes(|bytes| unframed(bytes, &coming.head.framing));
     let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
-    let worth = if coming.is_stream {
+    let worth = if coming.head.is_stream {
         worth::of_stream(dialect, wire, &body)
     } else {
         worth::of_plain(dialect, &body)
@@ -180,11 +182,11 @@ fn make<H: Host>(
     let facts = Facts {
         is_continued: receipt.continued.count() > 0,
         is_asked: step.fallback.is_none(),
-        has_content: !coming.is_stream || receipt.first_content.is_some(),
+        has_content: !coming.head.is_stream || receipt.first_content.is_some(),
         is_limited: print.is_limited,
         temperature: print.temperature,
         bytes: body.len(),
-        ..facts(&worth, coming.status)
+        ..facts(worth, coming.head.status)
     };
     let ttl = judge(&facts, caching, &print.directive)?;
     let first_content = receipt.first_content.unwrap_or_default();
@@ -196,8 +198,8 @@ fn make<H: Host>(
         upstream_model: upstream_model.unwrap_or_default().into(),
         dialect,
         wire,
-        is_stream: coming.is_stream,
-        media: coming.media.clone(),
+        is_stream: coming.head.is_stream,
+        media: (&*coming.head.media).into(),
         body: body.into(),
         took: now.since(receipt.began).saturating_sub(first_content),
         events: u32::try_from(receipt.events).unwrap_or(u32::MAX),
@@ -242,7 +244,7 @@ fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
 }
 
 /// What is known of a body, for the rules.
-fn facts(worth: &Worth, status: u16) -> Facts {
+fn facts(worth: Worth, status: u16) -> Facts {
     Facts {
         status,
         is_whole: worth.complete && !worth.has_error,

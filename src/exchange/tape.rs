@@ -153,12 +153,6 @@ impl<H: Host> Tape<H> {
     pub fn with_bytes<T>(&self, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.is_whole_so_far().then(|| with(&self.0.borrow().bytes))
     }
-
-    /// How many listen.
-    #[cfg(test)]
-    fn count(&self) -> usize {
-        self.0.borrow().ears.iter().flatten().count()
-    }
 }
 
 /// Somebody who listens.
