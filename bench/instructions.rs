@@ -449,8 +449,7 @@ fn told(request: &[u8], is_anew: bool) -> Rc<[u8]> {
 impl Scenario {
     fn new(name: &str, events: usize) -> Self {
         let (answer, ends) = match name {
-            "plain-500" | "plain-32k" => (plain(), Vec::new()),
-            "cached-hit" | "cached-miss" => (plain(), Vec::new()),
+            "plain-500" | "plain-32k" | "cached-hit" | "cached-miss" => (plain(), Vec::new()),
             _ if STRATEGIES.contains(&name) => (plain(), Vec::new()),
             _ if name.starts_with("from-anthropic") => messages(events),
             _ => stream(events),

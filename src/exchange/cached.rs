@@ -159,8 +159,11 @@ async fn hit<H: Host>(
     } else {
         Duration::ZERO
     };
-    let lease = Lease::of_tape(shard, pool, None);
-    let answer = replay::answer(shard, lease, [head.unsent(), &stored.body], false);
+    let as_it_came = is_paced && stored.is_stream && print.is_stream;
+    let player = as_it_came.then(|| replay::paced(shard, &entry, pace));
+    let here: &[u8] = if as_it_came { b"" } else { &stored.body };
+    let lease = Lease::of_tape(shard, pool, player);
+    let answer = replay::answer(shard, lease, [head.unsent(), here], false);
     let mut answer = answer.ok_or(Kind::Internal)?;
     settle.receipt.cache = Some(CacheUse::Hit);
     settle.cached = Some(Box::new(Cached {
@@ -311,5 +314,6 @@ fn find<H: Host>(
         directive,
         temperature,
         is_limited,
+        is_stream: wanted.ask.stream,
     }))
 }

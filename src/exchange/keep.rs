@@ -73,6 +73,8 @@ pub struct Print {
     pub temperature: Option<f64>,
     /// It limits the answer itself.
     pub is_limited: bool,
+    /// It wants a stream.
+    pub is_stream: bool,
 }
 
 impl<H: Host> Drop for Cached<H> {

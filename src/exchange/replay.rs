@@ -25,21 +25,26 @@ use super::pulse::put_stream_fields;
 use super::relay;
 use super::request::{Request, asked};
 use super::settle::Settle;
+use super::tape::{Player, Tape};
 use super::translator::{Naming, usage};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::config::Config;
-use crate::dialect::model::Dialect;
+use crate::dialect::events::Cutter;
 use crate::dialect::retell::Retell;
-use crate::dialect::{speak, whole};
+use crate::dialect::whole;
 use crate::host::Host;
 use crate::policy::breaker::Permits;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
+use crate::shard::cache::Found;
+use crate::shard::serve::guarded;
 use crate::wire::http1::{
     END_OF_HEAD, Framing, HeadLimits, LAST_CHUNK, Method, ResponseReader, put_chunk,
     put_decimal_field, put_own_field, put_status_line,
 };
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -102,6 +107,30 @@ pub fn answer<H: Host>(
     })
 }
 
+/// What is stored of a stream, as a provider would send it: an event each `pace`. Ends when nobody
+/// listens.
+pub fn paced<H: Host>(shard: &Rc<Shard<H>>, entry: &Found, pace: Duration) -> Player<H> {
+    let player = Tape::fed();
+    let tape = Rc::clone(player.tape());
+    let (mine, entry) = (Rc::clone(shard), Arc::clone(entry));
+    guarded(shard, async move {
+        let stored = &entry.payload;
+        let mut cutter = Cutter::new(stored.wire, stored.body.len());
+        let mut rest = &*stored.body;
+        while let Ok(Some(end)) = cutter.next_end(rest)
+            && let Some((event, behind)) = rest.split_at_checked(end)
+            && Rc::strong_count(&tape) > 1
+        {
+            tape.feed(event);
+            rest = behind;
+            mine.host.sleep_until(mine.host.now() + pace).await;
+        }
+        tape.feed(rest);
+        tape.end_feed(None);
+    });
+    player
+}
+
 /// Delivers `answer`; `pace` is the time between two events, where they are told one by one.
 ///
 /// # Errors
@@ -156,25 +185,19 @@ async fn reshaped<H: Host>(
     let data = answer.rx.data();
     let spoken = step.provider.dialect.speaks();
     let naming = Naming::new(course, settle.receipt.id, &asked(down));
-    let told = if is_stream {
-        whole::of_stream(spoken, relay::wire(step.provider), data)
-    } else {
-        whole::of_plain(spoken, data)
-    };
-    let told = told.map_err(|_| Kind::UpstreamGarbled)?; // R1
-    settle.receipt.usage = told.usage.as_ref().map(usage);
     if !is_stream {
-        let retell = Retell::new(course.route, told).map_err(|_| Kind::UpstreamGarbled)?;
-        let told = (retell, naming, pace);
+        let retell = Retell::of_body(course.route, spoken, data);
+        let told = (retell.map_err(|_| Kind::UpstreamGarbled)?, naming, pace); // R1
         return stream(course, down, settle, step, (answer, head.unsent(), told)).await;
     }
     let mut whole_body = TxBuf::new(&course.shard.buffers);
-    match whole::own_plain(relay::wire(step.provider), data) {
-        Some(own) if spoken == Dialect::Responses && spoken == course.route.dialect() => {
-            whole_body.put(own);
-        }
-        _ => speak::put_answer(course.route, &told, &naming.names(), &mut whole_body),
-    }
+    let (to, from) = (
+        (course.route, &naming.names()),
+        (spoken, relay::wire(step.provider), data),
+    );
+    let tokens = whole::put_plain(to, from, &mut whole_body);
+    let tokens = tokens.map_err(|_| Kind::UpstreamGarbled)?; // R1
+    settle.receipt.usage = tokens.as_ref().map(usage);
     let Down { tx, request, .. } = &mut *down;
     let dropped = request.as_deref().map_or("", Request::dropped);
     let manner = (answer.head.status, dropped, course.manner);

@@ -17,6 +17,7 @@ use super::rng::Rng;
 use super::script::Exchange;
 use super::upstream::{Cast, Casting, serve};
 use super::world::{Faults, World};
+use shardgate::cache::entry::Account;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::host::Host;
 use shardgate::shard::log::{Entry, Format, Log};

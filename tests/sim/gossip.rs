@@ -9,6 +9,7 @@
 use super::for_every_seed;
 use super::rng::Rng;
 use super::world::{Faults, World};
+use shardgate::cache::entry::Account;
 use shardgate::config::{Config, FixedSecrets, check};
 use shardgate::host::Host;
 use shardgate::policy::breaker::{Outcome, Verdict};
