@@ -47,14 +47,21 @@ impl Key {
         words.get(at).map_or(0, |word| u64::from_le_bytes(*word))
     }
 
-    /// Sixty-four digits.
-    pub fn hex(&self) -> String {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(2 * Self::LEN);
-        for byte in self.0 {
-            _ = write!(text, "{byte:02x}"); // writing to a string does not fail
+    /// Its sixty-four digits.
+    pub fn digits(&self) -> [u8; 2 * Self::LEN] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+        let mut text = [b'0'; 2 * Self::LEN];
+        let (pairs, _) = text.as_chunks_mut::<2>();
+        for (pair, byte) in pairs.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
         text
+    }
+
+    /// The same as a text.
+    pub fn hex(&self) -> String {
+        String::from_utf8_lossy(&self.digits()).into_owned()
     }
 
     /// The key that these digits say.

@@ -297,11 +297,7 @@ pub fn put_answer_head<H: Host>(
             put_decimal_field(tx, "age", told.age.as_secs());
         }
         if let Some(cached) = &settle.cached {
-            put_own_field(
-                tx,
-                "x-shardgate-cache-key",
-                cached.print.key.hex().as_bytes(),
-            );
+            put_own_field(tx, "x-shardgate-cache-key", &cached.print.key.digits());
         }
     }
     if let Some(fallback) = step.fallback {
