@@ -34,6 +34,10 @@ const PROVIDER: Known = Known {
     now: &["ca", "handshakes_max"],
     later: &[],
 };
+const CA: Known = Known {
+    now: &["ca"],
+    later: &[],
+};
 const RIGHT: &str = "write { cert = \"tls.pem\", key = \"tls.key\" }";
 
 /// `server.tls`: the files of the listeners.
@@ -141,17 +145,44 @@ pub(super) fn provider(
     if let Some(max) = section.read(found, "handshakes_max", |v| count(v, HANDSHAKES_RANGE)) {
         tls.handshakes_max = max;
     }
+    tls.ca = ca(&section, found, secrets)?;
+    Some(tls)
+}
+
+/// `tls = { ca = … }` of what is no provider; `None` when it is wrong.
+pub(super) fn authorities(
+    place: &Section<'_, '_>,
+    found: &mut Findings,
+    title: &str,
+    secrets: &dyn Secrets,
+) -> Option<Option<Authorities>> {
+    let Some(item) = place.item("tls") else {
+        return Some(None);
+    };
+    let title = format!("{}.tls]", title.trim_end_matches(']'));
+    let section = item.section(found, &title, CA)?;
+    ca(&section, found, secrets)
+}
+
+/// `ca`; `None` when the file cannot be had.
+fn ca(
+    section: &Section<'_, '_>,
+    found: &mut Findings,
+    secrets: &dyn Secrets,
+) -> Option<Option<Authorities>> {
     let Some(item) = section.item("ca") else {
-        return Some(tls);
+        return Some(None);
     };
     let (file, text) = pem(item, found, secrets)?;
     let certs = files::certificates(text.as_bytes())
         .and_then(|certs| files::authorities(certs.clone()).map(|_| certs));
     match certs {
-        Ok(certs) => tls.ca = Some(Authorities { file, certs }),
-        Err(what) => found.fault(item.at, format!("the file {file} {what}")),
+        Ok(certs) => Some(Some(Authorities { file, certs })),
+        Err(what) => {
+            found.fault(item.at, format!("the file {file} {what}"));
+            None
+        }
     }
-    Some(tls)
 }
 
 /// A path and the text behind it.

@@ -11,5 +11,6 @@ pub mod handshakes;
 pub mod queued;
 pub mod receipt;
 pub mod reloads;
+pub mod remote;
 pub mod text;
 pub mod view;

@@ -1,0 +1,273 @@
+//! What a shard counts of the tier that boxes share (`cache.remote`).
+
+/// What became of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Get {
+    /// An entry that may be served.
+    Hit,
+    /// Nothing is stored under the key.
+    Miss,
+    /// An entry that was purged.
+    Purged,
+    /// An entry whose time is over.
+    Expired,
+    /// A value that is not whole, or of another version.
+    Bad,
+    /// No answer within the deadline.
+    Late,
+    /// The server refused.
+    Refused,
+    /// No connection, or it was lost.
+    Down,
+    /// The breaker is open.
+    Open,
+    /// Too much was waiting.
+    Full,
+}
+
+impl Get {
+    /// Every one.
+    pub const ALL: [Self; 10] = [
+        Self::Hit,
+        Self::Miss,
+        Self::Purged,
+        Self::Expired,
+        Self::Bad,
+        Self::Late,
+        Self::Refused,
+        Self::Down,
+        Self::Open,
+        Self::Full,
+    ];
+
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Purged => "purged",
+            Self::Expired => "expired",
+            Self::Bad => "bad",
+            Self::Late => "late",
+            Self::Refused => "refused",
+            Self::Down => "down",
+            Self::Open => "open",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What became of something that was sent and nobody waits for: an entry, an announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// The server has it.
+    Done,
+    /// It is too long, has too many tags, or the generations are not known.
+    Unfit,
+    /// No answer in time: it may have it.
+    Late,
+    /// The server refused.
+    Refused,
+    /// No connection, or it was lost.
+    Down,
+    /// The breaker is open.
+    Open,
+    /// Too much was waiting.
+    Full,
+}
+
+impl Put {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Unfit,
+        Self::Late,
+        Self::Refused,
+        Self::Down,
+        Self::Open,
+        Self::Full,
+    ];
+
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Unfit => "unfit",
+            Self::Late => "late",
+            Self::Refused => "refused",
+            Self::Down => "down",
+            Self::Open => "open",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// What happened on the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A connection is ready.
+    Connected,
+    /// None could be made, or it was refused.
+    Unconnected,
+    /// The server closed it.
+    Closed,
+    /// It was given up, as nothing came for too long.
+    Stalled,
+    /// It was given up, as what came was no reply.
+    Broken,
+    /// A reply came after its deadline and was thrown away.
+    LateReply,
+    /// A breaker opened.
+    Tripped,
+    /// The server named another node.
+    Redirected,
+    /// An entry of another box was heard of.
+    Heard,
+    /// An entry of another box was announced and never came.
+    Missed,
+    /// An announcement made no sense.
+    Unread,
+}
+
+impl Event {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Connected,
+        Self::Unconnected,
+        Self::Closed,
+        Self::Stalled,
+        Self::Broken,
+        Self::LateReply,
+        Self::Tripped,
+        Self::Redirected,
+        Self::Heard,
+        Self::Missed,
+        Self::Unread,
+    ];
+
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Unconnected => "unconnected",
+            Self::Closed => "closed",
+            Self::Stalled => "stalled",
+            Self::Broken => "broken",
+            Self::LateReply => "late_reply",
+            Self::Tripped => "tripped",
+            Self::Redirected => "redirected",
+            Self::Heard => "heard",
+            Self::Missed => "missed",
+            Self::Unread => "unread",
+        }
+    }
+}
+
+/// How many there were of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    gets: [u64; Get::ALL.len()],
+    puts: [u64; Put::ALL.len()],
+    told: [u64; Put::ALL.len()],
+    events: [u64; Event::ALL.len()],
+}
+
+fn note(counts: &mut [u64], at: usize, many: u64) {
+    if let Some(count) = counts.get_mut(at) {
+        *count += many;
+    }
+}
+
+impl Counts {
+    /// Counts a look-up.
+    pub fn note_get(&mut self, what: Get) {
+        note(&mut self.gets, what as usize, 1);
+    }
+
+    /// Counts an entry that was to be stored.
+    pub fn note_put(&mut self, what: Put) {
+        note(&mut self.puts, what as usize, 1);
+    }
+
+    /// Counts an announcement that was to be made.
+    pub fn note_told(&mut self, what: Put) {
+        note(&mut self.told, what as usize, 1);
+    }
+
+    /// Counts what happened on a connection, `many` times.
+    pub fn note(&mut self, what: Event, many: u64) {
+        note(&mut self.events, what as usize, many);
+    }
+
+    /// Look-ups that ended so.
+    pub fn gets(&self, what: Get) -> u64 {
+        self.gets.get(what as usize).copied().unwrap_or_default()
+    }
+
+    /// Entries to be stored that ended so.
+    pub fn puts(&self, what: Put) -> u64 {
+        self.puts.get(what as usize).copied().unwrap_or_default()
+    }
+
+    /// Announcements that ended so.
+    pub fn told(&self, what: Put) -> u64 {
+        self.told.get(what as usize).copied().unwrap_or_default()
+    }
+
+    /// How often that happened on a connection.
+    pub fn events(&self, what: Event) -> u64 {
+        self.events.get(what as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (self.gets.as_mut_slice(), other.gets.as_slice()),
+            (&mut self.puts, &other.puts),
+            (&mut self.told, &other.told),
+            (&mut self.events, &other.events),
+        ];
+        for (mine, theirs) in pairs {
+            for (mine, theirs) in mine.iter_mut().zip(theirs) {
+                *mine += theirs;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Goal: each outcome has a count and a name of its own, and sums are sums.
+    #[test]
+    fn outcomes_are_counted_apart() {
+        let mut counts = Counts::default();
+        for (at, what) in Get::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, at);
+            counts.note_get(what);
+        }
+        for (at, what) in Put::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, at);
+            counts.note_put(what);
+            counts.note_told(what);
+        }
+        for (at, what) in Event::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, at);
+            counts.note(what, 3);
+        }
+        counts.add(&counts.clone());
+        assert!(Get::ALL.iter().all(|what| counts.gets(*what) == 2));
+        assert!(
+            Put::ALL
+                .iter()
+                .all(|what| counts.puts(*what) == 2 && counts.told(*what) == 2)
+        );
+        assert!(Event::ALL.iter().all(|what| counts.events(*what) == 6));
+        let names: BTreeSet<_> = Get::ALL.iter().map(|what| what.name()).collect();
+        assert_eq!(names.len(), Get::ALL.len());
+        let names: BTreeSet<_> = Event::ALL.iter().map(|what| what.name()).collect();
+        assert_eq!(names.len(), Event::ALL.len());
+    }
+}
