@@ -17,6 +17,7 @@
 //! Source: TOML 1.1.0; the sections are described in the README.
 
 use super::advice::advise;
+use super::cache;
 use super::fault::{Faults, Findings};
 use super::hedge;
 use super::keys;
@@ -47,8 +48,9 @@ const ROOT: Known = Known {
         "breaker",
         "gossip",
         "stream",
+        "cache",
     ],
-    later: &["cache"],
+    later: &[],
 };
 const SERVER: Known = Known {
     now: &["listen", "admin", "shards", "sockets", "handover", "tls"],
@@ -205,7 +207,13 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
     let names = written.names();
     let keys = keys::keys(root, found, secrets, &names);
     let providers = written.providers(found, secrets);
-    let models = written.models(found, &names, (timeouts, keepalive));
+    let whom = cache::Whom {
+        names: &names,
+        providers: providers.as_deref(),
+    };
+    let cache = cache::cache(root, found, whom);
+    let models = written.models(found, whom, (timeouts, keepalive, &cache));
+    cache::settle(root, models.as_deref().unwrap_or_default(), found);
     hedge::settle(root, retry.attempts_max, found);
     let continues = models.iter().flatten().any(|model| model.continues);
     if let (true, 1, Some(item)) = (continues, retry.attempts_max, root.item("retry")) {
@@ -223,6 +231,7 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         retry,
         breaker,
         gossip,
+        cache,
         keepalive,
         names,
     };

@@ -70,6 +70,26 @@ fn is_same_endpoint(old: &Provider, new: &Provider) -> bool {
         && old.tls == new.tls
 }
 
+/// The models of `old` whose stored answers `new` must not give any longer, by name: those that
+/// are gone, and those that are answered by somebody else now. Their weights, keys and times may
+/// change.
+pub fn outdated<'o>(old: &'o Config, new: &Config) -> Vec<&'o str> {
+    let answers = |config: &'_ Config, model: &Model| -> Vec<_> {
+        let by = model.targets.iter().map(|target| {
+            let provider = config.provider(target);
+            let whom = provider.map(|p| (p.dialect, p.flavour, p.base_url.clone()));
+            (whom, target.model.clone())
+        });
+        by.collect()
+    };
+    let is_outdated = |before: &&Model| {
+        let after = new.models.iter().find(|model| model.name == before.name);
+        after.is_none_or(|after| answers(old, before) != answers(new, after))
+    };
+    let models = old.models.iter().filter(is_outdated);
+    models.map(|model| model.name.as_str()).collect()
+}
+
 /// Whether two models take their targets in turn in the same way.
 fn has_same_turns((old, a): (&Config, &Model), (new, b): (&Config, &Model)) -> bool {
     let name = |config: &Config, at: usize| config.providers.get(at).map(|p| p.name.clone());
@@ -133,8 +153,8 @@ pub fn summary(old: &Config, new: &Config) -> String {
             let targets: Vec<_> = targets.collect();
             let fallbacks: Vec<_> = model.fallbacks.iter().map(|f| &f.name).collect();
             format!(
-                "{:?} {targets:?} {fallbacks:?} {:?} {:?} {:?}",
-                model.strategy, model.timeouts, model.keepalive, model.hedge
+                "{:?} {targets:?} {fallbacks:?} {:?} {:?} {:?} {:?}",
+                model.strategy, model.timeouts, model.keepalive, model.hedge, model.cache
             )
         };
         all.map(|m| (m.name.clone(), named(m))).collect()
@@ -158,6 +178,7 @@ pub fn summary(old: &Config, new: &Config) -> String {
         ("retry", old.retry == new.retry),
         ("breaker", old.breaker == new.breaker),
         ("gossip", old.gossip == new.gossip),
+        ("cache", old.cache == new.cache),
     ];
     let changed = tables.iter().filter(|(_, is_same)| !is_same);
     parts.extend(changed.map(|(table, _)| format!("{table} changed")));
@@ -373,6 +394,31 @@ mod tests {
         assert_eq!(kept.models, [Some(1), None, None, Some(3), Some(2)]);
         let all: Vec<_> = (0..3).map(Some).collect();
         assert_eq!(Kept::between(&old, &old).providers, all);
+    }
+
+    /// Goal: answers of a model outlive a reload only where the same targets would give them.
+    /// Method: one model has other weights, one another target, one is gone, one's provider moved,
+    /// one is new.
+    #[test]
+    fn answers_are_outdated_where_somebody_else_gives_them() {
+        let heavy = "{ provider = \"p\", weight = 7 }";
+        let old = config(
+            &[("p", "http://a:1"), ("q", "http://b:1")],
+            &[("m", P), ("n", P), ("l", P), ("k", Q)],
+            "old",
+        );
+        let new = config(
+            &[("p", "http://a:1"), ("q", "http://b:2")],
+            &[
+                ("m", heavy),
+                ("n", &format!("{P}, {Q}")),
+                ("k", Q),
+                ("j", P),
+            ],
+            "new",
+        );
+        assert_eq!(outdated(&old, &new), ["n", "l", "k", "q/*"]);
+        assert!(outdated(&old, &old).is_empty());
     }
 
     /// Goal: D1. Method: names go, come back in another order, and come anew.

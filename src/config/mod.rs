@@ -6,6 +6,7 @@ mod abilities;
 mod advice;
 pub mod aws;
 mod balance;
+pub mod cache;
 pub mod check;
 pub mod diff;
 pub mod fault;

@@ -18,6 +18,9 @@
 use super::abilities::Overrides;
 use super::aws::Signer;
 pub use super::balance::{Rate, Strategy};
+pub use super::cache::{
+    Cache, Caching, Embedder, Mode, Replay, Scope, Semantic, Temperature, Threshold,
+};
 pub use super::flavour::Flavour;
 pub use super::hedge::{After, Hedge};
 pub use super::reasons::{Reason, Reasons};
@@ -55,6 +58,8 @@ pub struct Config {
     pub breaker: Breaker,
     /// How shards tell each other of targets.
     pub gossip: Gossip,
+    /// Which answers are kept. A model may have its own: [`Model::cache`].
+    pub cache: Cache,
     /// `stream.keepalive`: [`Model::keepalive`] of models without their own.
     pub keepalive: Option<Duration>,
     pub(super) names: Names,
@@ -422,6 +427,8 @@ pub struct Model {
     pub hedge: Option<Hedge>,
     /// `continuation`: a stream that is cut goes on at another target.
     pub continues: bool,
+    /// What of its answers is cached.
+    pub cache: Caching,
 }
 
 /// One way to get an answer for a model.

@@ -4,7 +4,9 @@
 //! - P1 Checking the text gives the same config (with the same [`super::Secrets`]).
 //! - P2 The text shows where secrets come from, never what they are.
 
-use super::model::{Config, Model, Provider, Scheme, SecretRef, Timeouts};
+use super::model::{
+    Caching, Config, Embedder, Model, Provider, Scheme, SecretRef, Temperature, Threshold, Timeouts,
+};
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -22,6 +24,7 @@ impl Display for Printed<'_> {
         timeouts(f, config)?;
         retry(f, config)?;
         breaker(f, config)?;
+        cache(f, config)?;
         for key in &config.keys {
             writeln!(f, "\n[[keys]]\nname = {}", quoted(&key.name))?;
             if let Some(source) = &key.source {
@@ -149,6 +152,57 @@ fn breaker(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     writeln!(f, "\n[stream]\nkeepalive = {}", keepalive(config.keepalive))
 }
 
+fn cache(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let cache = &config.cache;
+    let memory = show_size(cache.memory_max);
+    writeln!(f, "\n[cache]\nmemory_max = \"{memory}\"")?;
+    caching(f, config, &cache.of_models, "cache")
+}
+
+/// The rest of the section `title`, and the one within.
+fn caching(f: &mut Formatter<'_>, config: &Config, c: &Caching, title: &str) -> fmt::Result {
+    let degrees = |limit: Temperature| f64::from(limit.0) / 1000.0;
+    writeln!(f, "mode = {}", quoted(c.mode.name()))?;
+    writeln!(f, "ttl = \"{}\"", show_duration(c.ttl))?;
+    writeln!(f, "scope = {}", quoted(c.scope.name()))?;
+    writeln!(f, "replay = {}", quoted(c.replay.name()))?;
+    writeln!(f, "temperature_max = {:?}", degrees(c.temperature_max))?;
+    writeln!(f, "tool_calls = {}", c.tool_calls)?;
+    writeln!(f, "entry_max = \"{}\"", show_size(c.entry_max))?;
+    writeln!(f, "coalesce = {}", c.coalesce)?;
+    let s = &c.semantic;
+    writeln!(f, "\n[{title}.semantic]")?;
+    match s.threshold {
+        Threshold::Auto => writeln!(f, "threshold = \"auto\""),
+        Threshold::Strict => writeln!(f, "threshold = \"strict\""),
+        Threshold::Balanced => writeln!(f, "threshold = \"balanced\""),
+        Threshold::At(sure) => writeln!(f, "threshold = {:?}", f64::from(sure) / 10_000.0),
+    }?;
+    writeln!(f, "shadow = {}", s.shadow)?;
+    match s.audit_percent {
+        0 => writeln!(f, "audit = \"off\""),
+        percent => writeln!(f, "audit = \"{percent}%\""),
+    }?;
+    match &s.embedder {
+        Embedder::Builtin => writeln!(f, "embedder = \"builtin\""),
+        Embedder::Provider {
+            provider,
+            model,
+            timeout,
+        } => {
+            let provider = config.providers.get(*provider).map_or("", |p| &p.name);
+            writeln!(
+                f,
+                "embedder = {{ provider = {}, model = {}, timeout = \"{}\" }}",
+                quoted(provider),
+                quoted(model),
+                show_duration(*timeout)
+            )
+        }
+    }?;
+    writeln!(f, "temperature_max = {:?}", degrees(s.temperature_max))
+}
+
 fn keepalive(every: Option<Duration>) -> String {
     quoted(&every.map_or_else(|| "off".to_owned(), show_duration))
 }
@@ -250,7 +304,9 @@ fn model(f: &mut Formatter<'_>, config: &Config, model: &Model) -> fmt::Result {
     let continuation = if model.continues { "prefill" } else { "off" };
     writeln!(f, "continuation = {}", quoted(continuation))?;
     writeln!(f, "\n[models.{name}.timeouts]")?;
-    model_timeouts(f, &model.timeouts)
+    model_timeouts(f, &model.timeouts)?;
+    writeln!(f, "\n[models.{name}.cache]")?;
+    caching(f, config, &model.cache, &format!("models.{name}.cache"))
 }
 
 fn reference(source: &SecretRef) -> String {

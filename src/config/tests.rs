@@ -1,7 +1,10 @@
 //! The config room as a whole: what is refused and in which words, what is accepted, and
 //! that printing gives the same back.
 
-use super::model::{Rate, Scheme, Secret, Strategy};
+use super::model::{
+    Caching, Embedder, Mode, Rate, Replay, Scheme, Scope, Secret, Semantic, Strategy, Temperature,
+    Threshold,
+};
 use super::print::Printed;
 use super::{Checked, Config, FixedSecrets, Secrets, check};
 use proptest::prelude::*;
@@ -138,6 +141,8 @@ fn full() -> String {
      [breaker]\nmode = \"off\"\nwindow = \"20s\"\nerror_rate = 0.07\nrequests_min = 9\nconsecutive = 3\nopen = \"1s\"\nopen_max = \"9s\"\nramp = \"0s\"\n\
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
+     [cache]\nmode = \"exact\"\nttl = \"48h\"\nmemory_max = \"3MiB\"\nscope = \"shared\"\nreplay = \"paced\"\ntemperature_max = 0.7\ntool_calls = true\nentry_max = \"2MiB\"\ncoalesce = false\n\
+     [cache.semantic]\nthreshold = 0.95\nshadow = true\naudit = \"off\"\ntemperature_max = 0.25\nembedder = { provider = \"local\", model = \"e-5\", timeout = \"20ms\" }\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
      [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
      [[keys]]\nname = \"team-c\"\naws = { access_key_id = \"AKIDC\", secret_access_key = { env = \"KEY2\" } }\n\
@@ -147,7 +152,7 @@ fn full() -> String {
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [providers.vertex]\ndialect = \"anthropic\"\nflavour = \"vertex\"\nbase_url = \"http://127.0.0.1:9/publishers/anthropic\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
-     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
+     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\ncache = { mode = \"semantic\", ttl = \"5m\", scope = \"key\", semantic = { threshold = \"balanced\", audit = \"2%\", embedder = \"builtin\" } }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
      [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\nhedge = { after = \"1500ms\" }\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
@@ -168,6 +173,54 @@ fn what_is_for_targets_arrives() {
     let keepalive = |at: usize| config.models[at].keepalive;
     assert_eq!(config.keepalive, Some(Duration::from_secs(15)));
     assert_eq!((keepalive(0), keepalive(1)), (None, config.keepalive));
+}
+
+/// Goal: so do the keys of caches, and a model's own go over those of the file.
+#[test]
+fn what_is_cached_arrives() {
+    let config = good(&full()).config;
+    let c = &config.cache.of_models;
+    assert_eq!(config.cache.memory_max, 3 << 20);
+    assert_eq!(
+        (c.mode, c.scope, c.replay),
+        (Mode::Exact, Scope::Shared, Replay::Paced)
+    );
+    assert_eq!((c.ttl.as_secs(), c.entry_max), (48 * 3600, 2 << 20));
+    assert_eq!((c.tool_calls, c.coalesce), (true, false));
+    let limits = (c.temperature_max, c.semantic.temperature_max);
+    assert_eq!(limits, (Temperature(700), Temperature(250)));
+    let s = &c.semantic;
+    assert_eq!((s.threshold, s.shadow), (Threshold::At(9500), true));
+    assert_eq!(s.audit_percent, 0);
+    let own = Embedder::Provider {
+        provider: 0,
+        model: "e-5".to_owned(),
+        timeout: Duration::from_millis(20),
+    };
+    assert_eq!(s.embedder, own);
+    let model = &config.models[0].cache;
+    let want = Caching {
+        mode: Mode::Semantic,
+        ttl: Duration::from_secs(300),
+        scope: Scope::Key,
+        semantic: Semantic {
+            threshold: Threshold::Balanced,
+            audit_percent: 2,
+            embedder: Embedder::Builtin,
+            ..s.clone()
+        },
+        ..c.clone()
+    };
+    assert_eq!(*model, want);
+    assert!(config.models[1..].iter().all(|other| other.cache == *c));
+}
+
+/// Goal: nothing is cached unless the file says so.
+#[test]
+fn a_file_without_a_cache_has_none() {
+    let text = PROVIDER.to_owned() + "[models.m]\ntargets = [{ provider = \"p\" }]\n";
+    let config = good(&text).config;
+    assert!(config.models.iter().all(|it| it.cache.mode == Mode::Off));
 }
 
 /// Goal: every key of the file arrives.
@@ -337,6 +390,14 @@ fn doubtful_settings_give_warnings() {
             "3:11: the price of target 2 is not known, so it is asked last; write price = { input = 2.5, output = 10.0 }",
         ),
         (
+            "[cache]\nttl = \"5m\"",
+            "1:2: [cache] has no `mode`, so nothing is cached; write mode = \"exact\"",
+        ),
+        (
+            "[cache]\nmode = \"semantic\"\nsemantic = { temperature_max = 1.5 }",
+            "3:32: `temperature_max` here is more than that of `cache`, above which nothing is stored; raise that one too",
+        ),
+        (
             "[models.m]\ntargets = [{ provider = \"p\" }]\nhedge = {}",
             "3:1: `hedge` has no other target to turn to; add a target or a fallback",
         ),
@@ -375,7 +436,7 @@ proptest! {
     /// cut out and something put in its place.
     #[test]
     fn no_damaged_config_panics(
-        from in 0_usize..2200,
+        from in 0_usize..3200,
         len in 0_usize..60,
         patch in "[\\[\\]{}=\"'.,#\\\\\n a-z0-9\u{e9}\u{0}-]{0,8}",
     ) {

@@ -6,6 +6,7 @@
 use super::abilities;
 use super::aws;
 use super::balance;
+use super::cache::{self, Cache, Whom};
 use super::check::{MODEL_TIMEOUTS, Secrets, TIMEOUT_MIN, read_timeouts};
 use super::fault::Findings;
 use super::flavour;
@@ -54,8 +55,9 @@ const MODEL: Known = Known {
         "stream",
         "hedge",
         "continuation",
+        "cache",
     ],
-    later: &["cache"],
+    later: &[],
 };
 const TARGET: Known = Known {
     now: &["provider", "model", "weight", "tier", "price", "abilities"],
@@ -72,8 +74,9 @@ const DIALECTS: &[(&str, Dialect)] = &[
 ];
 const DIALECT_RIGHT: &str = "write dialect = \"openai\", \"azure\", \"responses\", \"anthropic\", \
                              \"gemini\", \"cohere\" or \"bedrock\"";
-/// What a model has unless it says otherwise: timeouts and [`Model::keepalive`].
-pub(super) type Defaults = (Timeouts, Option<Duration>);
+/// What a model has unless it says otherwise: timeouts, [`Model::keepalive`] and
+/// [`Model::cache`].
+pub(super) type Defaults<'c> = (Timeouts, Option<Duration>, &'c Cache);
 
 /// The two tables as they are written, in the order of the file.
 #[derive(Debug)]
@@ -161,12 +164,12 @@ impl<'a, 'i> Written<'a, 'i> {
     pub(super) fn models(
         &self,
         found: &mut Findings,
-        names: &Names,
-        (timeouts, keepalive): Defaults,
+        whom: Whom<'_>,
+        (timeouts, keepalive, cache): Defaults<'_>,
     ) -> Option<Vec<Model>> {
         let read = self.models.iter().enumerate();
         let read: Vec<_> = read
-            .map(|(index, item)| model(*item, index, found, names, (timeouts, keepalive)))
+            .map(|(index, item)| model(*item, index, found, whom, (timeouts, keepalive, cache)))
             .collect();
         let implicit = self.providers.iter().enumerate().map(|(provider, item)| {
             Some(Model {
@@ -186,6 +189,7 @@ impl<'a, 'i> Written<'a, 'i> {
                 keepalive,
                 hedge: None,
                 continues: false,
+                cache: cache.of_models.clone(),
             })
         });
         read.into_iter().chain(implicit).collect()
@@ -306,9 +310,10 @@ fn model(
     item: Item<'_, '_>,
     index: usize,
     found: &mut Findings,
-    names: &Names,
-    (timeouts, keepalive): Defaults,
+    whom: Whom<'_>,
+    (timeouts, keepalive, cache): Defaults<'_>,
 ) -> Option<Model> {
+    let names = whom.names;
     let title = format!("[models.{:?}]", item.key);
     let section = item.section(found, &title, MODEL)?;
     let strategy = balance::strategy(&section, found).unwrap_or(STRATEGY);
@@ -331,6 +336,7 @@ fn model(
     let count = targets.as_ref().map_or(2, Vec::len) + fallbacks.as_ref().map_or(0, Vec::len);
     let others = count.saturating_sub(1);
     let hedge = hedge::hedge(&section, found, &inner("hedge"), others);
+    let cache = cache::of_model(&section, found, &inner("cache"), cache, whom);
     let title = inner("timeouts");
     let timeouts = section
         .item("timeouts")
@@ -346,6 +352,7 @@ fn model(
         keepalive,
         hedge,
         continues,
+        cache,
     })
 }
 

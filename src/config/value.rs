@@ -131,6 +131,15 @@ pub(super) fn count(value: &DeValue<'_>, range: RangeInclusive<usize>) -> Result
 
 /// A duration with a unit, from `min` to a day.
 pub(super) fn duration(value: &DeValue<'_>, min: Duration) -> Result<Duration, Wrong> {
+    duration_up_to(value, min, DURATION_MAX)
+}
+
+/// A duration with a unit, from `min` to `max`.
+pub(super) fn duration_up_to(
+    value: &DeValue<'_>,
+    min: Duration,
+    max: Duration,
+) -> Result<Duration, Wrong> {
     const RIGHT: &str =
         "write a duration with a unit, such as \"250ms\", \"2s\", \"10m\" or \"1h\"";
     let DeValue::String(s) = value else {
@@ -149,11 +158,11 @@ pub(super) fn duration(value: &DeValue<'_>, min: Duration) -> Result<Duration, W
     let length = number
         .checked_mul(millis)
         .map_or(Duration::MAX, Duration::from_millis);
-    if length < min || length > DURATION_MAX {
+    if length < min || length > max {
         return wrong(format!(
             "write a duration from {} to {}",
             show_duration(min),
-            show_duration(DURATION_MAX)
+            show_duration(max)
         ));
     }
     Ok(length)

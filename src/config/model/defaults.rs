@@ -57,6 +57,27 @@ pub const BREAKER: super::Breaker = super::Breaker {
     open_max: Duration::from_secs(120),
     ramp: Duration::from_secs(30),
 };
+/// `cache.memory_max`.
+pub const CACHE_MEMORY_MAX: usize = 256 * MIB;
+/// `cache`, for models too. Temperature 1 is what a request without one has. An audit of one
+/// hit in a hundred costs a hundredth of what the hits save.
+pub const CACHING: super::Caching = super::Caching {
+    mode: super::Mode::Off,
+    ttl: Duration::from_secs(3600),
+    scope: super::Scope::Key,
+    replay: super::Replay::Fast,
+    temperature_max: super::Temperature(1000),
+    tool_calls: false,
+    entry_max: MIB,
+    coalesce: true,
+    semantic: super::Semantic {
+        threshold: super::Threshold::Auto,
+        shadow: false,
+        audit_percent: 1,
+        embedder: super::Embedder::Builtin,
+        temperature_max: super::Temperature(1000),
+    },
+};
 /// `gossip`.
 pub const GOSSIP: super::Gossip = super::Gossip {
     tick: Duration::from_millis(50),
