@@ -1,5 +1,7 @@
 //! What a shard counts of the tier that boxes share (`cache.remote`).
 
+use super::text::Text;
+
 /// What became of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Get {
@@ -19,7 +21,7 @@ pub enum Get {
     Refused,
     /// No connection, or it was lost.
     Down,
-    /// The breaker is open.
+    /// The server is left alone: it owes a reply, or the breaker is open.
     Open,
     /// Too much was waiting.
     Full,
@@ -70,7 +72,7 @@ pub enum Put {
     Refused,
     /// No connection, or it was lost.
     Down,
-    /// The breaker is open.
+    /// The server is left alone: it owes a reply, or the breaker is open.
     Open,
     /// Too much was waiting.
     Full,
@@ -235,9 +237,76 @@ impl Counts {
     }
 }
 
+/// What the shards of a box have together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// What they counted.
+    pub counts: Counts,
+    /// Connections that are up, and all that should be.
+    pub lines: (u64, u64),
+    /// Lines whose breaker is open.
+    pub open: u64,
+}
+
+impl Total {
+    /// Adds what a shard has.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.add(&other.counts);
+        self.lines.0 += other.lines.0;
+        self.lines.1 += other.lines.1;
+        self.open += other.open;
+    }
+
+    /// Writes the look-ups' lines of the family `name`, which other tiers have lines in, too.
+    pub fn write_gets(&self, out: &mut Text, name: &str) {
+        for what in Get::ALL {
+            let labels = format!("tier=\"remote\",result=\"{}\"", what.name());
+            out.line(name, &labels, self.counts.gets(what));
+        }
+    }
+
+    /// Writes everything else.
+    pub fn write(&self, out: &mut Text) {
+        let name = "shardgate_cache_remote_stores_total";
+        let help = "Entries that were to be stored on the shared server, by what became of them.";
+        out.head(name, "counter", help);
+        for what in Put::ALL {
+            let labels = format!("result=\"{}\"", what.name());
+            out.line(name, &labels, self.counts.puts(what));
+        }
+        let name = "shardgate_cache_remote_announcements_total";
+        let help = "Entries that were to be announced to other boxes, by what became of it.";
+        out.head(name, "counter", help);
+        for what in Put::ALL {
+            let labels = format!("result=\"{}\"", what.name());
+            out.line(name, &labels, self.counts.told(what));
+        }
+        let name = "shardgate_cache_remote_events_total";
+        out.head(
+            name,
+            "counter",
+            "What happened on connections to the shared server.",
+        );
+        for what in Event::ALL {
+            let labels = format!("event=\"{}\"", what.name());
+            out.line(name, &labels, self.counts.events(what));
+        }
+        let name = "shardgate_cache_remote_connections";
+        out.head(name, "gauge", "Connections to the shared server.");
+        let (up, all) = self.lines;
+        out.line(name, "state=\"up\"", up);
+        out.line(name, "state=\"down\"", all.saturating_sub(up));
+        let name = "shardgate_cache_remote_breakers_open";
+        let help = "Connections that are left alone, as the server was slow each time.";
+        out.head(name, "gauge", help);
+        out.line(name, "", self.open);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::text::Form;
     use std::collections::BTreeSet;
 
     /// Goal: each outcome has a count and a name of its own, and sums are sums.
@@ -269,5 +338,31 @@ mod tests {
         assert_eq!(names.len(), Get::ALL.len());
         let names: BTreeSet<_> = Event::ALL.iter().map(|what| what.name()).collect();
         assert_eq!(names.len(), Event::ALL.len());
+    }
+    /// Goal: everything that is counted is shown, under labels of closed sets.
+    #[test]
+    fn everything_is_shown() {
+        let mut total = Total::default();
+        total.counts.note_get(Get::Hit);
+        total.counts.note_put(Put::Late);
+        total.counts.note_told(Put::Down);
+        total.counts.note(Event::Missed, 5);
+        (total.lines, total.open) = ((1, 3), 1);
+        total.add(&total.clone());
+        let mut text = Text::new(Form::Prometheus);
+        total.write_gets(&mut text, "gets");
+        total.write(&mut text);
+        let shown = text.finish();
+        for line in [
+            "gets{tier=\"remote\",result=\"hit\"} 2",
+            "shardgate_cache_remote_stores_total{result=\"late\"} 2",
+            "shardgate_cache_remote_announcements_total{result=\"down\"} 2",
+            "shardgate_cache_remote_events_total{event=\"missed\"} 10",
+            "shardgate_cache_remote_connections{state=\"up\"} 2",
+            "shardgate_cache_remote_connections{state=\"down\"} 4",
+            "shardgate_cache_remote_breakers_open 2",
+        ] {
+            assert!(shown.lines().any(|shown| shown == line), "{line}\n{shown}");
+        }
     }
 }
