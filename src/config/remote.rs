@@ -67,21 +67,26 @@ pub struct RemoteUrl {
 impl fmt::Display for RemoteUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "rediss" } else { "redis" };
-        let (open, close) = match self.host.contains(':') {
-            true => ("[", "]"),
-            false => ("", ""),
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
         };
         let (host, port, database) = (&self.host, self.port, self.database);
         write!(f, "{scheme}://{open}{host}{close}:{port}/{database}")
     }
 }
 
-/// `[cache.remote]`, when `cache` has it and it is right.
+/// `[cache.remote]` of the file, when it is there and right.
 pub(super) fn remote(
-    cache: &Section<'_, '_>,
+    root: &Section<'_, '_>,
     found: &mut Findings,
     secrets: &dyn Secrets,
 ) -> Option<Remote> {
+    let DeValue::Table(cache) = root.item("cache")?.value else {
+        return None; // told where the rest of the section is read
+    };
+    let cache = Section::new(cache, "[cache]", 0);
     let section = cache.item("remote")?.section(found, TITLE, KEYS)?;
     let url_item = section.need(found, "url", URL_RIGHT);
     let url = url_item.and_then(|item| Some((item, item.read(found, url)?)));
@@ -123,7 +128,7 @@ pub(super) fn remote(
         },
         deadline,
         prefix: prefix.unwrap_or_else(|| PREFIX.to_owned()),
-        ca: ca?,
+        ca: ca.ok()?,
     })
 }
 

@@ -145,42 +145,46 @@ pub(super) fn provider(
     if let Some(max) = section.read(found, "handshakes_max", |v| count(v, HANDSHAKES_RANGE)) {
         tls.handshakes_max = max;
     }
-    tls.ca = ca(&section, found, secrets)?;
+    tls.ca = ca(&section, found, secrets).ok()?;
     Some(tls)
 }
 
-/// `tls = { ca = … }` of what is no provider; `None` when it is wrong.
+/// It is wrong, which is recorded.
+#[derive(Debug)]
+pub(super) struct Recorded;
+
+/// `tls = { ca = … }` of what is no provider.
 pub(super) fn authorities(
     place: &Section<'_, '_>,
     found: &mut Findings,
     title: &str,
     secrets: &dyn Secrets,
-) -> Option<Option<Authorities>> {
+) -> Result<Option<Authorities>, Recorded> {
     let Some(item) = place.item("tls") else {
-        return Some(None);
+        return Ok(None);
     };
     let title = format!("{}.tls]", title.trim_end_matches(']'));
-    let section = item.section(found, &title, CA)?;
+    let section = item.section(found, &title, CA).ok_or(Recorded)?;
     ca(&section, found, secrets)
 }
 
-/// `ca`; `None` when the file cannot be had.
+/// `ca` of a section.
 fn ca(
     section: &Section<'_, '_>,
     found: &mut Findings,
     secrets: &dyn Secrets,
-) -> Option<Option<Authorities>> {
+) -> Result<Option<Authorities>, Recorded> {
     let Some(item) = section.item("ca") else {
-        return Some(None);
+        return Ok(None);
     };
-    let (file, text) = pem(item, found, secrets)?;
+    let (file, text) = pem(item, found, secrets).ok_or(Recorded)?;
     let certs = files::certificates(text.as_bytes())
         .and_then(|certs| files::authorities(certs.clone()).map(|_| certs));
     match certs {
-        Ok(certs) => Some(Some(Authorities { file, certs })),
+        Ok(certs) => Ok(Some(Authorities { file, certs })),
         Err(what) => {
             found.fault(item.at, format!("the file {file} {what}"));
-            None
+            Err(Recorded)
         }
     }
 }
