@@ -3,6 +3,7 @@
 use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
+use super::remote;
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
@@ -162,6 +163,8 @@ pub struct Counters {
     pub queued: Queued,
     /// How many of them wait; set when it is copied.
     pub queue_depth: u64,
+    /// What was counted of shared tiers that are gone; in a copy, of the one in force, too.
+    pub remote: remote::Total,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -275,6 +278,7 @@ impl Counters {
         self.budget_spent += other.budget_spent;
         self.queued.add(&other.queued);
         self.queue_depth += other.queue_depth;
+        self.remote.add(&other.remote);
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);
