@@ -477,13 +477,13 @@ fn body_of(members: &[(&str, &str)], space: &str) -> Vec<u8> {
 }
 
 proptest! {
-    /// Goal: the member `fallbacks` goes and everything else stays, byte for byte, also beside what
-    /// is put in; on other routes it passes, also twice. Method: members in any order, with any
-    /// space, compared with the object read by serde.
+    /// Goal: the members `fallbacks` and `cache` go and everything else stays, byte for byte, also
+    /// beside what is put in; on other routes they pass, also twice. Method: members in any order,
+    /// with any space, compared with the object read by serde.
     #[test]
-    fn fallbacks_are_cut_out_and_nothing_else(
-        order in Just((0..5_usize).collect::<Vec<_>>()).prop_shuffle(),
-        count in 2..=5_usize,
+    fn the_gateways_members_are_cut_out_and_nothing_else(
+        order in Just((0..6_usize).collect::<Vec<_>>()).prop_shuffle(),
+        count in 2..=6_usize,
         space in proptest::sample::select(vec!["", " ", "\n\t", "\r\n  "]),
         options in proptest::sample::select(vec!["null", "{}", r#"{"include_usage":false}"#]),
         usage in any::<bool>(),
@@ -491,7 +491,8 @@ proptest! {
         let all = [
             ("model", "\"m\""),
             ("fallbacks", r#"["a,}", {"model": "b"}]"#),
-            ("messages", r#"[{"fallbacks":[1]}]"#),
+            ("cache", r#"{"ttl": 5, "a,}": "\""}"#),
+            ("messages", r#"[{"fallbacks":[1],"cache":{}}]"#),
             ("stream_options", options),
             ("user", r#"", \"fallbacks\": []""#),
         ];
@@ -500,16 +501,19 @@ proptest! {
         let body = body_of(&members, space);
         let found = ask_chat(&body).unwrap();
         prop_assert_eq!(found.fallbacks().unwrap().bytes(&body), all[1].1.as_bytes());
+        let cache = found.cache().map(|span| span.bytes(&body));
+        prop_assert_eq!(cache, (count > 2).then_some(all[2].1.as_bytes()));
         let out = concat(&found, &body, Some("up"), usage);
         let mut want: Value = serde_json::from_slice(&body).unwrap();
         let object = want.as_object_mut().unwrap();
         object.remove("fallbacks");
+        object.remove("cache");
         object.insert("model".into(), "up".into());
         if usage {
             object.insert("stream_options".into(), json!({"include_usage": true}));
         }
         prop_assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), want);
-        let kept = members.iter().filter(|(name, _)| *name != "fallbacks");
+        let kept = members.iter().filter(|(name, _)| !["fallbacks", "cache"].contains(name));
         let kept: Vec<_> = kept.copied().collect();
         let least = concat(&found, &body, None, false);
         let bare = |bytes: &[u8]| replace(bytes, space.as_bytes(), b"");
@@ -521,7 +525,7 @@ proptest! {
         let twice = body_of(&twice, space);
         prop_assert_eq!(ask_chat(&twice).err(), Some(Kind::DuplicateKey));
         let theirs = ask(Route::Messages, &twice).unwrap();
-        prop_assert!(theirs.fallbacks().is_none());
+        prop_assert!(theirs.fallbacks().is_none() && theirs.cache().is_none());
         prop_assert_eq!(concat(&theirs, &twice, None, false), twice);
     }
 }

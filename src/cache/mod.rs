@@ -1,6 +1,31 @@
-//! Stored answers: what they are kept under and what is known of them. Indexes and verdicts; what
-//! waits for a server is in `shard::remote`.
+//! Which stored answer may be given for a request, and which answers may be stored.
+//!
+//! ```text
+//!   body ──speak::ask──► Request ─┐
+//!   body ──beyond (what the model does not carry) ─┤
+//!   tenant, model, headers ───────┴─ fingerprint ──► Key (exact)
+//!                                            └─────► partition + last text (semantic)
+//!
+//!   directive   what the request itself allows          admit    what may be stored
+//!   index       one shard's entries, and their homes    key      256 bits, and how they are made
+//!   remote      what boxes share: names, values and the protocol of a server
+//! ```
+//!
+//! Invariants
+//! - H1 Two requests whose answers may differ never share a key.
+//! - H2 Nothing here is on the way of a request whose model has `cache.mode = "off"`.
 
 #![forbid(unsafe_code)]
 
+pub mod admit;
+mod beyond;
+pub mod directive;
+pub mod entry;
+pub mod fingerprint;
+pub mod index;
+pub mod key;
+pub mod message;
+pub mod purge;
+mod queue;
 pub mod remote;
+mod shapes;

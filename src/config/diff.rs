@@ -182,15 +182,17 @@ pub fn summary(old: &Config, new: &Config) -> String {
     ];
     let changed = tables.iter().filter(|(_, is_same)| !is_same);
     parts.extend(changed.map(|(table, _)| format!("{table} changed")));
-    let rekeyed = rekeyed(old, new);
-    if rekeyed > 0 {
-        let plural = if rekeyed == 1 { "" } else { "s" };
-        parts.push(format!("{rekeyed} provider key{plural} renewed"));
-    }
+    parts.extend(renewed(rekeyed(old, new)));
     if parts.is_empty() {
         parts.push("nothing changed".to_owned());
     }
     parts.join(", ")
+}
+
+/// The words for so many renewed keys.
+fn renewed(keys: usize) -> Option<String> {
+    let plural = if keys == 1 { "" } else { "s" };
+    (keys > 0).then(|| format!("{keys} provider key{plural} renewed"))
 }
 
 fn borrowed(all: &[(String, String)]) -> Vec<(&str, String)> {

@@ -12,8 +12,8 @@
 //!   once, escapes or not, or the body is refused.
 //!   Where the path names the model, the body's own `model` means nothing.
 //! - I2 Bytes that are not `model` or `stream_options` pass untouched, except that a byte
-//!   order mark is left out, and on the routes of `OpenAI` the member `fallbacks`, which is for
-//!   the gateway.
+//!   order mark is left out, and on the routes of `OpenAI` the members `fallbacks` and `cache`,
+//!   which are for the gateway.
 //! - I3 No allocation, for any body.
 //!
 //! Source: API references of `OpenAI` (Chat, Completions, Embeddings, Responses), Anthropic
@@ -46,8 +46,8 @@ pub struct Ask {
     pub n: Option<u64>,
     named: Named,
     usage_place: UsagePlace,
-    /// The value of `fallbacks`, and what goes with it.
-    fallbacks: Option<(Span, Span)>,
+    /// The values of `fallbacks` and `cache`, the gateway's members; empty without them.
+    gateways: [Span; 2],
 }
 
 /// Where the model's name stands.
@@ -81,7 +81,7 @@ enum UsagePlace {
 /// [`Kind::BadModel`], [`Kind::BadField`].
 pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
     let mut seen = Seen {
-        has_fallbacks: matches!(
+        is_openai: matches!(
             route,
             Route::Chat | Route::Completions | Route::Embeddings | Route::Responses
         ),
@@ -124,9 +124,10 @@ pub fn ask(route: Route, body: &[u8]) -> Result<Ask, Kind> {
             .or_else(|| number(Watched::MaxOutputTokens))
             .or_else(|| number(Watched::MaxTokens)),
         n: number(Watched::N),
-        fallbacks: seen
-            .get(Watched::Fallbacks)
-            .map(|member| (member.value, cut_out(body, &member))),
+        gateways: [Watched::Fallbacks, Watched::Cache].map(|what| {
+            seen.get(what)
+                .map_or(Span::default(), |member| member.value)
+        }),
         named,
         usage_place,
     })
@@ -153,6 +154,7 @@ enum Watched {
     MaxOutputTokens,
     N,
     Fallbacks,
+    Cache,
 }
 
 impl Watched {
@@ -169,6 +171,7 @@ impl Watched {
             b"max_output_tokens" => Self::MaxOutputTokens,
             b"n" => Self::N,
             b"fallbacks" => Self::Fallbacks,
+            b"cache" => Self::Cache,
             _ => return None,
         })
     }
@@ -177,10 +180,10 @@ impl Watched {
 /// What the scan has met.
 #[derive(Default)]
 struct Seen {
-    members: [Option<Member>; Watched::Fallbacks as usize + 1],
+    members: [Option<Member>; Watched::Cache as usize + 1],
     twice: bool,
-    /// The member `fallbacks` is the gateway's.
-    has_fallbacks: bool,
+    /// The members `fallbacks` and `cache` are the gateway's.
+    is_openai: bool,
 }
 
 impl Seen {
@@ -192,7 +195,7 @@ impl Seen {
         };
         let mut room = [0; NAME_MAX];
         let what = match Watched::named(key.name(&mut room)) {
-            Some(Watched::Fallbacks) if !self.has_fallbacks => return,
+            Some(Watched::Fallbacks | Watched::Cache) if !self.is_openai => return,
             Some(what) => what,
             None => return,
         };
@@ -207,15 +210,26 @@ impl Seen {
     }
 }
 
-/// What of `body` goes with `member`: its name, its value and one comma beside it.
-fn cut_out(body: &[u8], member: &Member) -> Span {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    let (quote, end) = (
-        (member.key.start as usize).saturating_sub(1),
-        member.value.end as usize,
-    );
+/// Whether `byte` is white space between values.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+/// The member with this `value`, one of the gateway's: from the quote before its name, which has
+/// none in it, however it is escaped.
+fn member_of(body: &[u8], value: Span) -> Span {
+    let before = body.get(..value.start as usize).unwrap_or_default();
+    let closing = memchr::memrchr(b'"', before).unwrap_or_default();
+    let name = before.get(..closing).unwrap_or_default();
+    let quote = memchr::memrchr(b'"', name).unwrap_or(closing);
+    Span::new(quote, value.end as usize)
+}
+
+/// What of `body` goes with `members`, one or several in a row: themselves and one comma beside.
+fn cut_out(body: &[u8], members: Span) -> Span {
+    let (quote, end) = (members.start as usize, members.end as usize);
     let behind = body.get(end..).unwrap_or_default();
-    let spaces = behind.iter().take_while(|byte| is_space(byte)).count();
+    let spaces = behind.iter().take_while(|byte| is_space(**byte)).count();
     if behind.get(spaces) == Some(&b',') {
         return Span::new(quote, end + spaces + 1);
     }
@@ -223,7 +237,7 @@ fn cut_out(body: &[u8], member: &Member) -> Span {
     let spaces = before
         .iter()
         .rev()
-        .take_while(|byte| is_space(byte))
+        .take_while(|byte| is_space(**byte))
         .count();
     let comma = before.len().saturating_sub(spaces + 1);
     if before.get(comma) == Some(&b',') {
@@ -328,7 +342,36 @@ impl Ask {
 
     /// The value of the member `fallbacks`, on routes where that is the gateway's.
     pub fn fallbacks(&self) -> Option<Span> {
-        self.fallbacks.map(|(value, _)| value)
+        let [value, _] = self.gateways;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// The value of the member `cache`, on routes where that is the gateway's.
+    pub fn cache(&self) -> Option<Span> {
+        let [_, value] = self.gateways;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// What is left out of `body`, the gateway's members: in two places, or in one where they
+    /// stand side by side.
+    fn left_out(&self, body: &[u8]) -> [Option<Span>; 2] {
+        let [a, b] = self.gateways;
+        let (first, last) = if a.start <= b.start { (a, b) } else { (b, a) };
+        if last.is_empty() {
+            return [None; 2];
+        }
+        let last = member_of(body, last);
+        if first.is_empty() {
+            return [Some(cut_out(body, last)), None];
+        }
+        let first = member_of(body, first);
+        let between = Span::new(first.end as usize, last.start as usize);
+        let is_empty = |byte: &u8| is_space(*byte) || *byte == b',';
+        if between.bytes(body).iter().all(is_empty) {
+            let both = Span::new(first.start as usize, last.end as usize);
+            return [Some(cut_out(body, both)), None];
+        }
+        [Some(cut_out(body, first)), Some(cut_out(body, last))]
     }
 
     /// Where the model's name stands in the body, inside its quotes; `None` for one in the path.
@@ -366,8 +409,9 @@ impl Ask {
             debug_assert!(write::is_plain(name));
             (quoted, [name.as_bytes(), b""])
         });
-        let left_out = self.fallbacks.map(|(_, span)| (span, [b"".as_slice(); 2]));
-        let mut edits = [model, usage.edit(quoted), left_out];
+        let left_out = self.left_out(body);
+        let [one, other] = left_out.map(|span| span.map(|span| (span, [b"".as_slice(); 2])));
+        let mut edits = [model, usage.edit(quoted), one, other];
         // They never overlap; most bodies have one or two.
         edits.sort_unstable_by_key(|edit| edit.map(|(span, _)| (span.start, span.end)));
         for (span, by) in edits.into_iter().flatten() {

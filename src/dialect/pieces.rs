@@ -1,8 +1,8 @@
 //! A body as a handful of slices: parts of the caller's own, and what is put between them.
 
-/// The most slices a body is cut into: four that pass, around the model's name, `stream_options`
-/// and what is left out; one for the name, two for `stream_options`.
-pub const PIECES_MAX: usize = 7;
+/// The most slices a body is cut into: five that pass, around the model's name, `stream_options`
+/// and the two members that are left out; one for the name, two for `stream_options`.
+pub const PIECES_MAX: usize = 8;
 
 /// Slices whose concatenation is the upstream body.
 #[derive(Clone, Copy, Debug)]

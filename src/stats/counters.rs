@@ -1,5 +1,6 @@
 //! What one shard counts. Written by that shard alone; copied when scraped.
 
+use super::cached::Cached;
 use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
@@ -165,6 +166,8 @@ pub struct Counters {
     pub queue_depth: u64,
     /// What was counted of shared tiers that are gone; in a copy, of the one in force, too.
     pub remote: remote::Total,
+    /// What became of requests and answers at the cache.
+    pub cached: Cached,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -279,6 +282,7 @@ impl Counters {
         self.queued.add(&other.queued);
         self.queue_depth += other.queue_depth;
         self.remote.add(&other.remote);
+        self.cached.add(&other.cached);
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

@@ -103,8 +103,10 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     streams(out, scrape, &all);
     queue(out, scrape, &all);
     plain(out, &all);
+    let shards = scrape.counters.iter().map(|shard| &shard.cached);
+    all.cached.write(out, shards);
     handshakes(out, &all);
-    cache(out, &all);
+    all.remote.write(out);
     gossip(out, scrape);
     scrape.reloads.write(out, scrape.epoch);
     durations(out, scrape, &all);
@@ -269,13 +271,6 @@ fn streams(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
     for (end, count) in ["done", "error", "cancelled"].iter().zip(all.streams) {
         out.line(name, &format!("end=\"{end}\""), count);
     }
-}
-
-fn cache(out: &mut Text, all: &Counters) {
-    let name = "shardgate_cache_requests_total";
-    out.head(name, "counter", "Look-ups by tier and what came of them.");
-    all.remote.write_gets(out, name);
-    all.remote.write(out);
 }
 
 fn queue(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cached;
 pub mod counters;
 pub mod exposition;
 pub mod handshakes;

@@ -257,16 +257,18 @@ impl Total {
         self.open += other.open;
     }
 
-    /// Writes the look-ups' lines of the family `name`, which other tiers have lines in, too.
-    pub fn write_gets(&self, out: &mut Text, name: &str) {
+    /// Writes all of it.
+    pub fn write(&self, out: &mut Text) {
+        let name = "shardgate_cache_remote_gets_total";
+        out.head(
+            name,
+            "counter",
+            "Look-ups at the shared server, by what came of them.",
+        );
         for what in Get::ALL {
-            let labels = format!("tier=\"remote\",result=\"{}\"", what.name());
+            let labels = format!("result=\"{}\"", what.name());
             out.line(name, &labels, self.counts.gets(what));
         }
-    }
-
-    /// Writes everything else.
-    pub fn write(&self, out: &mut Text) {
         let name = "shardgate_cache_remote_stores_total";
         let help = "Entries that were to be stored on the shared server, by what became of them.";
         out.head(name, "counter", help);
@@ -350,11 +352,10 @@ mod tests {
         (total.lines, total.open) = ((1, 3), 1);
         total.add(&total.clone());
         let mut text = Text::new(Form::Prometheus);
-        total.write_gets(&mut text, "gets");
         total.write(&mut text);
         let shown = text.finish();
         for line in [
-            "gets{tier=\"remote\",result=\"hit\"} 2",
+            "shardgate_cache_remote_gets_total{result=\"hit\"} 2",
             "shardgate_cache_remote_stores_total{result=\"late\"} 2",
             "shardgate_cache_remote_announcements_total{result=\"down\"} 2",
             "shardgate_cache_remote_events_total{event=\"missed\"} 10",

@@ -94,7 +94,7 @@ fn field(key: &str, value: &Value, request: &mut Request) -> Result<(), BadAsk> 
     let path = top.key(key);
     let sampling = &mut request.sampling;
     match key {
-        "model" | "prompt" | "fallbacks" => {} // the last is the gateway's
+        "model" | "prompt" | "fallbacks" | "cache" => {} // the last two are the gateway's
         "max_tokens" => request.max_tokens = Some(path.whole(value)?),
         "temperature" => sampling.temperature = Some(path.number(value)?),
         "top_p" => sampling.top_p = Some(path.number(value)?),

@@ -42,7 +42,7 @@ pub fn read(body: &[u8]) -> Result<Embed, BadAsk> {
     for (key, value) in object.iter().filter(|(_, value)| !value.is_null()) {
         let at = top.key(key);
         match key.as_str() {
-            "model" | "input" | "fallbacks" => {} // the last is the gateway's
+            "model" | "input" | "fallbacks" | "cache" => {} // the last two are the gateway's
             "dimensions" => embed.dimensions = Some(at.whole(value)?),
             "user" => embed.user = Some(at.string(value)?.to_owned()),
             "encoding_format" => match at.string(value)? {

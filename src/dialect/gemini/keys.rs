@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 
 /// `key` in camelCase.
-pub(super) fn camel(key: &str) -> Cow<'_, str> {
+pub fn camel(key: &str) -> Cow<'_, str> {
     if !key.contains('_') {
         return Cow::Borrowed(key);
     }

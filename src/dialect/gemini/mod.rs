@@ -19,7 +19,7 @@
 pub mod answer;
 pub mod embed;
 pub mod error;
-mod keys;
+pub mod keys;
 pub mod look;
 mod partial;
 pub mod request;

@@ -72,7 +72,7 @@ fn field(
     let whole = Path::TOP;
     let path = whole.key(key);
     match key {
-        "model" | "messages" | "fallbacks" => {} // the last is the gateway's
+        "model" | "messages" | "fallbacks" | "cache" => {} // the last two are the gateway's
         "max_completion_tokens" => request.max_tokens = Some(path.whole(value)?),
         "max_tokens" => {
             if some(top, "max_completion_tokens").is_none() {

@@ -84,7 +84,7 @@ pub fn read(body: &[u8]) -> Result<Request, BadAsk> {
 fn member(request: &mut Request, name: &str, value: &Value, path: &Path<'_>) -> Result<(), BadAsk> {
     let owned = || path.string(value).map(str::to_owned);
     match name {
-        "instructions" | "input" | "include" | "top_logprobs" | "fallbacks" => {}
+        "instructions" | "input" | "include" | "top_logprobs" | "fallbacks" | "cache" => {}
         "model" => request.model = owned()?,
         "stream" => request.stream = path.flag(value)?,
         "max_output_tokens" => request.max_tokens = Some(path.whole(value)?),

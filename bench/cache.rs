@@ -1,0 +1,116 @@
+//! What the cache costs a request: its key, beside reading it, and a look into the index.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use shardgate::base::time::Instant;
+use shardgate::cache::entry::{Account, Entry, Making};
+use shardgate::cache::fingerprint::{Asked, Tenant, print};
+use shardgate::cache::index::{Index, share};
+use shardgate::cache::key::Key;
+use shardgate::dialect::route::Route;
+use shardgate::dialect::speak;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A chat of about so many bytes, with a tool or without.
+fn body(bytes: usize, has_tool: bool) -> String {
+    let tool = r#","tools":[{"type":"function","function":{"name":"weather","description":"The weather at a place.","parameters":{"type":"object","properties":{"place":{"type":"string","description":"A city"},"unit":{"type":"string","enum":["c","f"]}},"required":["place"]}}}],"tool_choice":"auto""#;
+    let tool = if has_tool { tool } else { "" };
+    let words = "Why is the sky blue, and the evening red? ".repeat(bytes / 42 + 1);
+    let text = words.get(..bytes).unwrap_or(&words);
+    format!(
+        r#"{{"model":"gpt-4o","messages":[{{"role":"system","content":"You are helpful."}},{{"role":"user","content":"{text}"}}],"temperature":0.7,"max_tokens":500,"stream":true,"stream_options":{{"include_usage":true}}{tool}}}"#
+    )
+}
+
+fn keys(c: &mut Criterion) {
+    for (name, bytes, has_tool) in [
+        ("1k", 800, false),
+        ("1k_tool", 500, true),
+        ("16k", 16_000, false),
+    ] {
+        let body = body(bytes, has_tool);
+        let bytes = body.as_bytes();
+        let Ok(request) = speak::ask(Route::Chat, bytes, "gpt-4o", true) else {
+            return;
+        };
+        let asked = Asked {
+            tenant: Tenant::Key("team-a"),
+            namespace: None,
+            route: Route::Chat,
+            model: "gpt-4o",
+            fields: &[],
+            body: bytes,
+            request: &request,
+        };
+        c.bench_function(&format!("cache/read_{name}"), |b| {
+            b.iter(|| speak::ask(Route::Chat, black_box(bytes), "gpt-4o", true));
+        });
+        c.bench_function(&format!("cache/key_{name}"), |b| {
+            b.iter(|| print(black_box(&asked)));
+        });
+    }
+}
+
+/// Keys as even as those of requests.
+fn key(number: u64) -> Key {
+    let mut bytes = [0; Key::LEN];
+    for (at, word) in (1..).zip(bytes.chunks_mut(8)) {
+        let mixed = number
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(at * 13);
+        word.copy_from_slice(&mixed.wrapping_mul(0x9fb2_1c65_1e98_df25).to_le_bytes());
+    }
+    Key::new(bytes)
+}
+
+fn index(c: &mut Criterion) {
+    const ENTRIES: u64 = 50_000;
+    let memory = 1 << 30;
+    let account = Arc::new(Account::new(memory));
+    let mut index = Index::new(0, 2, share(memory, 1 << 20, 2));
+    let now = Instant::from_nanos(1);
+    let make = |number| {
+        let making = Making {
+            key: key(number),
+            partition: None,
+            tags: Box::new([]),
+            made: Instant::from_nanos(number),
+            ttl: Duration::from_secs(3600),
+            born: 0,
+            payload: 3000,
+            beside: 0,
+        };
+        Entry::make(&account, 2, making, ())
+    };
+    for entry in (0..ENTRIES).filter_map(make) {
+        let _kept = index.store(entry, now);
+        while index.next(1).is_some() {}
+    }
+    let mut number = 0;
+    c.bench_function("cache/get", |b| {
+        b.iter(|| {
+            number = (number + 7919) % ENTRIES;
+            index.get(&key(number), now).is_some()
+        });
+    });
+    c.bench_function("cache/miss", |b| {
+        b.iter(|| {
+            number += 1;
+            index.get(&key(ENTRIES + number), now).is_some()
+        });
+    });
+    let mut fresh = ENTRIES * 100;
+    c.bench_function("cache/store", |b| {
+        b.iter(|| {
+            fresh += 1;
+            let entry = make(fresh);
+            let kept = entry.map(|entry| index.store(entry, now));
+            while index.next(1).is_some() {}
+            kept
+        });
+    });
+}
+
+criterion_group!(benches, keys, index);
+criterion_main!(benches);
