@@ -115,24 +115,32 @@ async fn all_hit<H: Host>(host: &H, remote: &Remote<H>, what: &str) {
     panic!("{what}: {hits} of {ENTRIES}: {:?}", remote.status());
 }
 
-/// Goal: with any one node's address, entries go to their nodes and are found there; while a slot
-/// is on its way both halves of it are found (ASK), after it they are found without a redirect
-/// more (MOVED, and the map); purges hold; a node that dies takes its own entries only, and when
-/// it is back it is used again.
+/// Two boxes that each know another node's address, with all entries stored.
+async fn boxes<H: Host>(host: &H, cluster: &Cluster) -> (Rc<Remote<H>>, Rc<Remote<H>>) {
+    let start =
+        |node: usize, seed| Rc::new(Remote::start(host, setup(cluster.0[node].at, seed)).unwrap());
+    let (a, b) = (start(0, 1), start(2, 2));
+    until(host, "both know the generations", || {
+        a.generations().is_some() && b.generations().is_some()
+    })
+    .await;
+    for n in 0..ENTRIES {
+        put(host, &a, n, &[b"x"]).await;
+    }
+    until(host, "the map is known", || {
+        a.status().total.lines == (8, 8)
+    })
+    .await;
+    (a, b)
+}
+
+/// Goal: with any one node's address, entries go to their nodes and are found there, purges hold;
+/// a node that dies takes its own entries only, and when it is back it is used again.
 #[test]
-fn entries_are_found_while_they_move() {
+fn entries_are_where_they_belong() {
     async fn test<H: Host>(host: H) {
         let mut cluster = Cluster::start();
-        let (a, b) = (setup(cluster.0[0].at, 1), setup(cluster.0[2].at, 2));
-        let a = Rc::new(Remote::start(&host, a).unwrap());
-        let b = Rc::new(Remote::start(&host, b).unwrap());
-        until(&host, "both know the generations", || {
-            a.generations().is_some() && b.generations().is_some()
-        })
-        .await;
-        for n in 0..ENTRIES {
-            put(&host, &a, n, &[b"x"]).await;
-        }
+        let (a, b) = boxes(&host, &cluster).await;
         assert!(a.status().total.counts.events(Event::Redirected) > 0);
         all_hit(&host, &a, "after storing").await;
         all_hit(&host, &b, "at the other box").await;
@@ -141,14 +149,49 @@ fn entries_are_found_while_they_move() {
             assert!((5..=40).contains(&size), "{size}");
         }
 
-        // The slot of one entry moves, first half way.
+        a.purge(Purge::Key(&key(1))).await.unwrap();
+        assert_eq!(got(&b, 1).await, None);
+        put(&host, &a, 1, &[b"x"]).await;
+        all_hit(&host, &b, "purged and stored again").await;
+
+        // A node that has not the generations dies.
+        let home = Cluster::owner(slot(b"shardgate:v1:gen"));
+        let dies = (home + 1) % 3;
+        cluster.0[dies].kill();
+        for _ in 0..3 {
+            counts_hits(&a).await;
+        }
+        cluster.0[dies].restart();
+        until(&host, "it is back", || is_whole(&cluster.0[dies])).await;
+        for n in 0..ENTRIES {
+            let known = a.generations();
+            a.put(
+                &key(n),
+                &value(n, 50),
+                (&[], Duration::from_secs(60)),
+                known.as_deref(),
+            );
+            pause(&host, 1).await;
+        }
+        let stored = || a.status().total.counts.puts(Put::Done) > 2 * ENTRIES;
+        until(&host, "all are stored again", stored).await;
+        all_hit(&host, &a, "after a death").await;
+        say(&format!("{:?}", a.status().total.counts));
+        assert_eq!(a.status().total.counts.gets(Get::Bad), 0);
+    }
+    on_both!(test);
+}
+
+/// Goal: while a slot is on its way both halves of it are found (ASK); after it they are found
+/// without a redirect more (MOVED, and the map).
+#[test]
+fn entries_are_found_while_they_move() {
+    async fn test<H: Host>(host: H) {
+        let cluster = Cluster::start();
+        let (a, b) = boxes(&host, &cluster).await;
         let of = slot(name(0).as_bytes());
         let from = Cluster::owner(of);
         let to = (from + 1) % 3;
-        until(&host, "the map is known", || {
-            a.status().total.lines == (8, 8)
-        })
-        .await;
         cluster.open(of, from, to);
         all_hit(&host, &a, "the slot is open, the entry where it was").await;
         let before = a.status().total.counts;
@@ -174,37 +217,6 @@ fn entries_are_found_while_they_move() {
             before,
             "it is known now"
         );
-
-        a.purge(Purge::Key(&key(1))).await.unwrap();
-        assert_eq!(got(&b, 1).await, None);
-        put(&host, &a, 1, &[b"x"]).await;
-        all_hit(&host, &b, "purged and stored again").await;
-
-        // A node that has not the generations dies.
-        let home = Cluster::owner(slot(b"shardgate:v1:gen"));
-        let dies = (0..3).find(|node| *node != home && *node != from && *node != to);
-        let dies = dies.unwrap_or((home + 1) % 3);
-        cluster.0[dies].kill();
-        for _ in 0..3 {
-            counts_hits(&a).await;
-        }
-        cluster.0[dies].restart();
-        until(&host, "it is back", || is_whole(&cluster.0[dies])).await;
-        for n in 0..ENTRIES {
-            let known = a.generations();
-            a.put(
-                &key(n),
-                &value(n, 50),
-                (&[], Duration::from_secs(60)),
-                known.as_deref(),
-            );
-            pause(&host, 1).await;
-        }
-        let stored = || a.status().total.counts.puts(Put::Done) > 2 * ENTRIES;
-        until(&host, "all are stored again", stored).await;
-        all_hit(&host, &a, "after a death").await;
-        say(&format!("{:?}", a.status().total.counts));
-        assert_eq!(a.status().total.counts.gets(Get::Bad), 0);
     }
     on_both!(test);
 }
