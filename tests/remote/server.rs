@@ -57,7 +57,14 @@ impl Server {
     pub(crate) fn restart(&mut self) {
         self.kill();
         let port = self.at.port().to_string();
-        let child = Command::new("redis-server")
+        let version = Command::new("redis-server").arg("--version").output();
+        assert!(
+            version.is_ok(),
+            "no redis-server; scripts/setup installs it, or: apt-get install redis-server"
+        );
+        // It ends with the thread that a test runs on, however that ends.
+        let child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "redis-server"])
             .args(["--port", &port, "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no"])
             .args(["--logfile", "log"])
@@ -67,15 +74,7 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        self.child = match child {
-            Ok(child) => Some(child),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                panic!(
-                    "no redis-server; scripts/setup installs it, or: apt-get install redis-server"
-                )
-            }
-            Err(error) => panic!("redis-server: {error}"),
-        };
+        self.child = Some(child.unwrap());
         for _ in 0..START_MAX {
             if let Ok(mut link) = TcpStream::connect(self.at)
                 && link.write_all(b"PING\r\n").is_ok()
