@@ -33,6 +33,8 @@ static SECRETS: LazyLock<FixedSecrets<'_>> = LazyLock::new(|| {
             ("OPENAI_API_KEY", "sk-c"),
             ("AWS_ID", "AKID"),
             ("AWS_KEY", "sk-d"),
+            ("REDIS_PASSWORD", "sk-e"),
+            ("/etc/shardgate/cache-ca.pem", &*cert),
             ("tls.pem", &*cert),
             ("tls.key", &*key),
             ("/etc/shardgate/tls.pem", &*cert),
@@ -74,6 +76,12 @@ region = "us-east-1"
 access_key_id = { env = "AWS_ID" }
 secret_access_key = { env = "AWS_KEY" }
 session_token = { env = "AWS_KEY" }
+
+[cache.remote]
+url = "rediss://127.0.0.1"
+user = "u"
+password = { env = "TEAM_A_KEY" }
+tls = { ca = "tls.pem" }
 
 [models.NAME]
 targets = [{ provider = "NAME", model = "m", price = { input = 1.0, output = 1.0 }, abilities = { images = true } }]

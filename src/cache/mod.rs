@@ -8,6 +8,7 @@
 //!
 //!   directive   what the request itself allows          admit    what may be stored
 //!   index       one shard's entries, and their homes    key      256 bits, and how they are made
+//!   remote      what boxes share: names, values and the protocol of a server
 //! ```
 //!
 //! Invariants
@@ -26,4 +27,5 @@ pub mod key;
 pub mod message;
 pub mod purge;
 mod queue;
+pub mod remote;
 mod shapes;

@@ -15,6 +15,7 @@
 use super::fault::Findings;
 use super::model::defaults::{CACHE_MEMORY_MAX, CACHING, GIB, KIB, MIB};
 use super::model::{Model, Names, Provider};
+use super::remote::Remote;
 use super::value::{
     Wrong, choice, duration_up_to, model_name, share, show_size, size, string, wrong,
 };
@@ -36,8 +37,9 @@ const KEYS: Known = Known {
         "entry_max",
         "coalesce",
         "semantic",
+        "remote",
     ],
-    later: &["remote"],
+    later: &[],
 };
 /// Of a model's `cache`.
 const MODEL_KEYS: Known = Known {
@@ -84,6 +86,8 @@ pub struct Cache {
     pub memory_max: usize,
     /// [`Model::cache`] of models without their own.
     pub of_models: Caching,
+    /// `[cache.remote]`: the server that several boxes share entries over.
+    pub remote: Option<Remote>,
 }
 
 /// What is cached of a model's answers.
@@ -248,6 +252,7 @@ pub(super) fn cache(root: &Section<'_, '_>, found: &mut Findings, whom: Whom<'_>
     let mut cache = Cache {
         memory_max: CACHE_MEMORY_MAX,
         of_models: CACHING,
+        remote: None, // read where secrets are
     };
     let section = root.item("cache");
     let Some(section) = section.and_then(|item| item.section(found, "[cache]", KEYS)) else {

@@ -23,6 +23,7 @@ use super::hedge;
 use super::keys;
 use super::model::defaults::{self, GIB, KIB, MIB};
 use super::model::{Config, Limits, Server, Sockets, Timeouts};
+use super::remote;
 use super::resilience;
 use super::tls;
 use super::upstreams;
@@ -211,7 +212,8 @@ fn read(root: &Section<'_, '_>, found: &mut Findings, secrets: &dyn Secrets) -> 
         names: &names,
         providers: providers.as_deref(),
     };
-    let cache = cache::cache(root, found, whom);
+    let mut cache = cache::cache(root, found, whom);
+    cache.remote = remote::remote(root, found, secrets);
     let models = written.models(found, whom, (timeouts, keepalive, &cache));
     cache::settle(root, models.as_deref().unwrap_or_default(), found);
     hedge::settle(root, retry.attempts_max, found);

@@ -16,6 +16,7 @@ mod keys;
 pub mod model;
 pub mod print;
 pub mod reasons;
+pub mod remote;
 mod resilience;
 pub mod secret;
 pub mod tls;

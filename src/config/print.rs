@@ -7,6 +7,7 @@
 use super::model::{
     Caching, Config, Embedder, Model, Provider, Scheme, SecretRef, Temperature, Threshold, Timeouts,
 };
+use super::remote::Remote;
 use super::value::{show_duration, show_size};
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -156,7 +157,25 @@ fn cache(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     let cache = &config.cache;
     let memory = show_size(cache.memory_max);
     writeln!(f, "\n[cache]\nmemory_max = \"{memory}\"")?;
-    caching(f, config, &cache.of_models, "cache")
+    caching(f, config, &cache.of_models, "cache")?;
+    cache.remote.as_ref().map_or(Ok(()), |it| remote(f, it))
+}
+
+fn remote(f: &mut Formatter<'_>, remote: &Remote) -> fmt::Result {
+    let url = quoted(&remote.url.to_string());
+    writeln!(f, "\n[cache.remote]\nurl = {url}")?;
+    if let Some(user) = &remote.user {
+        writeln!(f, "user = {}", quoted(user))?;
+    }
+    if let Some(password) = &remote.password {
+        writeln!(f, "password = {}", reference(password.source()))?;
+    }
+    writeln!(f, "deadline = \"{}\"", show_duration(remote.deadline))?;
+    writeln!(f, "prefix = {}", quoted(&remote.prefix))?;
+    match &remote.ca {
+        Some(ca) => writeln!(f, "tls = {{ ca = {} }}", quoted(&ca.file)),
+        None => Ok(()),
+    }
 }
 
 /// The rest of the section `title`, and the one within.

@@ -143,6 +143,7 @@ fn full() -> String {
      [stream]\nkeepalive = \"15s\"\n\
      [cache]\nmode = \"exact\"\nttl = \"48h\"\nmemory_max = \"3MiB\"\nscope = \"shared\"\nreplay = \"paced\"\ntemperature_max = 0.7\ntool_calls = true\nentry_max = \"2MiB\"\ncoalesce = false\n\
      [cache.semantic]\nthreshold = 0.95\nshadow = true\naudit = \"off\"\ntemperature_max = 0.25\nembedder = { provider = \"local\", model = \"e-5\", timeout = \"20ms\" }\n\
+     [cache.remote]\nurl = \"REDISS://[::1]/7\"\nuser = \"team\"\npassword = { env = \"KEY2\" }\ndeadline = \"5ms\"\nprefix = \"team-a\"\ntls = { ca = \"cert.pem\" }\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
      [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
      [[keys]]\nname = \"team-c\"\naws = { access_key_id = \"AKIDC\", secret_access_key = { env = \"KEY2\" } }\n\
@@ -213,6 +214,33 @@ fn what_is_cached_arrives() {
     };
     assert_eq!(*model, want);
     assert!(config.models[1..].iter().all(|other| other.cache == *c));
+}
+
+/// Goal: where the shared tier is, and with what one gets there, arrives; where little is written
+/// the rest is the default.
+#[test]
+fn the_shared_tier_arrives() {
+    let remote = good(&full()).config.cache.remote.unwrap();
+    assert_eq!(remote.url.to_string(), "rediss://[::1]:6379/7");
+    assert_eq!(remote.user.as_deref(), Some("team"));
+    assert_eq!(remote.password.unwrap().reveal(), "sk-other");
+    assert_eq!(remote.deadline, Duration::from_millis(5));
+    assert_eq!(remote.prefix, "team-a");
+    assert_eq!(remote.ca.unwrap().file, "cert.pem");
+    let text =
+        format!("[cache]\nmode = \"exact\"\n[cache.remote]\nurl = \"redis://H:7\"{PROVIDER}");
+    let Checked { config, warnings } = good(&text);
+    let remote = config.cache.remote.unwrap();
+    assert_eq!(remote.url.to_string(), "redis://h:7/0");
+    assert_eq!(remote.deadline, Duration::from_millis(2));
+    assert_eq!(
+        (&*remote.prefix, remote.password, remote.ca),
+        ("shardgate", None, None)
+    );
+    let want = "4:7: answers go to h in clear text; make sure that the way there is private, or \
+                write rediss://\n";
+    assert_eq!(warnings.to_string(), want);
+    assert!(good(PROVIDER).config.cache.remote.is_none());
 }
 
 /// Goal: nothing is cached unless the file says so.

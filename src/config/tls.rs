@@ -34,6 +34,10 @@ const PROVIDER: Known = Known {
     now: &["ca", "handshakes_max"],
     later: &[],
 };
+const CA: Known = Known {
+    now: &["ca"],
+    later: &[],
+};
 const RIGHT: &str = "write { cert = \"tls.pem\", key = \"tls.key\" }";
 
 /// `server.tls`: the files of the listeners.
@@ -141,17 +145,48 @@ pub(super) fn provider(
     if let Some(max) = section.read(found, "handshakes_max", |v| count(v, HANDSHAKES_RANGE)) {
         tls.handshakes_max = max;
     }
-    let Some(item) = section.item("ca") else {
-        return Some(tls);
+    tls.ca = ca(&section, found, secrets).ok()?;
+    Some(tls)
+}
+
+/// It is wrong, which is recorded.
+#[derive(Debug)]
+pub(super) struct Recorded;
+
+/// `tls = { ca = … }` of what is no provider.
+pub(super) fn authorities(
+    place: &Section<'_, '_>,
+    found: &mut Findings,
+    title: &str,
+    secrets: &dyn Secrets,
+) -> Result<Option<Authorities>, Recorded> {
+    let Some(item) = place.item("tls") else {
+        return Ok(None);
     };
-    let (file, text) = pem(item, found, secrets)?;
+    let title = format!("{}.tls]", title.trim_end_matches(']'));
+    let section = item.section(found, &title, CA).ok_or(Recorded)?;
+    ca(&section, found, secrets)
+}
+
+/// `ca` of a section.
+fn ca(
+    section: &Section<'_, '_>,
+    found: &mut Findings,
+    secrets: &dyn Secrets,
+) -> Result<Option<Authorities>, Recorded> {
+    let Some(item) = section.item("ca") else {
+        return Ok(None);
+    };
+    let (file, text) = pem(item, found, secrets).ok_or(Recorded)?;
     let certs = files::certificates(text.as_bytes())
         .and_then(|certs| files::authorities(certs.clone()).map(|_| certs));
     match certs {
-        Ok(certs) => tls.ca = Some(Authorities { file, certs }),
-        Err(what) => found.fault(item.at, format!("the file {file} {what}")),
+        Ok(certs) => Ok(Some(Authorities { file, certs })),
+        Err(what) => {
+            found.fault(item.at, format!("the file {file} {what}"));
+            Err(Recorded)
+        }
     }
-    Some(tls)
 }
 
 /// A path and the text behind it.

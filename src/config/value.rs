@@ -326,7 +326,8 @@ pub(super) fn base_url(value: &DeValue<'_>) -> Result<BaseUrl, Wrong> {
     })
 }
 
-fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Wrong> {
+/// The host and the port, of `scheme` where none is written, of a URL's authority.
+pub(super) fn host_and_port(authority: &str, scheme: Scheme) -> Result<(String, u16), Wrong> {
     let (host, port) = match authority.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((host, port)) if host.parse::<Ipv6Addr>().is_ok() => (host, port),

@@ -82,25 +82,31 @@ impl Resolver {
     }
 }
 
+/// Every host and port of `config`: of the providers, in its order, then of the shared tier's
+/// server, when there is one.
+fn places(config: &Config) -> impl Iterator<Item = (&str, u16)> {
+    let urls = config.providers.iter().map(|provider| &provider.base_url);
+    let remote = config.cache.remote.iter().map(|remote| &remote.url);
+    urls.map(|url| (url.host.as_str(), url.port))
+        .chain(remote.map(|url| (url.host.as_str(), url.port)))
+}
+
 /// The names of `config` that are not addresses.
 pub fn names(config: &Config) -> Vec<Name> {
-    let urls = config.providers.iter().map(|provider| &provider.base_url);
     let is_name = |host: &str| host.parse::<IpAddr>().is_err();
-    let mut names: Vec<_> = urls
-        .filter(|url| is_name(&url.host))
-        .map(|url| (url.host.clone(), url.port))
+    let mut names: Vec<_> = places(config)
+        .filter(|(host, _)| is_name(host))
+        .map(|(host, port)| (host.to_owned(), port))
         .collect();
     names.sort_unstable();
     names.dedup();
     names
 }
 
-/// The addresses of every provider, in the order of the configuration, out of `known`; an
-/// empty list where a name is not known.
+/// The addresses of every provider, in the order of the configuration, then those of the shared
+/// tier's server, when there is one, out of `known`; an empty list where a name is not known.
 pub fn addresses(config: &Config, known: &Watch) -> Vec<Vec<SocketAddr>> {
-    let providers = config.providers.iter();
-    let of = providers.map(|provider| {
-        let (host, port) = (&provider.base_url.host, provider.base_url.port);
+    let of = places(config).map(|(host, port)| {
         if let Ok(literal) = host.parse::<IpAddr>() {
             return vec![SocketAddr::new(literal, port)];
         }
@@ -328,14 +334,16 @@ mod tests {
         assert!(look_all_up(fake, &[name("panics")]).is_empty());
         let text = "[providers.a]\ndialect = \"openai\"\nbase_url = \"http://two\"\n\
                     [providers.b]\ndialect = \"openai\"\nbase_url = \"http://[::1]:7\"\n\
-                    [providers.c]\ndialect = \"openai\"\nbase_url = \"http://none-3\"\n";
+                    [providers.c]\ndialect = \"openai\"\nbase_url = \"http://none-3\"\n\
+                    [cache.remote]\nurl = \"redis://none-4:7\"\n";
         let secrets = crate::config::FixedSecrets(&[]);
         let config = crate::config::check(text, &secrets).unwrap().config;
-        assert_eq!(names(&config), [name("none-3"), name("two")]);
+        let server = ("none-4".to_owned(), 7);
+        assert_eq!(names(&config), [name("none-3"), server, name("two")]);
         let addresses = addresses(&config, &known);
         let literal: SocketAddr = "[::1]:7".parse().unwrap();
         let six = SocketAddr::new("::1".parse().unwrap(), 80);
-        assert_eq!(addresses, [vec![six, v4(1)], vec![literal], vec![]]);
+        assert_eq!(addresses, [vec![six, v4(1)], vec![literal], vec![], vec![]]);
     }
 
     /// Goal: the thread looks a name up again that failed at first, tells what it found, rings,

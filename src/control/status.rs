@@ -133,6 +133,14 @@ fn shard(config: &Config, roster: &Roster, report: &Report) -> Value {
         "cpu_seconds": Duration::from_nanos(report.cpu_nanos).as_secs_f64(),
         "duration_ms": { "p50": millis(0.5), "p99": millis(0.99) },
         "pools": pools.collect::<Vec<_>>(),
+        "cache_remote": report.remote.as_ref().map(|remote| json!({
+            "connections_up": remote.total.lines.0,
+            "connections": remote.total.lines.1,
+            "breakers_open": remote.total.open,
+            "in_flight": remote.in_flight,
+            "held_bytes": remote.held,
+            "last_trouble": remote.trouble,
+        })),
         "stalls": {
             "count": report.stalls.count(),
             "longest_ms": millis_of(report.stalls.quantile(1.0)),

@@ -45,6 +45,7 @@ pub fn load(config: &Config, before: Option<&TlsFiles>) -> Result<TlsFiles, Stri
     Ok(TlsFiles {
         server,
         clients: clients(config)?,
+        remote: remote(config)?,
         tickets,
     })
 }
@@ -117,6 +118,22 @@ fn clients(config: &Config) -> Result<Vec<Option<Arc<ClientConfig>>>, String> {
         clients.push(Some(client));
     }
     Ok(clients)
+}
+
+/// What connections to the shared tier's server need.
+fn remote(config: &Config) -> Result<Option<Arc<ClientConfig>>, String> {
+    let Some(remote) = config.cache.remote.as_ref().filter(|it| it.url.is_tls) else {
+        return Ok(None);
+    };
+    let mut roots = system_roots();
+    if let Some(ca) = &remote.ca {
+        roots.add_parsable_certificates(ca.certs.iter().cloned());
+    }
+    let client = files::client(&Arc::new(roots));
+    let client = client.map_err(|why| {
+        format!("cache.remote: no TLS: {why}; install ca-certificates or name tls.ca")
+    });
+    client.map(|client| Some(Arc::new(client)))
 }
 
 /// The system's authorities; those that cannot be read are left out.

@@ -14,6 +14,7 @@ pub mod log;
 pub mod mail;
 pub mod orders;
 pub mod pool;
+pub mod remote;
 pub mod serve;
 pub mod snapshot;
 pub mod tls;
@@ -37,6 +38,7 @@ use deadline::Deadlines;
 use gossip::Gossip;
 use log::Log;
 use mail::{Letter, Mail};
+use remote::Remote;
 use rustls::ServerConfig;
 use snapshot::{Edition, Snapshot};
 use std::cell::{Cell, RefCell};
@@ -68,7 +70,8 @@ pub struct Setup {
     pub shards: usize,
     /// The checked configuration.
     pub config: Arc<Config>,
-    /// Addresses of each provider, in the order of the configuration.
+    /// Addresses of each provider, in the order of the configuration, then of the shared tier's
+    /// server, when there is one.
     pub addresses: Vec<Vec<SocketAddr>>,
     /// What TLS needs; `None`: there is none.
     pub tls: Option<Arc<TlsFiles>>,
@@ -124,6 +127,8 @@ pub struct Shard<H: Host> {
     /// What a prepared reload will put in its place.
     prepared: RefCell<Option<Rc<Snapshot<H::Stream>>>>,
     server_tls: RefCell<Option<Arc<ServerConfig>>>,
+    /// The shared tier; `None`: there is none, or nothing is cached.
+    remote: RefCell<Option<Rc<Remote<H>>>>,
     random: Cell<u64>,
     date: RefCell<(u64, String)>,
     is_draining: Cell<bool>,
@@ -161,7 +166,7 @@ impl<H: Host> Shard<H> {
         let snapshot = Snapshot::new(&first, None, (index, shards));
         let mut targets = Targets::new(shards);
         targets.enter(first.places.targets());
-        Rc::new(Self {
+        let shard = Rc::new(Self {
             index,
             shards,
             buffers: BufPool::new(),
@@ -192,8 +197,11 @@ impl<H: Host> Shard<H> {
             ticks: Cell::new(0),
             next_sweep: Cell::default(),
             next_tick: Cell::default(),
+            remote: RefCell::default(),
             host,
-        })
+        });
+        shard.renew_remote(None);
+        shard
     }
 
     /// The next random word (xorshift64*, Vigna 2016); for names, never for secrets.

@@ -12,8 +12,8 @@
 //! - O2 A snapshot comes into force only by a commit of the very epoch that was prepared, and
 //!   epochs follow one another without a gap.
 
-use super::Shard;
 use super::snapshot::{Edition, Snapshot};
+use super::{Shard, remote};
 use crate::base::time::Instant;
 use crate::cache::purge::Purge;
 use crate::host::Host;
@@ -107,6 +107,8 @@ pub struct Report {
     pub pools: Vec<(u64, u64)>,
     /// By provider: addresses, and how many of them are tried last since they failed.
     pub addresses: Vec<(usize, usize)>,
+    /// How the shared tier stands, when there is one.
+    pub remote: Option<remote::Status>,
     /// What it knows of targets.
     pub gossip: Gossiped,
     /// The 95th percentile of the time to the first content by target, of plain answers and of
@@ -128,6 +130,9 @@ pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outc
             let prepared = shard.prepared.borrow().clone();
             for snapshot in prepared.into_iter().chain([shard.snapshot()]) {
                 snapshot.set_addresses(&new.host, new.port, &new.addresses);
+            }
+            if let Some(remote) = shard.remote() {
+                remote.set_addresses((&new.host, new.port), &new.addresses);
             }
             Ok(())
         }
@@ -185,6 +190,7 @@ fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
     drop(shard.prepared.take());
     let before = shard.current.replace(Rc::clone(&next));
     next.go_on_from(&before);
+    shard.renew_remote(Some(&before.config));
     shard.targets.borrow_mut().enter(next.places.targets());
     shard.set_server_tls(next.server_tls.clone());
     let mut cache = shard.cache.borrow_mut();
@@ -230,6 +236,21 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
     let pools = upstreams
         .clone()
         .map(|upstream| (upstream.pool.idle() as u64, upstream.pool.leased() as u64));
+    let remote = shard.remote().map(|remote| remote.status());
+    let mut tier = shard.counters.borrow().remote;
+    tier.add(
+        &remote
+            .as_ref()
+            .map(|remote| remote.total)
+            .unwrap_or_default(),
+    );
+    let mut tier = shard.counters.borrow().remote;
+    tier.add(
+        &remote
+            .as_ref()
+            .map(|remote| remote.total)
+            .unwrap_or_default(),
+    );
     Report {
         shard: shard.index,
         epoch: snapshot.epoch,
@@ -238,9 +259,11 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
         counters: Counters {
             queue_depth: shard.queue.borrow().len() as u64,
             cached: shard.cached(),
+            remote: tier,
             ..shard.counters.borrow().clone()
         },
         pools: pools.collect(),
+        remote,
         addresses: upstreams.map(|up| up.count_addresses(now)).collect(),
         gossip: gossiped(shard),
         p95: shard.hedging.borrow().known(),

@@ -23,7 +23,7 @@ use crate::exchange::upstream::Template;
 use crate::host::{Host, Link};
 use crate::policy::addresses::{Addresses, Tour};
 use crate::policy::rotation::Rotations;
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -42,7 +42,8 @@ pub struct Edition {
     pub kept: Kept,
     /// What TLS needs; `None`: there is none.
     pub tls: Option<Arc<TlsFiles>>,
-    /// Addresses of each provider; of names that the edition before had, a shard knows more.
+    /// Addresses of each provider, then of the shared tier's server, when there is one; of names
+    /// that the edition before had, a shard knows more.
     pub addresses: Vec<Vec<SocketAddr>>,
 }
 
@@ -109,6 +110,15 @@ impl<L> Upstream<L> {
     }
 }
 
+/// What a shard needs for the shared tier, beside its settings.
+#[derive(Debug)]
+pub struct RemoteNeeds {
+    /// Addresses of the host in its url; none where the edition before had that name.
+    pub addresses: Vec<SocketAddr>,
+    /// What its TLS needs; `None`: clear text.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
 /// What a shard works with.
 #[derive(Debug)]
 pub struct Snapshot<L> {
@@ -122,6 +132,8 @@ pub struct Snapshot<L> {
     pub server_tls: Option<Arc<ServerConfig>>,
     /// By provider, in the order of the configuration.
     pub upstreams: Vec<Upstream<L>>,
+    /// What the shared tier needs, when there is one.
+    pub remote: Option<RemoteNeeds>,
     /// Whose turn it is among the targets of each model.
     pub rotations: RefCell<Rotations>,
     /// Models whose turn is where it was: their index in the snapshot before.
@@ -167,6 +179,14 @@ impl<L: Link> Snapshot<L> {
             places: edition.places.clone(),
             server_tls: edition.tls.as_ref().and_then(|tls| tls.server.clone()),
             upstreams: upstreams.collect(),
+            remote: config.cache.remote.as_ref().map(|_| RemoteNeeds {
+                addresses: edition
+                    .addresses
+                    .get(config.providers.len())
+                    .cloned()
+                    .unwrap_or_default(),
+                tls: edition.tls.as_ref().and_then(|tls| tls.remote.clone()),
+            }),
             rotations: RefCell::new(Rotations::new(config, index)),
             kept_models: edition.kept.models.clone(),
             exchanges_max: share(config.limits.streams_max) as u64,

@@ -19,6 +19,8 @@ pub struct TlsFiles {
     pub server: Option<Arc<ServerConfig>>,
     /// By provider, in the order of the configuration; `None`: plain HTTP.
     pub clients: Vec<Option<Arc<ClientConfig>>>,
+    /// Of the shared tier's server; `None`: clear text, or there is none.
+    pub remote: Option<Arc<ClientConfig>>,
     /// The keys of tickets, so that a client may come back to another shard.
     pub tickets: Arc<dyn ProducesTickets>,
 }

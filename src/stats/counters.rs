@@ -4,6 +4,7 @@ use super::cached::Cached;
 use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
+use super::remote;
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
@@ -163,6 +164,8 @@ pub struct Counters {
     pub queued: Queued,
     /// How many of them wait; set when it is copied.
     pub queue_depth: u64,
+    /// What was counted of shared tiers that are gone; in a copy, of the one in force, too.
+    pub remote: remote::Total,
     /// What became of requests and answers at the cache.
     pub cached: Cached,
     /// TLS handshakes.
@@ -278,6 +281,7 @@ impl Counters {
         self.budget_spent += other.budget_spent;
         self.queued.add(&other.queued);
         self.queue_depth += other.queue_depth;
+        self.remote.add(&other.remote);
         self.cached.add(&other.cached);
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);

@@ -106,6 +106,7 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     let shards = scrape.counters.iter().map(|shard| &shard.cached);
     all.cached.write(out, shards);
     handshakes(out, &all);
+    all.remote.write(out);
     gossip(out, scrape);
     scrape.reloads.write(out, scrape.epoch);
     durations(out, scrape, &all);

@@ -12,5 +12,6 @@ pub mod handshakes;
 pub mod queued;
 pub mod receipt;
 pub mod reloads;
+pub mod remote;
 pub mod text;
 pub mod view;
