@@ -42,10 +42,10 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(binary, gateway, folder, model):
+def measure(binary, gateway, folder, model, more=()):
     """Microseconds of the gateway's CPU a request."""
     report, before = folder / "load.json", cpu_s(gateway.pid)
-    load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", "64", "--cpu", "1"]
+    load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", "64", "--cpu", "1", *more]
     subprocess.run([*load, "-d", f"{SECONDS}s", "--json", report], check=True, stdout=subprocess.DEVNULL)
     return (cpu_s(gateway.pid) - before) / json.loads(report.read_text())["ok"] * 1e6
 

@@ -60,14 +60,9 @@ impl<H: Host> Flights<H> {
         flights.retain(|_, flight| flight.strong_count() > 0);
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// One that somebody knows of, if there is any.
+    pub fn find_any(&self) -> Option<Rc<Flight<H>>> {
+        self.0.borrow().values().find_map(Weak::upgrade)
     }
 }
 

@@ -26,6 +26,7 @@ use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::shard::serve::guarded;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
 use std::rc::Rc;
@@ -35,6 +36,9 @@ use std::time::Duration;
 /// Bytes of an answer that several may listen to before nobody may join any more, if it may not
 /// be stored.
 const TAPE_MAX: usize = 4 << 20;
+
+/// How long others may still join a flight whose answer was stored: until all shards have heard.
+const LANDED: Duration = Duration::from_millis(200);
 
 /// What an exchange has to do with the cache.
 #[derive(Debug)]
@@ -154,6 +158,14 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     }
     drop(counters);
     shard.mail.ring();
+    if outcome.is_ok() && shard.shards > 1 {
+        // Who asks a shard that has not heard of the entry finds the flight.
+        let (flight, host) = (Rc::clone(&cached.flight), shard.host.clone());
+        guarded(shard, async move {
+            host.sleep_until(now + LANDED).await;
+            drop(flight);
+        });
+    }
 }
 
 /// Makes an entry of what came, and puts it into the index.
@@ -171,7 +183,7 @@ fn make<H: Host>(
     let caching = &asked.ok_or(Unstored::Unread)?.cache;
     let body = coming
         .tape
-        .with_bytes(|bytes| unframed(bytes, &coming.head.framing));
+        .with_bytes(|bytes| unframed(bytes, &coming.head));
     let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
@@ -269,10 +281,11 @@ fn facts(worth: Worth, status: u16) -> Facts {
     }
 }
 
-/// The body of which `bytes` came in this framing; `None`: not all of it is there.
-fn unframed(bytes: &[u8], framing: &Framing) -> Option<Vec<u8>> {
+/// The body of which `bytes` came behind this head; `None`: not all of it is there. A stream says
+/// itself whether it is whole: its last chunk may come after its end.
+fn unframed(bytes: &[u8], head: &Head) -> Option<Vec<u8>> {
     let mut body = bytes.to_vec();
-    match framing {
+    match &head.framing {
         Framing::None => body.clear(),
         Framing::UntilClose => {}
         Framing::Length(length) => {
@@ -284,7 +297,7 @@ fn unframed(bytes: &[u8], framing: &Framing) -> Option<Vec<u8>> {
         }
         Framing::Chunked => {
             let decoded = Chunked::new().decode(&mut body).ok()?;
-            if !decoded.done {
+            if !decoded.done && !head.is_stream {
                 return None;
             }
             body.truncate(decoded.data);

@@ -11,6 +11,7 @@ mod balance;
 mod client;
 mod epochs;
 mod exchange;
+mod flock;
 mod gossip;
 mod http;
 mod law;
