@@ -42,6 +42,32 @@ tumour/tumor tumours/tumors rumour/rumor rumours/rumors humour/humor favour/favo
 behaviour/behavior behaviours/behaviors favourite/favorite favourites/favorites""".split())
 
 
+# Kinds whose members are told apart: (noun, number of its sense). The first that fits counts.
+KINDS = """sport.1 game.2 animal.1 fruit.1 vegetable.1 beverage.1 dish.2 food.1 food.2 plant.2 color.1 metallic_element.1 chemical_element.1
+disease.1 illness.1 injury.1 symptom.1 drug.1 musical_instrument.1 vehicle.1 craft.2 body_part.1 organ.1 relative.1 clothing.1 footwear.1 language.1
+religion.1 planet.1 discipline.1 gem.2 furniture.1 weapon.1 tool.1 building.1 room.1 dance.1 music_genre.1 meal.1 literary_composition.1
+publication.1 document.1 crime.1 time_unit.1 shape.2 precious_metal.1 fabric.1 compound.2 liquid.3 home_appliance.1 electronic_device.1
+computer.1 mathematician.1 scientist.1 health_professional.1 professional.1 worker.1 skilled_worker.1 athlete.1 entertainer.1 artist.1
+criminal.1 leader.1 ruler.1 military_officer.1 armed_service.1 body_of_water.1 geological_formation.1 celestial_body.1 emotion.1 fuel.1
+educational_institution.1 retail_store.1 road.1 container.1 timepiece.1 toy.1 jewelry.1 cosmetic.1 currency.1 quality.1 punishment.1
+natural_process.1 weather.1 season.2 holiday.2 organization.1 government.1 structure.1 instrumentality.3 substance.1 person.1""".split()
+
+
+def kind_of(lemma, index, syn, roots, cache):
+    """The number of the first kind that the lemma's first noun sense belongs to, 0 for none."""
+    if lemma not in index["n"]:
+        return 0
+    found, todo, seen = set(), [index["n"][lemma][0][0]], set()
+    while todo:
+        off = todo.pop()
+        if off in seen:
+            continue
+        seen.add(off)
+        found |= {roots[off]} if off in roots else set()
+        todo += [o for sym, o, p, _ in syn["n", off][2] if sym in ("@", "@i")]
+    return min(found, default=0)
+
+
 def wordnet(root):
     """index: pos -> lemma -> [synset offsets]; counts, classes, words and pointers per synset."""
     index = {p: {} for p in POS.values()}
@@ -130,12 +156,20 @@ def main():
     ordinary |= set("united states republic islands island democratic people south north east west the and new saint federated plurinational arab kingdom province territory territories virgin french minor outlying northern southern state bonaire special antarctic lands indian ocean british american".split())
     places = {w for w in places if w not in ordinary}
 
-    words = set(rank) | {w for w in single if w in counted or w in rank} | places
+    words = set(rank) | {w for w in single if w in counted or w in rank or 5 <= len(w) <= 11} | places
     # What is of a kind whose members are told apart: animals, plants, food, substances, illnesses, …
     for w in single:
         best = first(w, index, syn, count)
         if best and best[2] in (5, 13, 15, 18, 20, 27, 26, 6) and 4 <= len(w) <= 12:
             words.add(w)
+    roots = {}
+    for number, kind in enumerate(KINDS[:-4], 1):
+        name, sense = kind.split(".")
+        offs = index["n"].get(name, ([], 0))[0]
+        if len(offs) >= int(sense):
+            roots.setdefault(offs[int(sense) - 1], number)
+        else:
+            print("no such sense:", kind)
     rows = []
     total = math.log(30000)
     for w in sorted(words):
@@ -161,6 +195,9 @@ def main():
             cls = best[2] + 1
             if len([x for x in syn[best[0], best[1]][1] if re.fullmatch(r"[a-z]+", x.lower())]) > 1:
                 synset = int(best[1]) * 4 + "nvar".index(best[0])
+        kind = kind_of(base, index, syn, roots, None) if best and best[0] == "n" else 0
+        if kind:
+            cls = 64 + kind
         if w in places:
             flags += "L"
         if base in single and proper(base, index, syn):

@@ -192,9 +192,6 @@ pub(super) fn cut(prompt: &str, lexicon: &Lexicon) -> Option<Cut> {
 }
 
 impl Cutter<'_, '_> {
-    fn peek(&mut self) -> Option<char> {
-        self.rest.peek().map(|&(_, c)| c)
-    }
 
     /// The character `ahead` places after the one at `at`.
     fn ahead(&self, at: usize, ahead: usize) -> Option<char> {

@@ -127,7 +127,10 @@ pub(super) struct Lexicon {
     directed: AHashSet<u8>,
     degree: AHashSet<u8>,
     pub(super) barred: Barred,
+    /// Function words of five letters and more, by their first letter.
+    common: AHashMap<u8, Vec<String>>,
     binds: u8,
+    kinds: u8,
     groups: u16,
     faults: Vec<String>,
 }
@@ -142,11 +145,28 @@ impl Lexicon {
         for line in MEANING.lines().filter(|line| !line.starts_with('#')) {
             if let Some((kind, rest)) = line.split_once(": ") {
                 lexicon.line(kind, rest);
+                if matches!(kind, "free" | "bind" | "filler") {
+                    lexicon.typed(rest.split_whitespace());
+                }
             } else if !line.is_empty() {
                 lexicon.faults.push(line.to_owned());
             }
         }
+        lexicon.typed(FRAMED.split_whitespace());
         lexicon
+    }
+
+    fn typed<'w>(&mut self, words: impl Iterator<Item = &'w str>) {
+        for word in words.filter(|word| word.len() >= 5) {
+            let Some(&first) = word.as_bytes().first() else { continue };
+            self.common.entry(first).or_default().push(word.to_owned());
+        }
+    }
+
+    /// The common word that an unknown one is a mistyping of.
+    pub(super) fn mistyped(&self, word: &str) -> Option<&str> {
+        let list = self.common.get(word.as_bytes().first()?)?;
+        list.iter().map(String::as_str).find(|common| is_near(word, common))
     }
 
     /// Lines that were not understood: none, says a test.
@@ -247,6 +267,11 @@ impl Lexicon {
                     let bind = self.entry(word).bind;
                     self.degree.insert(bind);
                 }
+            }
+            "kind" => {
+                self.kinds = self.kinds.saturating_add(1);
+                let class = KIND_OWN.saturating_add(self.kinds);
+                singles().for_each(|word| self.entry(word).class = class);
             }
             "equal" => self.equal.extend(singles().map(|word| key(word.as_bytes()))),
             "point" => {
@@ -416,6 +441,12 @@ impl Lexicon {
     }
 }
 
+/// From this class on words are members of a kind whose members are told apart.
+pub(super) const KIND_MIN: u8 = 64;
+
+/// The kinds written by hand have classes behind this one.
+const KIND_OWN: u8 = 190;
+
 /// Words for money that have no sign.
 const MONEY: [&str; 12] = [
     "dollar", "dollars", "usd", "euro", "euros", "rupee", "rupees", "inr", "yen", "yuan", "pounds",
@@ -437,6 +468,26 @@ const PHRASES: [&str; 14] = [
     "my ", "i ", " i", "our ", "right now", "this ", "last ", "next ", "at the", "so far", "as of",
     "up to", "these ", "just ",
 ];
+
+/// Words of the frames that are often mistyped.
+const FRAMED: &str = "difference differences between meaning explain describe reason method methods \
+    please thanks hello which where there should could would better effective easiest";
+
+/// Is one the other with two neighbours exchanged, or a letter more, less or other, behind the
+/// first one?
+pub(super) fn is_near(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    if same == 0 || a.len().abs_diff(b.len()) > 1 {
+        return false;
+    }
+    match (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default()) {
+        ([p, q, x @ ..], [r, s, y @ ..]) if p == s && q == r && x == y => true,
+        ([_, x @ ..], [_, y @ ..]) if x == y => true,
+        ([_, x @ ..], y) | (y, [_, x @ ..]) if x == y => true,
+        _ => false,
+    }
+}
 
 /// `21st` → `21th`: a rank by its number alone.
 pub(super) fn ordinal(text: &str) -> String {

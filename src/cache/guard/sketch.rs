@@ -252,8 +252,24 @@ impl Making<'_> {
         }
     }
 
-    fn push(&mut self, piece: Piece) {
-        let entry = self.guard.lexicon.get(piece.key).copied();
+    fn push(&mut self, mut piece: Piece) {
+        let lexicon = &self.guard.lexicon;
+        let mut entry = lexicon.get(piece.key).copied();
+        let is_word = piece.kind == Kind::Word && piece.len >= 4 && !piece.foreign;
+        if entry.is_none()
+            && is_word
+            && !piece.capital
+            && let Some(meant) = lexicon.mistyped(self.cut.of(&piece))
+        {
+            piece.key = key(meant.as_bytes());
+            entry = lexicon.get(piece.key).copied();
+        }
+        // "the us", "US": a country.
+        let after_the = || self.tokens.last().is_some_and(|last| last.piece.key == key(b"the"));
+        if piece.key == key(b"us") && (piece.shouted || after_the()) {
+            piece.key = key(b"usa");
+            entry = lexicon.get(piece.key).copied();
+        }
         self.tokens.push(Token { piece, gone: 0, entry, number: None, soft: false });
     }
 
@@ -266,7 +282,7 @@ impl Making<'_> {
         self.polite_end(&keys);
         let (frames, question) = self.undress(&keys);
         let (wh, modal) = self.asked(frames[0], question);
-        let tense = self.tense(question);
+        let tense = self.tense(wh, question);
         self.numbers();
         self.store(frames, wh, modal, tense)
     }
@@ -362,11 +378,14 @@ impl Making<'_> {
         (wh, Modal::Plain)
     }
 
-    fn tense(&self, (from, to): (usize, usize)) -> Tense {
+    fn tense(&self, wh: Wh, (from, to): (usize, usize)) -> Tense {
         let sentence = self.tokens.get(from..to).unwrap_or_default();
-        let auxiliary = sentence.iter().map(|token| tense_of(token.piece.key));
-        if let Some(tense) = auxiliary.into_iter().find(|tense| *tense != Tense::None) {
-            return tense;
+        let mut auxiliary = sentence.iter().filter(|token| auxiliary(token.piece.key).is_some());
+        if let Some(token) = auxiliary.next() {
+            return if wh == Wh::HowTo { Tense::None } else { tense_of(token.piece.key) };
+        }
+        if matches!(wh, Wh::HowTo | Wh::None | Wh::YesNo) {
+            return Tense::None;
         }
         let past = |token: &Token| token.entry.is_some_and(|e| e.marks & mark::PAST != 0);
         if sentence.iter().any(past) { Tense::Past } else { Tense::None }
@@ -448,6 +467,8 @@ impl Making<'_> {
     fn store(mut self, frames: [Frame; 2], wh: Wh, modal: Modal, tense: Tense) -> Sketch {
         let capitals = self.tokens.iter().filter(|token| token.piece.capital).count();
         let is_title = capitals * 2 > self.tokens.len() && self.tokens.len() > 3;
+        let shouted = self.tokens.iter().filter(|token| token.piece.shouted).count();
+        let is_shouted = shouted * 2 > self.tokens.len();
         let mut making = Making { guard: self.guard, cut: Cut::default(), tokens: Vec::new() };
         let tokens = std::mem::take(&mut self.tokens);
         let mut words = Vec::with_capacity(tokens.len());
@@ -462,9 +483,17 @@ impl Making<'_> {
             if token.gone != 0 {
                 continue;
             }
-            persons |= person(token.piece.key);
-            let word = self.word(token, is_title);
+            let mut word = self.word(token, is_title);
+            if token.piece.shouted && !is_shouted && word.has(mark::FREE | mark::BIND) {
+                // "IT", "WHO": a name.
+                word.marks = mark::KNOWN | mark::CAPITAL;
+                word.key = seeded(word.key, b"!");
+                (word.rarity, word.bind) = (12, 0);
+            }
             joined |= token.piece.comma;
+            if !word.has(mark::CAPITAL) {
+                persons |= person(token.piece.key);
+            }
             if word.has(mark::FREE) {
                 free += 1;
                 continue;

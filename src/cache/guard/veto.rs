@@ -8,7 +8,7 @@
 //! - I1 A veto does not depend on which prompt is first.
 
 use super::cut::Kind;
-use super::lexicon::{Lexicon, mark, seeded};
+use super::lexicon::{KIND_MIN, Lexicon, key, mark};
 use super::order::Order;
 use super::pair::Pair;
 use super::sketch::{Modal, Sketch, Tense, Wh, Word};
@@ -48,6 +48,8 @@ pub enum Veto {
     Code,
     /// Another name, place, product, language, colour.
     Name,
+    /// Another member of a kind: another animal, sport, illness.
+    Kind,
     /// A word of a script other than Latin has no like.
     Unicode,
     /// Another kind of answer is asked for.
@@ -90,6 +92,7 @@ impl Veto {
             Self::Direction => "direction",
             Self::Code => "code",
             Self::Name => "name",
+            Self::Kind => "kind",
             Self::Unicode => "unicode",
             Self::Question => "question",
             Self::Tense => "tense",
@@ -131,6 +134,15 @@ pub(super) fn veto(
             return Some(of_kind(of, word));
         }
     }
+    // An identifier in other capitals, where neither prompt is without any.
+    let recased = pair.matched.iter().any(|&(i, j)| {
+        let words = (a.words.get(usize::from(i)), b.words.get(usize::from(j)));
+        matches!(words, (Some(x), Some(y)) if x.kind == Kind::Code
+            && y.kind == Kind::Code && x.exact != y.exact)
+    });
+    if recased && a.has_capital && b.has_capital {
+        return Some(Veto::Code);
+    }
     if a.negations != b.negations {
         return Some(Veto::Negation);
     }
@@ -155,6 +167,13 @@ pub(super) fn veto(
     }
     if marked(mark::NAMING | mark::CAPITAL).is_some() {
         return Some(Veto::Name);
+    }
+    let of_kind = |x: &Word| {
+        let is = |y: &Word| x.class == y.class;
+        x.class >= KIND_MIN && of(b, &pair.left[1]).any(is)
+    };
+    if of(a, &pair.left[0]).any(of_kind) {
+        return Some(Veto::Kind);
     }
     asked(a, b).or_else(|| worded(a, b, pair, order, lexicon))
 }
@@ -266,23 +285,17 @@ fn of_kind(of: &Sketch, word: &Word) -> Veto {
 }
 
 fn are_opposite(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> bool {
-    let ties = pair.matched.iter().filter_map(|&(i, j)| {
+    let mut ties = pair.matched.iter().filter_map(|&(i, j)| {
         let (x, y) = (a.words.get(usize::from(i))?, b.words.get(usize::from(j))?);
         (x.key != y.key).then_some((x, y))
     });
-    let identifiers = pair.matched.iter().any(|&(i, j)| {
-        let words = (a.words.get(usize::from(i)), b.words.get(usize::from(j)));
-        matches!(words, (Some(x), Some(y)) if x.kind == Kind::Code && x.exact != y.exact)
-    });
-    let _ = identifiers;
     let turned = |x: &Word, y: &Word| turns(a.of(x), b.of(y)) || turns(b.of(y), a.of(x));
     let against = |x: &Word, y: &Word| {
-        let surface = |text: &str| seeded(super::lexicon::key(b""), text.as_bytes());
+        let surface = |text: &str| key(text.as_bytes());
         lexicon.are_opposite(x.key, y.key)
             || lexicon.are_opposite(surface(a.of(x)), surface(b.of(y)))
             || turned(x, y)
     };
-    let mut ties = ties;
     ties.any(|(x, y)| against(x, y))
         || alone(a, pair, 0).any(|(_, x)| alone(b, pair, 1).any(|(_, y)| against(x, y)))
 }
