@@ -424,6 +424,8 @@ def other_word(role, w):
 
 
 def derived(w):
+    if R.random() < 0.3 and w in VERBS:
+        return ing(w)
     base = w[:-1] if w.endswith("s") else w
     out = [x for x in STEMS.get(base[:5], []) if x != base and x != w and common_stem(base, x)]
     return R.choice(out) if out else None
@@ -472,6 +474,8 @@ def negative():
         if at:
             i = R.choice(at)
             p[i] = ("prep", R.choice([x for x in PREPS + ["from", "to", "like", "than"] if x != p[i][1]]))
+            if p[i][1] == it.parts[i][1]:
+                return None
             if {p[i][1], it.parts[i][1]} <= {"in", "on", "at", "about", "of", "for"}:
                 return None
             kind = "prep"
@@ -485,16 +489,41 @@ def negative():
             p[i] = ("det", other)
             kind = "whose"
     elif k < 0.76:
-        end = R.choice(["on my own", "by myself", "on you", "again", "to me", "for yourself", "in me", "and why", "like that", "if so", "about it", "of mine", "out of it", "with them", "from you", "still", "together", "for us"])
+        end = R.choice(["on my own", "by myself", "on you", "again", "to me", "for yourself", "in me", "and why", "like that", "if so", "about it", "of mine", "out of it", "with them", "from you", "still", "together", "for us", "you have", "that everyone should know", "you can do", "that people have", "I should do", "that someone could have", "you would do"])
         p += [("end", end)]
         kind = "ending"
-    elif k < 0.80:
+    elif k < 0.785:
         i = R.choice(content)
         del p[i]
         kind = "less"
+    elif k < 0.80:
+        at = [i for i in range(len(p) - 1) if {p[i][0], p[i + 1][0]} & {"prep", "conj"} or p[i][1] in ("my", "your", "his", "their", "our")]
+        if at:
+            i = R.choice(at)
+            p[i], p[i + 1] = p[i + 1], p[i]
+            kind = "displaced"
     elif k < 0.93:
         kind = "other-question"
-        if it.kind in ("whatis", "about"):
+        if it.kind == "why":
+            at = next(i for i, x in enumerate(p) if x[0] == "aux")
+            q = p[:at] + [("aux", R.choice([x for x in ("is", "was", "does", "can", "will", "should", "must", "would") if x != p[at][1]]))] + p[at + 1:]
+            return dress(it.text()), dress(it.text(q)), "mood"
+        if R.random() < 0.25 and it.kind in ("howto", "like", "other") and p[0][0] == "verb":
+            subject = R.choice(["people", "you", "I", "everyone", "someone", "we", "they"])
+            f, g = R.sample(["what should {s} {p}?", "what can {s} {p}?", "when do {s} {p}?", "when should {s} {p}?", "do {s} {p}?", "should {s} {p}?", "would {s} {p}?", "can {s} {p}?", "where do {s} {p}?", "where should {s} {p}?",
+                             "how did {s} {p}?", "how do {s} {p}?", "how can {s} {p}?", "have {s} ever {p}?", "what are {s} {p}?", "did {s} {p}?", "how many should {s} {p}?", "how many do {s} {p}?"], 2)
+            keep = {"how do", "how can"}
+            if " ".join(f.split()[:2]) in keep and " ".join(g.split()[:2]) in keep:
+                return None
+            a, b = (x.format(s=subject, p=join(p)) for x in (f, g))
+        elif R.random() < 0.12:
+            at = [i for i, x in enumerate(p) if x[0] == "det"]
+            if not at:
+                return None
+            q = list(p)
+            q[R.choice(at)] = ("det", "this")
+            return dress(it.text()), dress(it.text(q)), "this"
+        elif it.kind in ("whatis", "about"):
             f, g = R.sample(ABOUT, 2)
             a, b = f(join(p)), g(join(p))
         elif it.kind in ("howto", "other", "like"):

@@ -20,9 +20,9 @@ import numpy as np
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "src/cache/guard/data/trees.txt"
 # More of it never makes two prompts more (1) or less (-1) the same.
-UP = "same_body same_whole jaccard contained frame wh order_share length".split()
+UP = "same_body same_whole shared jaccard contained frame wh order_share length content_low".split()
 DOWN = """left_max left_sum left_low left_high bound_low bound_high bound_place persons tense modal siblings run sentences
-unknown negated past owner asks governor""".split()
+unknown negated past owner asks governor moods shown vague ing free tie_derived tie_sense tie_typo tie_same tie_joined filler order soft""".split()
 
 
 def main():

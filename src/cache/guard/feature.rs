@@ -13,11 +13,11 @@ use super::frame::Frame;
 use super::lexicon::mark;
 use super::order::Order;
 use super::pair::{Pair, order_share};
-use super::sketch::{Sketch, Tense, Wh, Word};
+use super::sketch::{Sketch, Tense, Word};
 use super::veto::of;
 
 /// Number of features.
-pub const FEATURES: usize = 41;
+pub const FEATURES: usize = 43;
 
 /// Their names, in order.
 pub const NAMES: [&str; FEATURES] = [
@@ -25,8 +25,8 @@ pub const NAMES: [&str; FEATURES] = [
     "left_high", "tie_same", "tie_sense", "tie_typo", "tie_joined", "tie_derived", "filler",
     "bound_low", "bound_high", "bound_place", "frame", "wh", "order", "order_share", "length",
     "content_low", "has_number", "persons", "tense", "modal", "siblings", "run", "sentences",
-    "asks", "free", "governor", "past", "negated", "frame_kind", "unknown", "soft", "owner",
-    "wh_kind",
+    "asks", "free", "governor", "past", "negated", "unknown", "soft", "owner",
+    "moods", "shown", "vague", "ing",
 ];
 
 /// The hash of the names.
@@ -105,7 +105,12 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
             Order::Moved => 2.0,
             Order::Swapped => 3.0,
         },
-        order_share(a, b),
+        // Equals that changed places stand where they stood.
+        if matches!(order, Order::Equals | Order::Moved) {
+            count(matched.len()) / content(a).max(content(b)).max(1.0)
+        } else {
+            order_share(a, b, pair)
+        },
         short / long,
         content_low,
         flag(a.words.iter().any(|word| word.kind == Kind::Number)),
@@ -117,14 +122,20 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         count(usize::from(a.sentences.abs_diff(b.sentences))),
         flag(a.asks != b.asks),
         count(usize::from(a.free.abs_diff(b.free))),
-        count(matched.iter().filter(|(x, y)| x.governor != y.governor).count()),
+        if order == Order::Equals {
+            0.0
+        } else {
+            count(matched.iter().filter(|(x, y)| x.governor != y.governor).count())
+        },
         count(matched.iter().filter(|(x, y)| x.has(mark::PAST) != y.has(mark::PAST)).count()),
         flag(a.negated != b.negated),
-        frame_kind(a, b),
         count(unknown(a, &pair.left[0]) + unknown(b, &pair.left[1])),
         count(soft(a, &pair.left[0]) + soft(b, &pair.left[1])),
         count(owners(a, &pair.bound[0]) + owners(b, &pair.bound[1])),
-        wh_kind(a, b),
+        count((a.moods ^ b.moods).count_ones() as usize),
+        count(usize::from(a.shown.abs_diff(b.shown))),
+        count(usize::from(a.vague.abs_diff(b.vague))),
+        count(matched.iter().filter(|(x, y)| inflected(a.of(x), b.of(y))).count()),
     ]
 }
 
@@ -160,14 +171,9 @@ fn frame(a: &Sketch, b: &Sketch) -> f32 {
     }
 }
 
-/// Which dress both have, 0 for none or two.
-fn frame_kind(a: &Sketch, b: &Sketch) -> f32 {
-    if a.frames[0] == b.frames[0] { f32::from(a.frames[0] as u8) } else { 0.0 }
-}
-
-/// Which kind of question both are, 0 for none or two.
-fn wh_kind(a: &Sketch, b: &Sketch) -> f32 {
-    if a.wh == b.wh { f32::from(a.wh as u8) } else { f32::from(Wh::None as u8) }
+/// Is one of two forms of a word its `ing` form?
+fn inflected(x: &str, y: &str) -> bool {
+    x.ends_with("ing") != y.ends_with("ing")
 }
 
 fn tense(a: &Sketch, b: &Sketch) -> f32 {

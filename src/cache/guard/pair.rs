@@ -38,6 +38,8 @@ pub(super) enum Tie {
 pub(super) struct Pair {
     /// Places of content words that are exactly or nearly the same, in the order of `a`.
     pub(super) matched: Vec<(u16, u16)>,
+    /// Of these, the ones that are only nearly the same.
+    pub(super) tied: Vec<(u16, u16)>,
     /// Content words without a like.
     pub(super) left: [Vec<u16>; 2],
     /// Binding words without a like.
@@ -125,7 +127,9 @@ impl Pair {
                 self.ties[Tie::Joined as usize] += 1;
                 self.left[side].retain(|&other| other != at);
                 self.left[1 - side].retain(|&other| other != first && other != first + 1);
-                self.matched.push(if side == 0 { (at, first) } else { (first, at) });
+                let two = if side == 0 { (at, first) } else { (first, at) };
+                self.matched.push(two);
+                self.tied.push(two);
             }
         }
     }
@@ -142,6 +146,7 @@ impl Pair {
                 let Some(like) = like else { return true };
                 let j = left_b.remove(like);
                 self.matched.push((i, j));
+                self.tied.push((i, j));
                 if let Some(count) = self.ties.get_mut(tie as usize) {
                     *count += 1;
                 }
@@ -230,24 +235,29 @@ const ENDINGS: [&str; 34] = [
 
 /// The length of the longest run of words, gaps allowed, that both have in one order, over the
 /// longer of the two. Long middles are looked at in part.
-pub(super) fn order_share(a: &Sketch, b: &Sketch) -> f32 {
+pub(super) fn order_share(a: &Sketch, b: &Sketch, pair: &Pair) -> f32 {
     const MIDDLE_MAX: usize = 40;
-    let (a, b) = (&a.words, &b.words);
-    let longer = a.len().max(b.len());
+    let (x, y) = (&a.words, &b.words);
+    let longer = x.len().max(y.len());
     if longer == 0 {
         return 1.0;
     }
-    let head = a.iter().zip(b.iter()).take_while(|(x, y)| x.key == y.key).count();
-    let (a, b) = (a.get(head..).unwrap_or_default(), b.get(head..).unwrap_or_default());
-    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x.key == y.key).count();
-    let cut = |words: &[Word]| words.len().saturating_sub(tail).min(MIDDLE_MAX);
-    let (a, b) = (a.get(..cut(a)).unwrap_or_default(), b.get(..cut(b)).unwrap_or_default());
+    let place = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+    let alike = |i: usize, j: usize| {
+        let key = |words: &[Word], at: usize| words.get(at).map(|word| word.key);
+        key(x, i) == key(y, j) || pair.tied.contains(&(place(i), place(j)))
+    };
+    let shorter = x.len().min(y.len());
+    let head = (0..shorter).take_while(|&at| alike(at, at)).count();
+    let ends = |back: usize| alike(x.len() - 1 - back, y.len() - 1 - back);
+    let tail = (0..shorter - head).take_while(|&back| ends(back)).count();
+    let end = |words: &[Word]| (words.len() - tail).min(head + MIDDLE_MAX);
     let mut row = [0_u8; MIDDLE_MAX + 1];
-    for x in a {
+    for i in head..end(x) {
         let mut diagonal = 0;
-        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
+        for (j, cell) in (head..end(y)).zip(row.iter_mut().skip(1)) {
             let above = *cell;
-            if x.key == y.key {
+            if alike(i, j) {
                 *cell = diagonal + 1;
             }
             diagonal = above;
@@ -258,6 +268,6 @@ pub(super) fn order_share(a: &Sketch, b: &Sketch) -> f32 {
             *cell = best;
         }
     }
-    let middle = usize::from(row.get(b.len()).copied().unwrap_or(0));
+    let middle = usize::from(row.iter().copied().max().unwrap_or(0));
     (head + tail + middle) as f32 / longer as f32
 }

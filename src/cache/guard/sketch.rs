@@ -119,6 +119,12 @@ pub struct Sketch {
     pub(super) modal: Modal,
     /// A bit for each of I, you, he, she, they, we.
     pub(super) persons: u8,
+    /// A bit for each of can, should, must, will, outside the frame.
+    pub(super) moods: u8,
+    /// How many of `this`, `these`, `those`.
+    pub(super) shown: u8,
+    /// How many of `people`, `someone`, `thing`, ….
+    pub(super) vague: u8,
     pub(super) scripts: u16,
     pub(super) negations: u8,
     /// The sum of the keys that negations stand before.
@@ -167,6 +173,9 @@ impl Sketch {
             tense: Tense::None,
             modal: Modal::Plain,
             persons: 0,
+            moods: 0,
+            shown: 0,
+            vague: 0,
             scripts: 0,
             negations: 0,
             negated: 0,
@@ -475,6 +484,8 @@ impl Making<'_> {
         let (mut whole, mut body) = (key(b"whole"), key(&[frames[0] as u8, frames[1] as u8]));
         let (mut persons, mut negations, mut negated, mut free) = (0, 0_u8, 0_u64, 0);
         let (mut governor, mut joined, mut turns) = (0, false, false);
+        let (mut moods, mut shown, mut vague) = (0, 0_u8, 0_u8);
+        let own = self.own(frames[0], &tokens);
         for token in &tokens {
             if token.gone == 1 {
                 continue;
@@ -495,12 +506,21 @@ impl Making<'_> {
                 persons |= person(token.piece.key);
             }
             if word.has(mark::FREE) {
+                moods |= auxiliary(token.piece.key).map_or(0, |modal| (1 << modal as u8) & !1);
+                shown = shown.saturating_add(u8::from(shows(token.piece.key)));
+                vague = vague.saturating_add(u8::from(is_vague(token.piece.key)));
                 free += 1;
                 continue;
             }
             if word.has(mark::NEGATION) {
                 negations = negations.saturating_add(1);
                 turns = true;
+            }
+            if own != 0 && person(token.piece.key) == own && word.has(mark::BIND) {
+                // "how do I clean my", "how do you clean your": the asker's own.
+                word.key = key(b"own");
+                word.bind = 0;
+                persons &= !own;
             }
             body = seeded(body, &word.key.to_le_bytes());
             if word.has(mark::BIND) {
@@ -532,6 +552,9 @@ impl Making<'_> {
             tense,
             modal,
             persons,
+            moods,
+            shown,
+            vague,
             scripts: making.cut.scripts,
             negations,
             negated,
@@ -541,6 +564,25 @@ impl Making<'_> {
             free,
             mark: self.guard.mark,
             is_long: false,
+        }
+    }
+
+    /// The person that a how-to is asked for: its `my` is anybody's own.
+    fn own(&self, frame: Frame, tokens: &[Token]) -> u8 {
+        if frame != Frame::HowTo {
+            return 0;
+        }
+        let framed = tokens.iter().filter(|token| token.gone == 2);
+        let asked = framed.map(|token| person(token.piece.key)).find(|person| *person != 0);
+        let said = |who: u8| {
+            let body = tokens.iter().filter(|token| token.gone == 0);
+            body.into_iter().all(|token| [0, who].contains(&person(token.piece.key)))
+        };
+        match asked {
+            Some(who) if said(who) => who,
+            // "ways to clean my …": whoever alone is spoken of.
+            None => [1, 2, 32].into_iter().find(|who| said(*who)).unwrap_or(0),
+            Some(_) => 0,
         }
     }
 
@@ -702,6 +744,14 @@ fn auxiliary(word: u64) -> Option<Modal> {
     } else {
         None
     }
+}
+
+fn shows(word: u64) -> bool {
+    among!(word, "this" "these" "those")
+}
+
+fn is_vague(word: u64) -> bool {
+    among!(word, "people" "person" "someone" "somebody" "anyone" "anybody" "thing" "things")
 }
 
 fn asks(word: u64) -> bool {

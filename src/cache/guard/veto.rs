@@ -180,11 +180,7 @@ pub(super) fn veto(
 
 /// What is asked for differs in kind, time or mood.
 fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
-    let loose = |wh: Wh| matches!(wh, Wh::None | Wh::How);
-    if a.wh != b.wh && !loose(a.wh) && !loose(b.wh) {
-        return Some(Veto::Question);
-    }
-    if (a.wh == Wh::How) != (b.wh == Wh::How) && a.wh != Wh::HowTo && b.wh != Wh::HowTo {
+    if a.wh != b.wh && a.wh != Wh::None && b.wh != Wh::None {
         return Some(Veto::Question);
     }
     let now = |tense: Tense| matches!(tense, Tense::Present | Tense::None);
