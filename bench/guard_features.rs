@@ -6,7 +6,10 @@
 //!
 //! `scripts/guard/train.py` trains on this output, so that training and serving cannot differ.
 
-#![expect(clippy::unwrap_used, reason = "a tool of the developers: a bad line ends it")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a tool of the developers: a bad line ends it"
+)]
 
 use shardgate::cache::guard::{Guard, NAMES, Point, Verdict};
 use std::io::{self, BufRead, BufWriter, Write};

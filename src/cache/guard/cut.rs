@@ -73,7 +73,9 @@ impl Cut {
     /// The text of a piece.
     pub(super) fn of(&self, piece: &Piece) -> &str {
         let at = piece.at as usize;
-        self.text.get(at..at + usize::from(piece.len)).unwrap_or_default()
+        self.text
+            .get(at..at + usize::from(piece.len))
+            .unwrap_or_default()
     }
 }
 
@@ -84,8 +86,13 @@ const OPENERS: [&str; 24] = [
 ];
 
 /// Contractions by their end.
-const ENDINGS: [(&str, &str); 5] =
-    [("'re", "are"), ("'ve", "have"), ("'ll", "will"), ("'m", "am"), ("'d", "would")];
+const ENDINGS: [(&str, &str); 5] = [
+    ("'re", "are"),
+    ("'ve", "have"),
+    ("'ll", "will"),
+    ("'m", "am"),
+    ("'d", "would"),
+];
 
 /// Words before `'s` that make it `is`.
 const BEFORE_IS: [&str; 14] = [
@@ -192,7 +199,6 @@ pub(super) fn cut(prompt: &str, lexicon: &Lexicon) -> Option<Cut> {
 }
 
 impl Cutter<'_, '_> {
-
     /// The character `ahead` places after the one at `at`.
     fn ahead(&self, at: usize, ahead: usize) -> Option<char> {
         self.prompt.get(at..)?.chars().nth(ahead)
@@ -276,8 +282,12 @@ impl Cutter<'_, '_> {
         shouted: bool,
         foreign: bool,
     ) {
-        let Ok(at) = u32::try_from(self.cut.text.len()) else { return };
-        let Ok(len) = u16::try_from(text.len()) else { return };
+        let Ok(at) = u32::try_from(self.cut.text.len()) else {
+            return;
+        };
+        let Ok(len) = u16::try_from(text.len()) else {
+            return;
+        };
         self.cut.text.push_str(text);
         self.cut.sentences += u16::from(self.opens);
         self.cut.pieces.push(Piece {
@@ -314,7 +324,10 @@ impl Cutter<'_, '_> {
             && script(c) & UNSPACED == 0
         {
             let rest = self.prompt.get(at..).unwrap_or_default();
-            tail = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            tail = rest
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
             for c in tail.chars() {
                 self.rest.next();
                 self.last = c;
@@ -336,7 +349,10 @@ impl Cutter<'_, '_> {
             "k" if text.bytes().all(|b| b.is_ascii_digit()) => {
                 self.sign(&format!("{text}000"), Kind::Number);
             }
-            _ if self.lexicon.get(tail_key).is_some_and(|e| e.marks & splits != 0)
+            _ if self
+                .lexicon
+                .get(tail_key)
+                .is_some_and(|e| e.marks & splits != 0)
                 || OPENERS.contains(&lower.as_str())
                 || lower.len() > 3 && self.lexicon.get(tail_key).is_some() =>
             {
@@ -345,7 +361,14 @@ impl Cutter<'_, '_> {
             }
             _ => {
                 let exact = key(format!("{text}{tail}").as_bytes());
-                self.put(&format!("{text}{lower}"), Kind::Code, exact, false, false, false);
+                self.put(
+                    &format!("{text}{lower}"),
+                    Kind::Code,
+                    exact,
+                    false,
+                    false,
+                    false,
+                );
             }
         }
     }
@@ -362,10 +385,14 @@ impl Cutter<'_, '_> {
             let next = self.ahead(at, 1);
             let joins = match c {
                 '_' => true,
-                '\'' | '’' => next.is_some_and(char::is_alphabetic) && self.last.is_alphanumeric(),
+                '\'' | '’' => {
+                    next.is_some_and(char::is_alphabetic) && self.last.is_alphanumeric()
+                }
                 '.' => {
                     let after = self.prompt.get(at + 1..).unwrap_or_default();
-                    let end = after.find(|c: char| !c.is_alphanumeric()).unwrap_or(after.len());
+                    let end = after
+                        .find(|c: char| !c.is_alphanumeric())
+                        .unwrap_or(after.len());
                     let run = after.get(..end).unwrap_or_default();
                     next.is_some_and(char::is_alphanumeric)
                         && (initials && run.chars().count() == 1
@@ -410,7 +437,11 @@ impl Cutter<'_, '_> {
         let shouted = uppers >= 2 && uppers == letters;
         let foreign = script(first) != 1;
         let exact = key(raw.as_bytes());
-        let kind = if code || turned && !shouted || digits { Kind::Code } else { Kind::Word };
+        let kind = if code || turned && !shouted || digits {
+            Kind::Code
+        } else {
+            Kind::Word
+        };
         let _ = at;
         if kind == Kind::Word {
             self.spoken(&lower, exact, capital, shouted, foreign);
@@ -421,7 +452,9 @@ impl Cutter<'_, '_> {
 
     /// `c++`, `c#`, `printf()`.
     fn suffix(&mut self, raw: &mut String, lower: &mut String) -> bool {
-        let Some(&(at, c)) = self.rest.peek() else { return false };
+        let Some(&(at, c)) = self.rest.peek() else {
+            return false;
+        };
         let next = self.ahead(at, 1);
         let after = self.ahead(at, 2);
         let ends = |c: Option<char>| !c.is_some_and(char::is_alphanumeric);
@@ -463,7 +496,14 @@ impl Cutter<'_, '_> {
             return self.sign(word, Kind::Word);
         }
         if end == "'s" {
-            self.put(base, Kind::Word, key(base.as_bytes()), capital, shouted, foreign);
+            self.put(
+                base,
+                Kind::Word,
+                key(base.as_bytes()),
+                capital,
+                shouted,
+                foreign,
+            );
             if BEFORE_IS.contains(&base) {
                 self.sign("is", Kind::Word);
             }
@@ -479,6 +519,12 @@ fn plain(text: &str) -> String {
     let is_grouped = text.contains(',')
         && !text.contains([':', '/'])
         && text.split(',').next().is_some_and(|first| first.len() <= 3)
-        && groups.into_iter().all(|group| group.split('.').next().is_some_and(|g| g.len() == 3));
-    if is_grouped { text.replace(',', "") } else { text.to_owned() }
+        && groups
+            .into_iter()
+            .all(|group| group.split('.').next().is_some_and(|g| g.len() == 3));
+    if is_grouped {
+        text.replace(',', "")
+    } else {
+        text.to_owned()
+    }
 }

@@ -55,7 +55,9 @@ const CODE_LINES_MIN: usize = 3;
 /// Why `prompt` is not for the semantic tier; nothing if it is. `is_fresh` says that entries
 /// live so shortly that words of time do no harm.
 pub fn barred(guard: &Guard, prompt: &str, is_fresh: bool) -> Option<Barred> {
-    let Some(cut) = cut::cut(prompt, &guard.lexicon) else { return Some(Barred::Long) };
+    let Some(cut) = cut::cut(prompt, &guard.lexicon) else {
+        return Some(Barred::Long);
+    };
     if cut.pieces.is_empty() {
         return Some(Barred::Long);
     }
@@ -84,7 +86,11 @@ pub fn barred(guard: &Guard, prompt: &str, is_fresh: bool) -> Option<Barred> {
 /// More than half of its lines look like code, or a fence encloses most of it.
 fn is_mostly_code(prompt: &str) -> bool {
     let (mut lines, mut code, mut fenced, mut inside) = (0, 0, 0, false);
-    for line in prompt.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in prompt
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         if line.starts_with("```") {
             inside = !inside;
             continue;
@@ -92,9 +98,11 @@ fn is_mostly_code(prompt: &str) -> bool {
         lines += 1;
         fenced += usize::from(inside);
         let ends = line.ends_with([';', '{', '}', ')', ':', ',', '>']);
-        let has = [" = ", "==", "();", "->", "=>", "::", "</", "/>", "#include", "import ", "def "]
-            .iter()
-            .any(|mark| line.contains(mark));
+        let has = [
+            " = ", "==", "();", "->", "=>", "::", "</", "/>", "#include", "import ", "def ",
+        ]
+        .iter()
+        .any(|mark| line.contains(mark));
         code += usize::from(inside || has || ends && line.contains(['(', '{', '}', '=', '<']));
     }
     lines >= CODE_LINES_MIN && (code * 2 > lines || fenced * 2 > lines)

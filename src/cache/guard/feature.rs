@@ -21,12 +21,49 @@ pub const FEATURES: usize = 43;
 
 /// Their names, in order.
 pub const NAMES: [&str; FEATURES] = [
-    "same_body", "same_whole", "shared", "jaccard", "contained", "left_max", "left_sum", "left_low",
-    "left_high", "tie_same", "tie_sense", "tie_typo", "tie_joined", "tie_derived", "filler",
-    "bound_low", "bound_high", "bound_place", "frame", "wh", "order", "order_share", "length",
-    "content_low", "has_number", "persons", "tense", "modal", "siblings", "run", "sentences",
-    "asks", "free", "governor", "past", "negated", "unknown", "soft", "owner",
-    "moods", "shown", "vague", "ing",
+    "same_body",
+    "same_whole",
+    "shared",
+    "jaccard",
+    "contained",
+    "left_max",
+    "left_sum",
+    "left_low",
+    "left_high",
+    "tie_same",
+    "tie_sense",
+    "tie_typo",
+    "tie_joined",
+    "tie_derived",
+    "filler",
+    "bound_low",
+    "bound_high",
+    "bound_place",
+    "frame",
+    "wh",
+    "order",
+    "order_share",
+    "length",
+    "content_low",
+    "has_number",
+    "persons",
+    "tense",
+    "modal",
+    "siblings",
+    "run",
+    "sentences",
+    "asks",
+    "free",
+    "governor",
+    "past",
+    "negated",
+    "unknown",
+    "soft",
+    "owner",
+    "moods",
+    "shown",
+    "vague",
+    "ing",
 ];
 
 /// The hash of the names.
@@ -52,7 +89,11 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
     let weight = |sketch: &Sketch, side: &[u16]| -> (f32, f32, usize) {
         let left = || of(sketch, side).filter(counts);
         let sum = left().map(Word::weight).sum();
-        (sum, left().map(Word::weight).fold(0.0, f32::max), left().count())
+        (
+            sum,
+            left().map(Word::weight).fold(0.0, f32::max),
+            left().count(),
+        )
     };
     let (sum_a, max_a, n_a) = weight(a, &pair.left[0]);
     let (sum_b, max_b, n_b) = weight(b, &pair.left[1]);
@@ -62,20 +103,30 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         .filter_map(|&(i, j)| Some((a.words.get(usize::from(i))?, b.words.get(usize::from(j))?)))
         .collect();
     let shared: f32 = matched.iter().map(|(x, _)| x.weight()).sum();
-    let part = |own: f32| if shared + own > 0.0 { shared / (shared + own) } else { 1.0 };
+    let part = |own: f32| {
+        if shared + own > 0.0 {
+            shared / (shared + own)
+        } else {
+            1.0
+        }
+    };
     let whole = shared + sum_a + sum_b;
     let (left_low, left_high) = low_high(count(n_a), count(n_b));
     let bound = |side: usize| pair.bound.get(side).map_or(0.0, |list| count(list.len()));
     let (bound_low, bound_high) = low_high(bound(0), bound(1));
     let fillers = |sketch: &Sketch, side: &[u16]| {
-        of(sketch, side).filter(|word| word.has(mark::FILLER)).count()
+        of(sketch, side)
+            .filter(|word| word.has(mark::FILLER))
+            .count()
     };
     let content = |s: &Sketch| count(s.words.iter().filter(|word| word.is_content()).count());
     let (content_low, _) = low_high(content(a), content(b));
     let (short, long) = low_high(count(a.words.len() + 1), count(b.words.len() + 1));
     let tie = |at: usize| pair.ties.get(at).copied().map_or(0.0, f32::from);
     let unknown = |sketch: &Sketch, side: &[u16]| {
-        of(sketch, side).filter(|word| !word.has(mark::KNOWN)).count()
+        of(sketch, side)
+            .filter(|word| !word.has(mark::KNOWN))
+            .count()
     };
     let places = places(a, b, pair);
     [
@@ -125,9 +176,19 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         if order == Order::Equals {
             0.0
         } else {
-            count(matched.iter().filter(|(x, y)| x.governor != y.governor).count())
+            count(
+                matched
+                    .iter()
+                    .filter(|(x, y)| x.governor != y.governor)
+                    .count(),
+            )
         },
-        count(matched.iter().filter(|(x, y)| x.has(mark::PAST) != y.has(mark::PAST)).count()),
+        count(
+            matched
+                .iter()
+                .filter(|(x, y)| x.has(mark::PAST) != y.has(mark::PAST))
+                .count(),
+        ),
         flag(a.negated != b.negated),
         count(unknown(a, &pair.left[0]) + unknown(b, &pair.left[1])),
         count(soft(a, &pair.left[0]) + soft(b, &pair.left[1])),
@@ -135,7 +196,12 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         count((a.moods ^ b.moods).count_ones() as usize),
         count(usize::from(a.shown.abs_diff(b.shown))),
         count(usize::from(a.vague.abs_diff(b.vague))),
-        count(matched.iter().filter(|(x, y)| inflected(a.of(x), b.of(y))).count()),
+        count(
+            matched
+                .iter()
+                .filter(|(x, y)| inflected(a.of(x), b.of(y)))
+                .count(),
+        ),
     ]
 }
 
@@ -145,17 +211,23 @@ fn soft(sketch: &Sketch, side: &[u16]) -> usize {
 
 fn owners(sketch: &Sketch, side: &[u16]) -> usize {
     let owns = |word: &&Word| {
-        matches!(sketch.of(word), "my" | "your" | "his" | "her" | "our" | "their" | "its")
+        matches!(
+            sketch.of(word),
+            "my" | "your" | "his" | "her" | "our" | "their" | "its"
+        )
     };
     of(sketch, side).filter(owns).count()
 }
 
 /// Binding words without a like that are neither pronouns nor joining words.
 fn places(a: &Sketch, b: &Sketch, pair: &Pair) -> f32 {
-    const PLACES: [&str; 12] =
-        ["of", "to", "in", "on", "at", "for", "with", "by", "from", "about", "into", "as"];
+    const PLACES: [&str; 12] = [
+        "of", "to", "in", "on", "at", "for", "with", "by", "from", "about", "into", "as",
+    ];
     let side = |sketch: &Sketch, side: &[u16]| {
-        of(sketch, side).filter(|word| !PLACES.contains(&sketch.of(word))).count()
+        of(sketch, side)
+            .filter(|word| !PLACES.contains(&sketch.of(word)))
+            .count()
     };
     count(side(a, &pair.bound[0]) + side(b, &pair.bound[1]))
 }

@@ -67,7 +67,10 @@ impl Frames {
     /// Reads the patterns that are compiled in.
     pub(super) fn builtin() -> Self {
         let mut frames = Self::default();
-        for line in FRAMES.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in FRAMES
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             match pattern(line) {
                 Some(pattern) => frames.add(pattern),
                 None => frames.faults.push(line.to_owned()),
@@ -83,7 +86,9 @@ impl Frames {
     }
 
     fn add(&mut self, pattern: Pattern) {
-        let Ok(id) = u16::try_from(self.patterns.len()) else { return };
+        let Ok(id) = u16::try_from(self.patterns.len()) else {
+            return;
+        };
         for element in &pattern.elements {
             for &key in &element.any {
                 let list = self.first.entry(key).or_default();
@@ -116,7 +121,8 @@ impl Frames {
 
     /// Are `keys`, the end of the prompt, politeness from here on?
     pub(super) fn ends(&self, keys: &[u64]) -> bool {
-        self.longest(keys, |role, len| role == Role::End && len == keys.len()).is_some()
+        self.longest(keys, |role, len| role == Role::End && len == keys.len())
+            .is_some()
     }
 
     /// The frame that `keys` begin with, and how many it takes.
@@ -146,8 +152,16 @@ fn pattern(line: &str) -> Option<Pattern> {
             let stays = word.starts_with('>');
             let word = word.trim_start_matches('>');
             let may_lack = word.ends_with('?');
-            let any = word.trim_end_matches('?').split('|').map(|w| key(w.as_bytes())).collect();
-            Element { any, may_lack, stays }
+            let any = word
+                .trim_end_matches('?')
+                .split('|')
+                .map(|w| key(w.as_bytes()))
+                .collect();
+            Element {
+                any,
+                may_lack,
+                stays,
+            }
         })
         .collect();
     let is_whole = elements.iter().any(|element| !element.may_lack);
@@ -156,12 +170,23 @@ fn pattern(line: &str) -> Option<Pattern> {
 
 /// How many of `keys` the elements take: as many as they can.
 fn run(elements: &[Element], keys: &[u64]) -> Option<usize> {
-    let Some((element, rest)) = elements.split_first() else { return Some(0) };
+    let Some((element, rest)) = elements.split_first() else {
+        return Some(0);
+    };
     let fits = keys.first().is_some_and(|key| element.any.contains(key));
     if element.stays {
         return fits.then_some(0);
     }
-    let taken = if fits { run(rest, keys.get(1..)?).map(|len| len + 1) } else { None };
-    let skipped = if element.may_lack { run(rest, keys) } else { None };
+    let next = keys.get(1..).unwrap_or_default();
+    let taken = if fits {
+        run(rest, next).map(|len| len + 1)
+    } else {
+        None
+    };
+    let skipped = if element.may_lack {
+        run(rest, keys)
+    } else {
+        None
+    };
     taken.max(skipped)
 }

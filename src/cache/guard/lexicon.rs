@@ -25,7 +25,10 @@ pub(super) const fn key(text: &[u8]) -> u64 {
 }
 
 /// Goes on with the hash `seed` over `text`.
-#[expect(clippy::indexing_slicing, reason = "const; the loop stays below the length")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "const; the loop stays below the length"
+)]
 pub(super) const fn seeded(seed: u64, text: &[u8]) -> u64 {
     let (mut hash, mut at) = (seed, 0);
     while at < text.len() {
@@ -158,7 +161,9 @@ impl Lexicon {
 
     fn typed<'w>(&mut self, words: impl Iterator<Item = &'w str>) {
         for word in words.filter(|word| word.len() >= 5) {
-            let Some(&first) = word.as_bytes().first() else { continue };
+            let Some(&first) = word.as_bytes().first() else {
+                continue;
+            };
             self.common.entry(first).or_default().push(word.to_owned());
         }
     }
@@ -166,7 +171,9 @@ impl Lexicon {
     /// The common word that an unknown one is a mistyping of.
     pub(super) fn mistyped(&self, word: &str) -> Option<&str> {
         let list = self.common.get(word.as_bytes().first()?)?;
-        list.iter().map(String::as_str).find(|common| is_near(word, common))
+        list.iter()
+            .map(String::as_str)
+            .find(|common| is_near(word, common))
     }
 
     /// Lines that were not understood: none, says a test.
@@ -204,7 +211,14 @@ impl Lexicon {
             }
             let lemma = if lemma == "-" { surface } else { lemma };
             let key = key(lemma.as_bytes());
-            Some(Entry { key, marks, sense, rarity, class, ..Entry::default() })
+            Some(Entry {
+                key,
+                marks,
+                sense,
+                rarity,
+                class,
+                ..Entry::default()
+            })
         })();
         match entry {
             Some(entry) => drop(self.entries.insert(key(surface.as_bytes()), entry)),
@@ -221,7 +235,9 @@ impl Lexicon {
     }
 
     fn lemma(&self, surface: u64) -> u64 {
-        self.entries.get(&surface).map_or(surface, |entry| entry.key)
+        self.entries
+            .get(&surface)
+            .map_or(surface, |entry| entry.key)
     }
 
     fn line(&mut self, kind: &str, rest: &str) {
@@ -273,16 +289,23 @@ impl Lexicon {
                 let class = KIND_OWN.saturating_add(self.kinds);
                 singles().for_each(|word| self.entry(word).class = class);
             }
-            "equal" => self.equal.extend(singles().map(|word| key(word.as_bytes()))),
+            "equal" => self
+                .equal
+                .extend(singles().map(|word| key(word.as_bytes()))),
             "point" => {
                 for pair in singles() {
-                    let Some((a, b)) = pair.split_once('/') else { continue };
+                    let Some((a, b)) = pair.split_once('/') else {
+                        continue;
+                    };
                     let (a, b) = (self.entry(a).bind, self.entry(b).bind);
                     self.point.insert((a.min(b), a.max(b)));
                 }
             }
             "time" => self.barred.time.extend(rest.split("; ").flat_map(barred)),
-            "account" => self.barred.account.extend(rest.split("; ").flat_map(barred)),
+            "account" => self
+                .barred
+                .account
+                .extend(rest.split("; ").flat_map(barred)),
             _ => self.faults.push(format!("{kind}: {rest}")),
         }
     }
@@ -320,12 +343,16 @@ impl Lexicon {
             let mut canon = None;
             for word in group.split_whitespace() {
                 let canon = *canon.get_or_insert_with(|| seeded(key(b"unit:"), word.as_bytes()));
-                let entry = self.entry(word);
-                entry.key = canon;
-                entry.marks |= mark::UNIT;
-                entry.marks &= !(mark::PLACE | mark::NAME | mark::FREE);
-                if group.contains(['$', '€', '£', '₹', '¥']) || MONEY.contains(&word) {
-                    entry.marks |= mark::MONEY;
+                let is_money = group.contains(['$', '€', '£', '₹', '¥', '₩', '₽']);
+                let is_money = is_money || MONEY.contains(&word);
+                let plural = format!("{word}s");
+                let has_plural = word.len() > 2 && self.get(key(plural.as_bytes())).is_some();
+                for form in [Some(word), has_plural.then_some(plural.as_str())] {
+                    let Some(form) = form else { continue };
+                    let entry = self.entry(form);
+                    entry.key = canon;
+                    entry.marks |= mark::UNIT | if is_money { mark::MONEY } else { 0 };
+                    entry.marks &= !(mark::PLACE | mark::NAME | mark::FREE);
                 }
             }
         }
@@ -416,7 +443,11 @@ impl Lexicon {
         next: impl Fn(usize) -> Option<u64>,
     ) -> Option<(usize, &[String])> {
         let fits = |rest: &[u64]| (0..).zip(rest).all(|(at, &key)| next(at) == Some(key));
-        let (rest, to) = self.phrases.get(&first)?.iter().find(|(rest, _)| fits(rest))?;
+        let (rest, to) = self
+            .phrases
+            .get(&first)?
+            .iter()
+            .find(|(rest, _)| fits(rest))?;
         Some((rest.len(), to))
     }
 
@@ -460,13 +491,29 @@ fn barred(turn: &str) -> impl Iterator<Item = u64> {
     } else {
         vec![turn]
     };
-    parts.into_iter().map(|part| key(part.as_bytes())).collect::<Vec<_>>().into_iter()
+    parts
+        .into_iter()
+        .map(|part| key(part.as_bytes()))
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 /// A barred entry with one of these is a turn of phrase, else a row of single words.
 const PHRASES: [&str; 14] = [
-    "my ", "i ", " i", "our ", "right now", "this ", "last ", "next ", "at the", "so far", "as of",
-    "up to", "these ", "just ",
+    "my ",
+    "i ",
+    " i",
+    "our ",
+    "right now",
+    "this ",
+    "last ",
+    "next ",
+    "at the",
+    "so far",
+    "as of",
+    "up to",
+    "these ",
+    "just ",
 ];
 
 /// Words of the frames that are often mistyped.
@@ -481,7 +528,10 @@ pub(super) fn is_near(a: &str, b: &str) -> bool {
     if same == 0 || a.len().abs_diff(b.len()) > 1 {
         return false;
     }
-    match (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default()) {
+    match (
+        a.get(same..).unwrap_or_default(),
+        b.get(same..).unwrap_or_default(),
+    ) {
         ([p, q, x @ ..], [r, s, y @ ..]) if p == s && q == r && x == y => true,
         ([_, x @ ..], [_, y @ ..]) if x == y => true,
         ([_, x @ ..], y) | (y, [_, x @ ..]) if x == y => true,

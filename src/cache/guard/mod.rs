@@ -112,7 +112,12 @@ impl Guard {
         if let Ok(trees) = &trees {
             mark = seeded(mark, &trees.mark.to_le_bytes());
         }
-        Self { lexicon: Lexicon::builtin(), frames: Frames::builtin(), trees, mark }
+        Self {
+            lexicon: Lexicon::builtin(),
+            frames: Frames::builtin(),
+            trees,
+            mark,
+        }
     }
 
     /// A number that stands for this version of format, tables and trees. Entries with another
@@ -151,11 +156,22 @@ impl Guard {
         match self.judge(a, b) {
             (_, Some(veto)) => Verdict::Different { veto },
             (features, None) => {
-                let p = self.trees.as_ref().map_or(0.0, |trees| trees.chance(&features));
+                let p = self
+                    .trees
+                    .as_ref()
+                    .map_or(0.0, |trees| trees.chance(&features));
                 let is_written_alike = a.whole == b.whole && features.first() == Some(&1.0);
                 // Politeness, case and stops aside they are one text.
-                let p = if is_written_alike && self.trees.is_ok() { 1.0 } else { p };
-                if p >= self.threshold(point) { Verdict::Same { p } } else { Verdict::Doubt { p } }
+                let p = if is_written_alike && self.trees.is_ok() {
+                    1.0
+                } else {
+                    p
+                };
+                if p >= self.threshold(point) {
+                    Verdict::Same { p }
+                } else {
+                    Verdict::Doubt { p }
+                }
             }
         }
     }

@@ -35,15 +35,33 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
     // The first descent cuts two blocks; in `b` the second one comes first.
     let mut sorted = places.clone();
     sorted.sort_unstable();
-    let head = places.iter().zip(&sorted).take_while(|(x, y)| x == y).count();
-    let tail = places.iter().rev().zip(sorted.iter().rev()).take_while(|(x, y)| x == y).count();
-    let middle = places.get(head..places.len().saturating_sub(tail)).unwrap_or_default();
-    let descent = middle.windows(2).position(|two| two.first() > two.get(1)).map_or(0, |at| at + 1);
+    let head = places
+        .iter()
+        .zip(&sorted)
+        .take_while(|(x, y)| x == y)
+        .count();
+    let tail = places
+        .iter()
+        .rev()
+        .zip(sorted.iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
+    let middle = places
+        .get(head..places.len().saturating_sub(tail))
+        .unwrap_or_default();
+    let descent = middle
+        .windows(2)
+        .position(|two| two.first() > two.get(1))
+        .map_or(0, |at| at + 1);
     let (one, two) = middle.split_at(descent.min(middle.len()));
     let is_rotation = is_sorted(one) && is_sorted(two) && two.last() < one.first();
     let between = |of: &Sketch, from: u16, to: u16| {
-        let words = of.words.get(usize::from(from)..=usize::from(to)).unwrap_or_default();
-        words.iter().skip(1).any(|word| word.joined) && words.iter().all(|word| !points(word, lexicon))
+        let words = of
+            .words
+            .get(usize::from(from)..=usize::from(to))
+            .unwrap_or_default();
+        words.iter().skip(1).any(|word| word.joined)
+            && words.iter().all(|word| !points(word, lexicon))
     };
     if is_rotation {
         let of_a = |at: usize| pair.matched.get(head + at).map_or(0, |&(at, _)| at);
@@ -56,7 +74,9 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
         }
         let ends = head == 0 && tail == 0;
         let governed = |of: &Sketch, at: u16| {
-            of.words.get(usize::from(at)).is_some_and(|word| word.governor != 0)
+            of.words
+                .get(usize::from(at))
+                .is_some_and(|word| word.governor != 0)
         };
         // One block opens a prompt and closes the other, with its preposition both times.
         let moved_one = governed(a, of_a(0)) && governed(b, first_b);
@@ -74,8 +94,14 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
         mended.extend_from_slice(inner);
         mended.push(*first);
         let from = pair.matched.get(head).map_or(0, |&(at, _)| at);
-        let to = pair.matched.get(head + middle.len() - 1).map_or(0, |&(at, _)| at);
-        if is_sorted(&mended) && inner.len() <= 1 && between(a, from, to) && between(b, *last, *first)
+        let to = pair
+            .matched
+            .get(head + middle.len() - 1)
+            .map_or(0, |&(at, _)| at);
+        if is_sorted(&mended)
+            && inner.len() <= 1
+            && between(a, from, to)
+            && between(b, *last, *first)
         {
             return Order::Equals;
         }

@@ -102,7 +102,11 @@ impl Pair {
     }
 
     fn alone(&mut self, side: usize, at: u16, word: &Word) {
-        let list = if word.is_content() { &mut self.left } else { &mut self.bound };
+        let list = if word.is_content() {
+            &mut self.left
+        } else {
+            &mut self.bound
+        };
         if let Some(list) = list.get_mut(side) {
             list.push(at);
         }
@@ -112,7 +116,11 @@ impl Pair {
     fn join(&mut self, a: &Sketch, b: &Sketch) {
         for (one, two, side) in [(a, b, 0), (b, a, 1)] {
             let [left_a, left_b] = &self.left;
-            let (whole, parts) = if side == 0 { (left_a, left_b) } else { (left_b, left_a) };
+            let (whole, parts) = if side == 0 {
+                (left_a, left_b)
+            } else {
+                (left_b, left_a)
+            };
             let found = whole.iter().find_map(|&at| {
                 let text = one.of(one.words.get(usize::from(at))?);
                 parts.iter().find_map(|&first| {
@@ -139,9 +147,13 @@ impl Pair {
         for tie in [Tie::Same, Tie::Typo, Tie::Sense, Tie::Derived] {
             let [left_a, left_b] = &mut self.left;
             left_a.retain(|&i| {
-                let Some(x) = a.words.get(usize::from(i)) else { return true };
+                let Some(x) = a.words.get(usize::from(i)) else {
+                    return true;
+                };
                 let like = left_b.iter().position(|&j| {
-                    b.words.get(usize::from(j)).is_some_and(|y| is_tied(tie, (a, x), (b, y)))
+                    b.words
+                        .get(usize::from(j))
+                        .is_some_and(|y| is_tied(tie, (a, x), (b, y)))
                 });
                 let Some(like) = like else { return true };
                 let j = left_b.remove(like);
@@ -191,7 +203,10 @@ fn is_typo(a: &str, b: &str, (x, y): (&Word, &Word)) -> bool {
         return false;
     }
     let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
-    let (rest_a, rest_b) = (a.get(same..).unwrap_or_default(), b.get(same..).unwrap_or_default());
+    let (rest_a, rest_b) = (
+        a.get(same..).unwrap_or_default(),
+        b.get(same..).unwrap_or_default(),
+    );
     let swapped = match (rest_a, rest_b) {
         ([p, q, a @ ..], [r, s, b @ ..]) => p == s && q == r && a == b,
         _ => false,
@@ -199,7 +214,11 @@ fn is_typo(a: &str, b: &str, (x, y): (&Word, &Word)) -> bool {
     if swapped {
         return true;
     }
-    let (long, short) = if a.len() > b.len() { (rest_a, rest_b) } else { (rest_b, rest_a) };
+    let (long, short) = if a.len() > b.len() {
+        (rest_a, rest_b)
+    } else {
+        (rest_b, rest_a)
+    };
     let dropped = long.split_first().is_some_and(|(_, rest)| rest == short) && a.len() != b.len();
     let doubled = dropped && long.first() == a.get(same.wrapping_sub(1));
     if known == (false, false) {
@@ -228,9 +247,9 @@ pub(super) fn same_stem(a: &str, b: &str) -> bool {
 
 /// Endings that leave a word's topic alone.
 const ENDINGS: [&str; 34] = [
-    "", "s", "es", "ed", "d", "ing", "e", "er", "or", "r", "ers", "ors", "ion", "ions", "tion", "ation",
-    "ations", "ment", "ments", "ly", "al", "ally", "ity", "y", "ies", "ic", "ical", "ive", "ant",
-    "ance", "ence", "ent", "able", "ist",
+    "", "s", "es", "ed", "d", "ing", "e", "er", "or", "r", "ers", "ors", "ion", "ions", "tion",
+    "ation", "ations", "ment", "ments", "ly", "al", "ally", "ity", "y", "ies", "ic", "ical", "ive",
+    "ant", "ance", "ence", "ent", "able", "ist",
 ];
 
 /// The length of the longest run of words, gaps allowed, that both have in one order, over the

@@ -115,6 +115,8 @@ pub struct Sketch {
     pub(super) body: u64,
     pub(super) frames: [Frame; 2],
     pub(super) wh: Wh,
+    /// Of a question for what: is one thing to be explained (1), or several to be listed (2)?
+    pub(super) number: u8,
     pub(super) tense: Tense,
     pub(super) modal: Modal,
     /// A bit for each of I, you, he, she, they, we.
@@ -145,7 +147,9 @@ impl Sketch {
     /// The text of a stored word, in lower case.
     pub(super) fn of(&self, word: &Word) -> &str {
         let at = usize::from(word.at);
-        self.text.get(at..at + usize::from(word.len)).unwrap_or_default()
+        self.text
+            .get(at..at + usize::from(word.len))
+            .unwrap_or_default()
     }
 
     /// Bytes of memory that it takes.
@@ -170,6 +174,7 @@ impl Sketch {
             body: 0,
             frames: [Frame::Bare; 2],
             wh: Wh::None,
+            number: 0,
             tense: Tense::None,
             modal: Modal::Plain,
             persons: 0,
@@ -202,8 +207,14 @@ struct Token {
 }
 
 pub(super) fn sketch(guard: &Guard, prompt: &str) -> Sketch {
-    let Some(cut) = cut(prompt, &guard.lexicon) else { return Sketch::long(guard.mark) };
-    let mut making = Making { guard, cut, tokens: Vec::new() };
+    let Some(cut) = cut(prompt, &guard.lexicon) else {
+        return Sketch::long(guard.mark);
+    };
+    let mut making = Making {
+        guard,
+        cut,
+        tokens: Vec::new(),
+    };
     making.turn();
     if making.tokens.len() > PIECES_MAX || making.cut.text.len() > usize::from(u16::MAX) {
         return Sketch::long(guard.mark);
@@ -225,6 +236,24 @@ impl Making<'_> {
         self.tokens.reserve(pieces.len());
         let mut at = 0;
         while let Some(&piece) = pieces.get(at) {
+            // "$5" is "5 dollars".
+            if is_sign(piece.key)
+                && let Some(&number) = pieces.get(at + 1)
+                && number.kind == Kind::Number
+            {
+                self.push(Piece {
+                    opens: piece.opens,
+                    comma: piece.comma,
+                    ..number
+                });
+                self.push(Piece {
+                    opens: false,
+                    comma: false,
+                    ..piece
+                });
+                at += 2;
+                continue;
+            }
             let next = |ahead: usize| {
                 let next = pieces.get(at + 1 + ahead)?;
                 (!next.opens).then_some(next.key)
@@ -254,7 +283,10 @@ impl Making<'_> {
                 && piece.opens
                 && let Some(next) = pieces.get(at + 1 + more)
             {
-                self.push(Piece { opens: true, ..*next });
+                self.push(Piece {
+                    opens: true,
+                    ..*next
+                });
                 at += 1;
             }
             at += 1 + more;
@@ -274,12 +306,22 @@ impl Making<'_> {
             entry = lexicon.get(piece.key).copied();
         }
         // "the us", "US": a country.
-        let after_the = || self.tokens.last().is_some_and(|last| last.piece.key == key(b"the"));
+        let after_the = || {
+            self.tokens
+                .last()
+                .is_some_and(|last| last.piece.key == key(b"the"))
+        };
         if piece.key == key(b"us") && (piece.shouted || after_the()) {
             piece.key = key(b"usa");
             entry = lexicon.get(piece.key).copied();
         }
-        self.tokens.push(Token { piece, gone: 0, entry, number: None, soft: false });
+        self.tokens.push(Token {
+            piece,
+            gone: 0,
+            entry,
+            number: None,
+            soft: false,
+        });
     }
 
     fn text(&self, token: &Token) -> &str {
@@ -302,7 +344,9 @@ impl Making<'_> {
         for _ in 0..3 {
             let from = end.saturating_sub(8).max(1);
             let tail = |at: usize| keys.get(at..end).unwrap_or_default();
-            let Some(at) = (from..end).find(|&at| self.guard.frames.ends(tail(at))) else { break };
+            let Some(at) = (from..end).find(|&at| self.guard.frames.ends(tail(at))) else {
+                break;
+            };
             let gone = self.tokens.get_mut(at..end).unwrap_or_default();
             gone.iter_mut().for_each(|token| token.gone = 1);
             end = at;
@@ -319,13 +363,18 @@ impl Making<'_> {
         while start < keys.len() {
             let is_open = |token: &Token| token.piece.opens;
             let rest = self.tokens.get(start + 1..).unwrap_or_default();
-            let end = rest.iter().position(is_open).map_or(keys.len(), |len| start + 1 + len);
+            let end = rest
+                .iter()
+                .position(is_open)
+                .map_or(keys.len(), |len| start + 1 + len);
             let live = |at: usize, tokens: &[Token]| tokens.get(at).is_some_and(|t| t.gone == 0);
             let mut at = start;
             while live(at, &self.tokens) {
                 let rest = keys.get(at..end).unwrap_or_default();
                 // A sentence of politeness alone goes whole; else something must be left.
-                let Some(len) = self.guard.frames.polite(rest) else { break };
+                let Some(len) = self.guard.frames.polite(rest) else {
+                    break;
+                };
                 if at + len >= end && start == 0 && end == keys.len() {
                     break;
                 }
@@ -343,7 +392,11 @@ impl Making<'_> {
                     }
                     number += 1;
                     question = question.or(Some((at, end)));
-                } else if self.tokens.get(at).is_some_and(|token| asks(token.piece.key)) {
+                } else if self
+                    .tokens
+                    .get(at)
+                    .is_some_and(|token| asks(token.piece.key))
+                {
                     question = question.or(Some((at, end)));
                 }
             }
@@ -367,7 +420,10 @@ impl Making<'_> {
             Frame::Bare => {}
         }
         let sentence = self.tokens.get_mut(from..to).unwrap_or_default();
-        let mut live = sentence.iter_mut().filter(|token| token.gone == 0).peekable();
+        let mut live = sentence
+            .iter_mut()
+            .filter(|token| token.gone == 0)
+            .peekable();
         if let Some(modal) = live.peek().and_then(|token| auxiliary(token.piece.key)) {
             return (Wh::YesNo, modal);
         }
@@ -377,7 +433,11 @@ impl Making<'_> {
                 Wh::None => continue,
                 Wh::How => {
                     let next = live.peek().map(|token| token.piece.key);
-                    if next.is_some_and(measures) { Wh::Quantity } else { Wh::How }
+                    if next.is_some_and(measures) {
+                        Wh::Quantity
+                    } else {
+                        Wh::How
+                    }
                 }
                 other => other,
             };
@@ -389,15 +449,25 @@ impl Making<'_> {
 
     fn tense(&self, wh: Wh, (from, to): (usize, usize)) -> Tense {
         let sentence = self.tokens.get(from..to).unwrap_or_default();
-        let mut auxiliary = sentence.iter().filter(|token| auxiliary(token.piece.key).is_some());
+        let mut auxiliary = sentence
+            .iter()
+            .filter(|token| auxiliary(token.piece.key).is_some());
         if let Some(token) = auxiliary.next() {
-            return if wh == Wh::HowTo { Tense::None } else { tense_of(token.piece.key) };
+            return if wh == Wh::HowTo {
+                Tense::None
+            } else {
+                tense_of(token.piece.key)
+            };
         }
         if matches!(wh, Wh::HowTo | Wh::None | Wh::YesNo) {
             return Tense::None;
         }
         let past = |token: &Token| token.entry.is_some_and(|e| e.marks & mark::PAST != 0);
-        if sentence.iter().any(past) { Tense::Past } else { Tense::None }
+        if sentence.iter().any(past) {
+            Tense::Past
+        } else {
+            Tense::None
+        }
     }
 
     /// Numbers in words and digits become one writing.
@@ -474,11 +544,23 @@ impl Making<'_> {
     }
 
     fn store(mut self, frames: [Frame; 2], wh: Wh, modal: Modal, tense: Tense) -> Sketch {
-        let capitals = self.tokens.iter().filter(|token| token.piece.capital).count();
+        let capitals = self
+            .tokens
+            .iter()
+            .filter(|token| token.piece.capital)
+            .count();
         let is_title = capitals * 2 > self.tokens.len() && self.tokens.len() > 3;
-        let shouted = self.tokens.iter().filter(|token| token.piece.shouted).count();
+        let shouted = self
+            .tokens
+            .iter()
+            .filter(|token| token.piece.shouted)
+            .count();
         let is_shouted = shouted * 2 > self.tokens.len();
-        let mut making = Making { guard: self.guard, cut: Cut::default(), tokens: Vec::new() };
+        let mut making = Making {
+            guard: self.guard,
+            cut: Cut::default(),
+            tokens: Vec::new(),
+        };
         let tokens = std::mem::take(&mut self.tokens);
         let mut words = Vec::with_capacity(tokens.len());
         let (mut whole, mut body) = (key(b"whole"), key(&[frames[0] as u8, frames[1] as u8]));
@@ -535,7 +617,11 @@ impl Making<'_> {
                 negated = negated.wrapping_add(word.key);
                 turns = false;
             }
-            words.push(Word { governor, joined, ..word });
+            words.push(Word {
+                governor,
+                joined,
+                ..word
+            });
             (governor, joined) = (0, false);
         }
         let mut order: Vec<u16> = (0..).take(words.len()).collect();
@@ -549,6 +635,7 @@ impl Making<'_> {
             body,
             frames,
             wh,
+            number: number(&tokens, frames[0]),
             tense,
             modal,
             persons,
@@ -573,10 +660,13 @@ impl Making<'_> {
             return 0;
         }
         let framed = tokens.iter().filter(|token| token.gone == 2);
-        let asked = framed.map(|token| person(token.piece.key)).find(|person| *person != 0);
+        let asked = framed
+            .map(|token| person(token.piece.key))
+            .find(|person| *person != 0);
         let said = |who: u8| {
             let body = tokens.iter().filter(|token| token.gone == 0);
-            body.into_iter().all(|token| [0, who].contains(&person(token.piece.key)))
+            body.into_iter()
+                .all(|token| [0, who].contains(&person(token.piece.key)))
         };
         match asked {
             Some(who) if said(who) => who,
@@ -608,7 +698,11 @@ impl Making<'_> {
             word.key = number;
             word.kind = Kind::Number;
             word.rarity = 15;
-            word.marks = if token.soft { mark::SOFT | mark::KNOWN } else { mark::KNOWN };
+            word.marks = if token.soft {
+                mark::SOFT | mark::KNOWN
+            } else {
+                mark::KNOWN
+            };
             word.same = [0; GROUPS];
             word.bind = 0;
         }
@@ -641,14 +735,20 @@ impl Making<'_> {
     fn unlisted(&self, piece: &Piece) -> Entry {
         let text = self.cut.of(piece);
         let lexicon = &self.guard.lexicon;
-        let rare = Entry { key: piece.key, rarity: 15, ..Entry::default() };
+        let rare = Entry {
+            key: piece.key,
+            rarity: 15,
+            ..Entry::default()
+        };
         if piece.kind != Kind::Word || !text.is_ascii() || text.len() < 4 {
             return rare;
         }
         let known = |base: &str| lexicon.get(key(base.as_bytes())).copied();
         let mut buffer = String::with_capacity(text.len() + 1);
         for (end, new) in STEMS {
-            let Some(base) = text.strip_suffix(end) else { continue };
+            let Some(base) = text.strip_suffix(end) else {
+                continue;
+            };
             if base.len() < 2 {
                 continue;
             }
@@ -657,14 +757,18 @@ impl Making<'_> {
             buffer.push_str(new);
             if let Some(entry) = known(&buffer) {
                 let past = if end.ends_with("ed") { mark::PAST } else { 0 };
-                return Entry { marks: entry.marks | past, ..entry };
+                return Entry {
+                    marks: entry.marks | past,
+                    ..entry
+                };
             }
         }
         // A plural of the unknown is the unknown.
         match text.strip_suffix('s') {
-            Some(base) if !base.ends_with('s') && base.len() >= 3 => {
-                Entry { key: key(base.as_bytes()), ..rare }
-            }
+            Some(base) if !base.ends_with('s') && base.len() >= 3 => Entry {
+                key: key(base.as_bytes()),
+                ..rare
+            },
             _ => rare,
         }
     }
@@ -705,6 +809,32 @@ fn written(text: &str) -> u64 {
 
 macro_rules! among {
     ($key:expr, $($word:literal)*) => { $( $key == const { key($word.as_bytes()) } )||* };
+}
+
+/// Is one thing to be explained (1), or several to be listed (2)?
+fn number(tokens: &[Token], frame: Frame) -> u8 {
+    if frame != Frame::What {
+        return 0;
+    }
+    let dress = || {
+        tokens
+            .iter()
+            .filter(|token| token.gone == 2)
+            .map(|token| token.piece.key)
+    };
+    if dress()
+        .any(|word| among!(word, "some" "list" "few" "any" "all" "name" "suggest" "recommend"))
+    {
+        2
+    } else if dress().any(|word| among!(word, "a" "an" "meaning" "definition" "define" "meant")) {
+        1
+    } else {
+        0
+    }
+}
+
+fn is_sign(word: u64) -> bool {
+    among!(word, "$" "€" "£" "₹" "¥" "₩" "₽")
 }
 
 fn question_word(word: u64) -> Wh {

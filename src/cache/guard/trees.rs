@@ -87,7 +87,9 @@ impl Trees {
         let text = text.get(start..).ok_or(TreesFault::Head)?;
         let (head, body) = text.split_once('\n').ok_or(TreesFault::Head)?;
         let field = |name: &str| {
-            let at = head.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+            let at = head
+                .split(' ')
+                .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             at.ok_or(TreesFault::Head)
         };
         let number = |name| field(name)?.parse::<f32>().map_err(|_| TreesFault::Head);
@@ -110,7 +112,11 @@ impl Trees {
         for (at, line) in body.lines().enumerate() {
             trees.line(line).ok_or(TreesFault::Line(at + 2))?;
         }
-        if trees.is_sound() { Ok(trees) } else { Err(TreesFault::Shape) }
+        if trees.is_sound() {
+            Ok(trees)
+        } else {
+            Err(TreesFault::Shape)
+        }
     }
 
     fn line(&mut self, line: &str) -> Option<()> {
@@ -126,7 +132,12 @@ impl Trees {
                 low: words.next()?.parse().ok()?,
                 high: words.next()?.parse().ok()?,
             },
-            "l" => Node { value: words.next()?.parse().ok()?, feature: 0, low: 0, high: 0 },
+            "l" => Node {
+                value: words.next()?.parse().ok()?,
+                feature: 0,
+                low: 0,
+                high: 0,
+            },
             _ => return None,
         };
         self.roots.last()?;
@@ -145,7 +156,9 @@ impl Trees {
                     let behind = |child: u16| usize::from(child) > at;
                     let inside = |child: u16| usize::from(child) < tree.len();
                     node.low == 0 && node.high == 0
-                        || [node.low, node.high].into_iter().all(|c| behind(c) && inside(c))
+                        || [node.low, node.high]
+                            .into_iter()
+                            .all(|c| behind(c) && inside(c))
                 })
         })
     }
@@ -161,8 +174,15 @@ impl Trees {
                     sum += node.value;
                     break;
                 }
-                let feature = features.get(usize::from(node.feature)).copied().unwrap_or(0.0);
-                at = usize::from(if feature <= node.value { node.low } else { node.high });
+                let feature = features
+                    .get(usize::from(node.feature))
+                    .copied()
+                    .unwrap_or(0.0);
+                at = usize::from(if feature <= node.value {
+                    node.low
+                } else {
+                    node.high
+                });
             }
         }
         1.0 / (1.0 + (-sum).exp())
@@ -200,11 +220,20 @@ mod tests {
         let refused = |text: &str| Trees::read(text, 7).err();
         assert_eq!(refused("nothing"), Some(TreesFault::Head));
         assert_eq!(refused("trees 1 features=x\n"), Some(TreesFault::Head));
-        assert_eq!(Trees::read(&file("tree\nl 1\n"), 8).err(), Some(TreesFault::Features));
+        assert_eq!(
+            Trees::read(&file("tree\nl 1\n"), 8).err(),
+            Some(TreesFault::Features)
+        );
         assert_eq!(refused(&file("l 1\n")), Some(TreesFault::Line(2)));
         assert_eq!(refused(&file("tree\nx 1\n")), Some(TreesFault::Line(3)));
-        assert_eq!(refused(&file("tree\ns 0 1 0 1\nl 1\n")), Some(TreesFault::Shape));
-        assert_eq!(refused(&file("tree\ns 0 1 1 2\nl 1\n")), Some(TreesFault::Shape));
+        assert_eq!(
+            refused(&file("tree\ns 0 1 0 1\nl 1\n")),
+            Some(TreesFault::Shape)
+        );
+        assert_eq!(
+            refused(&file("tree\ns 0 1 1 2\nl 1\n")),
+            Some(TreesFault::Shape)
+        );
         let damaged = file("tree\nl 1\n").replace("l 1", "l 2");
         assert_eq!(refused(&damaged), Some(TreesFault::Sum));
     }

@@ -108,7 +108,9 @@ impl Veto {
 }
 
 /// Prefixes that turn a word into its opposite.
-const TURNING: [&str; 10] = ["un", "in", "im", "ir", "il", "dis", "non", "de", "mis", "anti"];
+const TURNING: [&str; 10] = [
+    "un", "in", "im", "ir", "il", "dis", "non", "de", "mis", "anti",
+];
 
 /// From this rarity on a word without a like is another thing.
 const RARE: u8 = 12;
@@ -149,7 +151,11 @@ pub(super) fn veto(
     if are_opposite(a, b, pair, lexicon) {
         return Some(Veto::Antonym);
     }
-    let marked = |marks: u32| both().find(|(_, word)| word.has(marks)).map(|(_, word)| word);
+    let marked = |marks: u32| {
+        both()
+            .find(|(_, word)| word.has(marks))
+            .map(|(_, word)| word)
+    };
     if let Some(word) = marked(mark::UNIT | mark::DATE) {
         return Some(if word.has(mark::MONEY) {
             Veto::Currency
@@ -183,6 +189,9 @@ fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
     if a.wh != b.wh && a.wh != Wh::None && b.wh != Wh::None {
         return Some(Veto::Question);
     }
+    if a.number + b.number == 3 && a.number != 0 && b.number != 0 {
+        return Some(Veto::Question);
+    }
     let now = |tense: Tense| matches!(tense, Tense::Present | Tense::None);
     let other = a.tense != b.tense && !(now(a.tense) && now(b.tense));
     if other && a.tense != Tense::None && b.tense != Tense::None {
@@ -201,19 +210,15 @@ fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
 }
 
 /// Words that bind, order, and words without a like.
-fn worded(
-    a: &Sketch,
-    b: &Sketch,
-    pair: &Pair,
-    order: Order,
-    lexicon: &Lexicon,
-) -> Option<Veto> {
+fn worded(a: &Sketch, b: &Sketch, pair: &Pair, order: Order, lexicon: &Lexicon) -> Option<Veto> {
     let bound = || of(a, &pair.bound[0]).chain(of(b, &pair.bound[1]));
     if bound().any(|word| lexicon.is_degree(word.bind)) {
         return Some(Veto::Degree);
     }
     let owners = |sketch: &Sketch, side: &[u16]| {
-        of(sketch, side).map(|word| owner(sketch.of(word))).fold(0, |all, one| all | one)
+        of(sketch, side)
+            .map(|word| owner(sketch.of(word)))
+            .fold(0, |all, one| all | one)
     };
     let (x, y) = (owners(a, &pair.bound[0]), owners(b, &pair.bound[1]));
     if x != 0 && y != 0 && x != y {
@@ -248,8 +253,10 @@ fn owner(text: &str) -> u8 {
 
 /// The words at these places.
 pub(super) fn of<'s>(sketch: &'s Sketch, places: &[u16]) -> impl Iterator<Item = &'s Word> {
-    let words: Vec<&Word> =
-        places.iter().filter_map(|&at| sketch.words.get(usize::from(at))).collect();
+    let words: Vec<&Word> = places
+        .iter()
+        .filter_map(|&at| sketch.words.get(usize::from(at)))
+        .collect();
     words.into_iter()
 }
 
@@ -261,7 +268,9 @@ fn alone<'s>(
 ) -> impl Iterator<Item = (&'s Sketch, &'s Word)> {
     let lists = [&pair.left, &pair.bound].map(|lists| lists.get(side));
     let places: Vec<u16> = lists.into_iter().flatten().flatten().copied().collect();
-    places.into_iter().filter_map(move |at| Some((sketch, sketch.words.get(usize::from(at))?)))
+    places
+        .into_iter()
+        .filter_map(move |at| Some((sketch, sketch.words.get(usize::from(at))?)))
 }
 
 fn is_another(of: &Sketch, word: &Word, kind: Kind) -> bool {
