@@ -23,7 +23,7 @@ use std::process::Command;
 const FLOORS: [&[&str]; 7] = [
     &["base", "sys"],
     &["wire", "dialect", "stats"],
-    &["policy", "config"],
+    &["policy", "config", "cache"],
     &["host"],
     &["exchange", "shard"],
     &["control", "simulate", "load"],

@@ -1,0 +1,11 @@
+//! What was answered before: which texts are near each other, without asking anybody.
+//!
+//! ```text
+//!   last user turn ─► embed ─► Vector ─► near ─► up to eight entries that may be the same question
+//! ```
+//!
+//! Nearness finds candidates and decides nothing: "with" and "without" are near.
+
+#![forbid(unsafe_code)]
+
+pub mod embed;
