@@ -9,7 +9,7 @@
 //!  5  control  simulate  load          the process; the simulated provider; the load generator
 //!  4  exchange  shard                  one request; one CPU
 //!  3  host                             what waits: clock, sockets, tasks (glommio)
-//!  2  policy  config  cache            decisions, settings, answers kept  (no I/O, no clock)
+//!  2  policy  config  cache            decisions, settings, what is near  (no I/O, no clock)
 //!  1  wire  dialect  stats             what bytes mean, what is counted   (no I/O, no clock)
 //!  0  base  sys                        plain values; the unsafe lines
 //! ```

@@ -1,5 +1,13 @@
-//! Answers kept: what may be served again, and for whom. Indexes and verdicts, no I/O.
+//! What was answered before: which texts are near each other, without asking anybody.
+//!
+//! ```text
+//!   last user turn ─► embed ─► Vector ─► near ─► up to eight entries that may be the same question
+//! ```
+//!
+//! Nearness finds candidates and decides nothing: "with" and "without" are near. What decides
+//! is `guard`, from the words.
 
 #![forbid(unsafe_code)]
 
+pub mod embed;
 pub mod guard;
