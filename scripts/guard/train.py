@@ -3,7 +3,7 @@
     cargo build --release --example guard_features
     python scripts/guard/pairs.py > pairs.jsonl
     python scripts/guard/train.py --pairs pairs.jsonl --features target/release/examples/guard_features \
-        --strict 0.95 --balanced 0.8
+        --strict 0.96 --balanced 0.3
 
 The features are computed by the code that serves. Pairs that a veto decides are left out: the
 trees only see what they will be asked. The two operating points are given by hand, from what
@@ -30,8 +30,8 @@ def main():
     ap.add_argument("--pairs", required=True)
     ap.add_argument("--features", required=True)
     ap.add_argument("--out", default=OUT, type=pathlib.Path)
-    ap.add_argument("--strict", type=float, default=0.95)
-    ap.add_argument("--balanced", type=float, default=0.8)
+    ap.add_argument("--strict", type=float, default=0.96)
+    ap.add_argument("--balanced", type=float, default=0.3)
     ap.add_argument("--trees", type=int, default=160)
     a = ap.parse_args()
     import json
