@@ -156,7 +156,27 @@ impl Lexicon {
             }
         }
         lexicon.typed(FRAMED.split_whitespace());
+        lexicon.inflect();
         lexicon
+    }
+
+    /// What was said by hand of a word goes for its forms too.
+    fn inflect(&mut self) {
+        let of_lemma = |entry: &Entry, all: &AHashMap<u64, Entry>| {
+            all.get(&entry.key).map(|lemma| (lemma.same, lemma.class))
+        };
+        let forms: Vec<(u64, _)> = self
+            .entries
+            .iter()
+            .filter(|(surface, entry)| **surface != entry.key && entry.same == [0; GROUPS])
+            .filter_map(|(surface, entry)| Some((*surface, of_lemma(entry, &self.entries)?)))
+            .collect();
+        for (surface, (same, class)) in forms {
+            if let Some(entry) = self.entries.get_mut(&surface) {
+                entry.same = same;
+                entry.class = class;
+            }
+        }
     }
 
     fn typed<'w>(&mut self, words: impl Iterator<Item = &'w str>) {

@@ -190,7 +190,11 @@ impl Guard {
             return (none, Some(Veto::Far));
         }
         let order = order::order(a, b, &pair, &self.lexicon);
-        let veto = veto::veto(a, b, &pair, order, &self.lexicon);
+        let veto = if a.whole == b.whole {
+            veto::recased(a, b, &pair)
+        } else {
+            veto::veto(a, b, &pair, order, &self.lexicon)
+        };
         (feature::features(a, b, &pair, order), veto)
     }
 }

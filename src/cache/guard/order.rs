@@ -27,7 +27,22 @@ pub(super) enum Order {
 
 /// How the words that `pair` matched stand in `b` compared to `a`.
 pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> Order {
-    let places: Vec<u16> = pair.matched.iter().map(|&(_, at)| at).collect();
+    // A word that occurs twice could be either of them.
+    let key = |of: &Sketch, at: u16| of.words.get(usize::from(at)).map_or(0, |word| word.key);
+    let twice = |of: &Sketch, at: u16| {
+        let same = |&&other: &&u16| key(of, other) == key(of, at);
+        of.order.iter().filter(same).nth(1).is_some()
+    };
+    let is_sure = |&&(i, j): &&(u16, u16)| !twice(a, i) && !twice(b, j);
+    let in_order = pair
+        .matched
+        .windows(2)
+        .all(|two| two.first().map(|x| x.1) < two.get(1).map(|x| x.1));
+    if in_order {
+        return Order::Same;
+    }
+    let matched: Vec<(u16, u16)> = pair.matched.iter().filter(is_sure).copied().collect();
+    let places: Vec<u16> = matched.iter().map(|&(_, at)| at).collect();
     let is_sorted = |part: &[u16]| part.windows(2).all(|two| two.first() < two.get(1));
     if is_sorted(&places) {
         return Order::Same;
@@ -64,7 +79,7 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
             && words.iter().all(|word| !points(word, lexicon))
     };
     if is_rotation {
-        let of_a = |at: usize| pair.matched.get(head + at).map_or(0, |&(at, _)| at);
+        let of_a = |at: usize| matched.get(head + at).map_or(0, |&(at, _)| at);
         let last_b = two.last().copied().unwrap_or(0);
         let first_b = one.first().copied().unwrap_or(0);
         let edge_a = (of_a(descent.saturating_sub(1)), of_a(descent));
@@ -93,7 +108,7 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
         mended.push(*last);
         mended.extend_from_slice(inner);
         mended.push(*first);
-        let from = pair.matched.get(head).map_or(0, |&(at, _)| at);
+        let from = matched.get(head).map_or(0, |&(at, _)| at);
         let to = pair
             .matched
             .get(head + middle.len() - 1)

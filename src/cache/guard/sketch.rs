@@ -239,7 +239,7 @@ impl Making<'_> {
             // "$5" is "5 dollars".
             if is_sign(piece.key)
                 && let Some(&number) = pieces.get(at + 1)
-                && number.kind == Kind::Number
+                && (number.kind == Kind::Number || lexicon.number(number.key).is_some())
             {
                 self.push(Piece {
                     opens: piece.opens,
@@ -577,7 +577,8 @@ impl Making<'_> {
                 continue;
             }
             let mut word = self.word(token, is_title);
-            if token.piece.shouted && !is_shouted && word.has(mark::FREE | mark::BIND) {
+            let acronym = token.piece.shouted && !is_shouted && is_acronym(token.piece.key);
+            if acronym && word.has(mark::FREE | mark::BIND) {
                 // "IT", "WHO": a name.
                 word.marks = mark::KNOWN | mark::CAPITAL;
                 word.key = seeded(word.key, b"!");
@@ -749,7 +750,7 @@ impl Making<'_> {
             let Some(base) = text.strip_suffix(end) else {
                 continue;
             };
-            if base.len() < 2 {
+            if base.len() < 3 {
                 continue;
             }
             buffer.clear();
@@ -790,11 +791,14 @@ const STEMS: [(&str, &str); 12] = [
     ("our", "or"),
 ];
 
-/// What a token is compared by, its number or lemma.
+/// What tells two texts apart: a number or unit in its one writing, else the word as it is.
 fn compared(token: &Token) -> u64 {
+    let units = mark::UNIT | mark::DATE;
     match (token.number, token.entry) {
         (Some(number), _) => number,
-        (None, Some(entry)) if token.piece.kind == Kind::Word => entry.key,
+        (None, Some(entry)) if entry.marks & units != 0 && token.piece.kind == Kind::Word => {
+            entry.key
+        }
         _ => token.piece.key,
     }
 }
@@ -831,6 +835,27 @@ fn number(tokens: &[Token], frame: Frame) -> u8 {
     } else {
         0
     }
+}
+
+/// How many words of a question in a subordinate clause are its dress, beside its last one.
+fn indirect(keys: &[u64]) -> Option<usize> {
+    let (first, last) = (*keys.first()?, *keys.last()?);
+    let ends = keys.len() > 2 && among!(last, "is" "are" "was" "were");
+    if question_word(first) != Wh::What || !ends {
+        return None;
+    }
+    let mut len = 1;
+    let article = |at: usize| keys.get(at).is_some_and(|&key| among!(key, "the" "a" "an"));
+    len += usize::from(article(len));
+    let means = keys
+        .get(len)
+        .is_some_and(|&key| among!(key, "meaning" "definition"));
+    if means && keys.get(len + 1).is_some_and(|&key| among!(key, "of")) {
+        len += 2;
+        len += usize::from(article(len));
+    }
+    let is_asked = keys.get(1).is_some_and(|&key| auxiliary(key).is_some());
+    (!is_asked && len + 1 < keys.len()).then_some(len)
 }
 
 fn is_sign(word: u64) -> bool {
@@ -874,6 +899,11 @@ fn auxiliary(word: u64) -> Option<Modal> {
     } else {
         None
     }
+}
+
+/// Function words that in capitals are names: information technology, a health organisation.
+fn is_acronym(word: u64) -> bool {
+    among!(word, "it" "who" "am" "as" "or" "me" "he" "so" "an" "at" "to")
 }
 
 fn shows(word: u64) -> bool {

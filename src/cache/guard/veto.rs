@@ -136,14 +136,8 @@ pub(super) fn veto(
             return Some(of_kind(of, word));
         }
     }
-    // An identifier in other capitals, where neither prompt is without any.
-    let recased = pair.matched.iter().any(|&(i, j)| {
-        let words = (a.words.get(usize::from(i)), b.words.get(usize::from(j)));
-        matches!(words, (Some(x), Some(y)) if x.kind == Kind::Code
-            && y.kind == Kind::Code && x.exact != y.exact)
-    });
-    if recased && a.has_capital && b.has_capital {
-        return Some(Veto::Code);
+    if let Some(veto) = recased(a, b, pair) {
+        return Some(veto);
     }
     if a.negations != b.negations {
         return Some(Veto::Negation);
@@ -182,6 +176,16 @@ pub(super) fn veto(
         return Some(Veto::Kind);
     }
     asked(a, b).or_else(|| worded(a, b, pair, order, lexicon))
+}
+
+/// An identifier in other capitals, where neither prompt is without any.
+pub(super) fn recased(a: &Sketch, b: &Sketch, pair: &Pair) -> Option<Veto> {
+    let other = pair.matched.iter().any(|&(i, j)| {
+        let words = (a.words.get(usize::from(i)), b.words.get(usize::from(j)));
+        matches!(words, (Some(x), Some(y)) if x.kind == Kind::Code
+            && y.kind == Kind::Code && x.exact != y.exact)
+    });
+    (other && a.has_capital && b.has_capital).then_some(Veto::Code)
 }
 
 /// What is asked for differs in kind, time or mood.
