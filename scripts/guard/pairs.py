@@ -516,6 +516,14 @@ def negative():
             if " ".join(f.split()[:2]) in keep and " ".join(g.split()[:2]) in keep:
                 return None
             a, b = (x.format(s=subject, p=join(p)) for x in (f, g))
+        elif R.random() < 0.12 and p[0][0] == "verb":
+            x, y = R.sample(["people", "you", "I", "everyone", "we", "they", "dogs", "children", "he", "she"], 2)
+            f = R.choice(["why do {s} {p}?", "when should {s} {p}?", "where can {s} {p}?", "what happens when {s} {p}?", "should {s} {p}?", "will {s} {p}?", "why do {s} have to {p}?", "is it good that {s} {p}?"])
+            return dress(f.format(s=x, p=join(p))), dress(f.format(s=y, p=join(p))), "subject"
+        elif R.random() < 0.05:
+            x = join(noun_phrase())
+            s = R.choice(["I", "you", "we", "they"])
+            return dress(f"why are there so many {x}?"), dress(f"why do {s} have so many {x}?"), "subject"
         elif R.random() < 0.12:
             at = [i for i, x in enumerate(p) if x[0] == "det"]
             if not at:

@@ -3,7 +3,7 @@
     cargo build --release --example guard_features
     python scripts/guard/pairs.py > pairs.jsonl
     python scripts/guard/train.py --pairs pairs.jsonl --features target/release/examples/guard_features \
-        --strict 0.96 --balanced 0.3
+        --strict 0.9 --balanced 0.3
 
 The features are computed by the code that serves. Pairs that a veto decides are left out: the
 trees only see what they will be asked. The two operating points are given by hand, from what
@@ -30,7 +30,7 @@ def main():
     ap.add_argument("--pairs", required=True)
     ap.add_argument("--features", required=True)
     ap.add_argument("--out", default=OUT, type=pathlib.Path)
-    ap.add_argument("--strict", type=float, default=0.96)
+    ap.add_argument("--strict", type=float, default=0.9)
     ap.add_argument("--balanced", type=float, default=0.3)
     ap.add_argument("--trees", type=int, default=160)
     a = ap.parse_args()
@@ -47,7 +47,7 @@ def main():
     y = np.array([rows[i]["label"] for i in open_])
     print(f"{len(rows)} pairs, {len(open_)} open: {y.sum()} same, {len(y) - y.sum()} different")
     mono = [1 if n in UP else -1 if n in DOWN else 0 for n in names]
-    params = dict(objective="binary", num_leaves=24, max_depth=5, learning_rate=0.08, min_data_in_leaf=40, lambda_l2=1.0, monotone_constraints=mono,
+    params = dict(objective="binary", num_leaves=24, max_depth=5, learning_rate=0.08, min_data_in_leaf=60, lambda_l2=1.0, monotone_constraints=mono,
                   monotone_constraints_method="intermediate", num_threads=1, seed=7, verbose=-1, deterministic=True, force_row_wise=True, feature_fraction=0.7, bagging_fraction=0.8, bagging_freq=1)
     rng = np.random.default_rng(1)
     test = rng.random(len(y)) < 0.1

@@ -380,6 +380,7 @@ impl Cutter<'_, '_> {
         let (mut code, mut turned, mut digits) = (first == '_', false, false);
         let (mut initials, mut uppers) = (true, usize::from(first.is_uppercase()));
         let mut letters = 1;
+        let calculates = matches!(self.last, '-' | '+' | '*' | '/' | '^' | '=' | '<' | '>');
         self.last = first;
         while let Some(&(at, c)) = self.rest.peek() {
             let next = self.ahead(at, 1);
@@ -433,6 +434,8 @@ impl Cutter<'_, '_> {
             self.last = c;
         }
         code |= self.suffix(&mut raw, &mut lower);
+        // A letter in a formula: "1-i".
+        code |= calculates && letters == 1 && first.is_ascii();
         let capital = first.is_uppercase();
         let shouted = uppers >= 2 && uppers == letters;
         let foreign = script(first) != 1;

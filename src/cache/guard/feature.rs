@@ -164,7 +164,11 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         },
         short / long,
         content_low,
-        flag(a.words.iter().any(|word| word.kind == Kind::Number)),
+        flag(
+            [a, b]
+                .iter()
+                .any(|s| s.words.iter().any(|word| word.kind == Kind::Number)),
+        ),
         count((a.persons ^ b.persons).count_ones() as usize),
         tense(a, b),
         flag(a.modal != b.modal),
@@ -260,8 +264,13 @@ fn tense(a: &Sketch, b: &Sketch) -> f32 {
 
 /// Words left on both sides that are of one kind: two animals, two illnesses.
 fn siblings(a: &Sketch, b: &Sketch, pair: &Pair) -> f32 {
-    let of_class = |x: &Word| of(b, &pair.left[1]).any(|y| x.class != 0 && x.class == y.class);
-    count(of(a, &pair.left[0]).filter(|word| of_class(word)).count())
+    let of_class = |x: &Word, (other, left): (&Sketch, &[u16])| {
+        of(other, left).any(|y| x.class != 0 && x.class == y.class)
+    };
+    let (left_a, left_b) = (&pair.left[0], &pair.left[1]);
+    let in_a = of(a, left_a).filter(|x| of_class(x, (b, left_b))).count();
+    let in_b = of(b, left_b).filter(|y| of_class(y, (a, left_a))).count();
+    count(in_a.min(in_b))
 }
 
 /// The longest row of words without a like.

@@ -20,9 +20,13 @@ pub mod eligible;
 mod feature;
 mod frame;
 mod lexicon;
+mod make;
+mod number;
 mod order;
 mod pair;
 mod sketch;
+mod speech;
+mod store;
 #[cfg(test)]
 mod tests;
 mod trees;
@@ -148,7 +152,7 @@ impl Guard {
     /// The sketch of a prompt, to be stored with its entry. Never fails: what is too long gives
     /// a sketch that is never the same as anything.
     pub fn sketch(&self, prompt: &str) -> Sketch {
-        sketch::sketch(self, prompt)
+        make::sketch(self, prompt)
     }
 
     /// Whether the answer to one prompt serves the other.
@@ -185,6 +189,12 @@ impl Guard {
         if a.mark != self.mark || b.mark != self.mark {
             return (none, Some(Veto::Version));
         }
+        // I2: which of two equally good likes a word gets depends on the side.
+        let (a, b) = if (a.whole, a.body) <= (b.whole, b.body) {
+            (a, b)
+        } else {
+            (b, a)
+        };
         let pair = pair::lay(a, b);
         if pair.is_far {
             return (none, Some(Veto::Far));
