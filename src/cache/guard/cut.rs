@@ -33,6 +33,10 @@ pub(super) enum Kind {
 
 /// One piece.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent marks of how it is written"
+)]
 pub(super) struct Piece {
     /// Where its text begins in [`Cut::text`].
     pub(super) at: u32,
@@ -383,28 +387,7 @@ impl Cutter<'_, '_> {
         let calculates = matches!(self.last, '-' | '+' | '*' | '/' | '^' | '=' | '<' | '>');
         self.last = first;
         while let Some(&(at, c)) = self.rest.peek() {
-            let next = self.ahead(at, 1);
-            let joins = match c {
-                '_' => true,
-                '\'' | '’' => {
-                    next.is_some_and(char::is_alphabetic) && self.last.is_alphanumeric()
-                }
-                '.' => {
-                    let after = self.prompt.get(at + 1..).unwrap_or_default();
-                    let end = after
-                        .find(|c: char| !c.is_alphanumeric())
-                        .unwrap_or(after.len());
-                    let run = after.get(..end).unwrap_or_default();
-                    next.is_some_and(char::is_alphanumeric)
-                        && (initials && run.chars().count() == 1
-                            || !next.is_some_and(char::is_uppercase)
-                                && !OPENERS.contains(&run)
-                                && !initials)
-                }
-                ':' => next == Some(':') && self.ahead(at, 2).is_some_and(char::is_alphanumeric),
-                _ => c.is_alphanumeric() && script(c) & UNSPACED == 0,
-            };
-            if !joins {
+            if !self.joins(at, c, initials) {
                 break;
             }
             self.rest.next();
@@ -450,6 +433,30 @@ impl Cutter<'_, '_> {
             self.spoken(&lower, exact, capital, shouted, foreign);
         } else {
             self.put(&lower, kind, exact, capital, shouted, foreign);
+        }
+    }
+
+    /// Does `c`, which stands at `at`, go on with the word? `initials`: it is letters and stops
+    /// so far, as in `U.S`.
+    fn joins(&self, at: usize, c: char, initials: bool) -> bool {
+        let next = self.ahead(at, 1);
+        match c {
+            '_' => true,
+            '\'' | '’' => next.is_some_and(char::is_alphabetic) && self.last.is_alphanumeric(),
+            '.' => {
+                let after = self.prompt.get(at + 1..).unwrap_or_default();
+                let end = after
+                    .find(|c: char| !c.is_alphanumeric())
+                    .unwrap_or(after.len());
+                let run = after.get(..end).unwrap_or_default();
+                next.is_some_and(char::is_alphanumeric)
+                    && (initials && run.chars().count() == 1
+                        || !next.is_some_and(char::is_uppercase)
+                            && !OPENERS.contains(&run)
+                            && !initials)
+            }
+            ':' => next == Some(':') && self.ahead(at, 2).is_some_and(char::is_alphanumeric),
+            _ => c.is_alphanumeric() && script(c) & UNSPACED == 0,
         }
     }
 

@@ -84,6 +84,7 @@ fn flag(is: bool) -> f32 {
 }
 
 /// The features of a pair.
+#[expect(clippy::too_many_lines, reason = "one entry a feature")]
 pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f32; FEATURES] {
     let counts = |word: &&Word| !word.has(mark::FILLER | mark::SOFT);
     let weight = |sketch: &Sketch, side: &[u16]| -> (f32, f32, usize) {

@@ -118,13 +118,16 @@ pub(super) struct Barred {
     pub(super) account: AHashSet<u64>,
 }
 
+/// The words of a turn of phrase behind its first one, and what it stands for.
+type Turn = (Vec<u64>, Vec<String>);
+
 /// All tables.
 #[derive(Debug, Default)]
 pub(super) struct Lexicon {
     entries: AHashMap<u64, Entry>,
     opposite: AHashSet<(u64, u64)>,
     numbers: AHashMap<u64, (Number, bool)>,
-    phrases: AHashMap<u64, Vec<(Vec<u64>, Vec<String>)>>,
+    phrases: AHashMap<u64, Vec<Turn>>,
     equal: AHashSet<u64>,
     point: AHashSet<(u8, u8)>,
     directed: AHashSet<u8>,
@@ -542,6 +545,7 @@ const FRAMED: &str = "difference differences between meaning explain describe re
 
 /// Is one the other with two neighbours exchanged, or a letter more, less or other, behind the
 /// first one?
+#[expect(clippy::many_single_char_names, reason = "two words, letter by letter")]
 pub(super) fn is_near(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();

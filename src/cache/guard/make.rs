@@ -181,7 +181,9 @@ impl Making<'_> {
                 break;
             };
             let gone = self.tokens.get_mut(at..end).unwrap_or_default();
-            gone.iter_mut().for_each(|token| token.gone = POLITE);
+            for token in gone {
+                token.gone = POLITE;
+            }
             end = at;
         }
     }
@@ -245,7 +247,9 @@ impl Making<'_> {
 
     fn take(&mut self, at: usize, len: usize, gone: u8) {
         let taken = self.tokens.get_mut(at..at + len).unwrap_or_default();
-        taken.iter_mut().for_each(|token| token.gone = gone);
+        for token in taken {
+            token.gone = gone;
+        }
     }
 
     /// The kind of answer that the question's sentence asks for.

@@ -23,7 +23,9 @@ impl Making<'_> {
                 token.soft = soft;
             }
             let rest = self.tokens.get_mut(at + 1..at + len).unwrap_or_default();
-            rest.iter_mut().for_each(|token| token.gone = DRESS);
+            for token in rest {
+                token.gone = DRESS;
+            }
             at += len;
         }
     }

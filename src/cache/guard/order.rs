@@ -12,7 +12,7 @@
 
 use super::lexicon::{Lexicon, mark};
 use super::pair::Pair;
-use super::sketch::Sketch;
+use super::sketch::{Sketch, Word};
 
 /// How the shared words stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,104 +27,112 @@ pub(super) enum Order {
 
 /// How the words that `pair` matched stand in `b` compared to `a`.
 pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> Order {
+    let places = |of: &[(u16, u16)]| of.iter().map(|&(_, at)| at).collect::<Vec<u16>>();
+    if is_sorted(&places(&pair.matched)) {
+        return Order::Same;
+    }
     // A word that occurs twice could be either of them.
-    let key = |of: &Sketch, at: u16| of.words.get(usize::from(at)).map_or(0, |word| word.key);
-    let twice = |of: &Sketch, at: u16| {
-        let same = |&&other: &&u16| key(of, other) == key(of, at);
-        of.order.iter().filter(same).nth(1).is_some()
-    };
-    let is_sure = |&&(i, j): &&(u16, u16)| !twice(a, i) && !twice(b, j);
-    let in_order = pair
-        .matched
-        .windows(2)
-        .all(|two| two.first().map(|x| x.1) < two.get(1).map(|x| x.1));
-    if in_order {
-        return Order::Same;
-    }
+    let is_sure = |&&(i, j): &&(u16, u16)| !is_twice(a, i) && !is_twice(b, j);
     let matched: Vec<(u16, u16)> = pair.matched.iter().filter(is_sure).copied().collect();
-    let places: Vec<u16> = matched.iter().map(|&(_, at)| at).collect();
-    let is_sorted = |part: &[u16]| part.windows(2).all(|two| two.first() < two.get(1));
-    if is_sorted(&places) {
+    let all = places(&matched);
+    if is_sorted(&all) {
         return Order::Same;
     }
-    // The first descent cuts two blocks; in `b` the second one comes first.
-    let mut sorted = places.clone();
+    let mut sorted = all.clone();
     sorted.sort_unstable();
-    let head = places
-        .iter()
-        .zip(&sorted)
-        .take_while(|(x, y)| x == y)
-        .count();
-    let tail = places
-        .iter()
-        .rev()
-        .zip(sorted.iter().rev())
-        .take_while(|(x, y)| x == y)
-        .count();
-    let middle = places
-        .get(head..places.len().saturating_sub(tail))
-        .unwrap_or_default();
-    let descent = middle
-        .windows(2)
-        .position(|two| two.first() > two.get(1))
-        .map_or(0, |at| at + 1);
-    let (one, two) = middle.split_at(descent.min(middle.len()));
-    let is_rotation = is_sorted(one) && is_sorted(two) && two.last() < one.first();
-    let between = |of: &Sketch, from: u16, to: u16| {
-        let words = of
-            .words
-            .get(usize::from(from)..=usize::from(to))
-            .unwrap_or_default();
-        words.iter().skip(1).any(|word| word.joined)
-            && words.iter().all(|word| !points(word, lexicon))
-    };
-    if is_rotation {
-        let of_a = |at: usize| matched.get(head + at).map_or(0, |&(at, _)| at);
-        let last_b = two.last().copied().unwrap_or(0);
-        let first_b = one.first().copied().unwrap_or(0);
-        let edge_a = (of_a(descent.saturating_sub(1)), of_a(descent));
-        let joins = between(a, edge_a.0, edge_a.1) && between(b, last_b, first_b);
-        if joins {
+    let moved = || all.iter().zip(&sorted).map(|(x, y)| x == y);
+    let head = moved().take_while(|same| *same).count();
+    let tail = moved().rev().take_while(|same| *same).count();
+    let middle = matched.get(head..matched.len() - tail).unwrap_or_default();
+    let is_whole = head == 0 && tail == 0;
+    Sides { a, b, lexicon }.of_middle(middle, is_whole)
+}
+
+fn is_sorted(places: &[u16]) -> bool {
+    places.windows(2).all(|two| two.first() < two.get(1))
+}
+
+/// Does the word at `at` occur again?
+fn is_twice(of: &Sketch, at: u16) -> bool {
+    let key = |at: u16| of.words.get(usize::from(at)).map_or(0, |word| word.key);
+    let first = of.order.partition_point(|&other| key(other) < key(at));
+    of.order
+        .get(first + 1)
+        .is_some_and(|&other| key(other) == key(at))
+}
+
+struct Sides<'s> {
+    a: &'s Sketch,
+    b: &'s Sketch,
+    lexicon: &'s Lexicon,
+}
+
+impl Sides<'_> {
+    /// Of the places that are not in order, from the first to the last of them.
+    fn of_middle(&self, middle: &[(u16, u16)], is_whole: bool) -> Order {
+        let places: Vec<u16> = middle.iter().map(|&(_, at)| at).collect();
+        let descent = places.windows(2).position(|two| two.first() > two.get(1));
+        let (one, two) = middle.split_at(descent.map_or(0, |at| at + 1));
+        let (tail_one, tail_two) = places.split_at(one.len());
+        // Two blocks, and in `b` the second one comes first.
+        let is_rotation =
+            is_sorted(tail_one) && is_sorted(tail_two) && tail_two.last() < tail_one.first();
+        if is_rotation {
+            return self.of_blocks(one, two, is_whole);
+        }
+        // Two single words with one between them: A and x B.
+        let ([first, inner @ .., last], true) = (middle, middle.len() == 3) else {
+            return Order::Swapped;
+        };
+        let mended = [
+            &[last.1][..],
+            &inner.iter().map(|&(_, at)| at).collect::<Vec<_>>(),
+            &[first.1],
+        ];
+        let joins = self.joins(self.a, first.0, last.0) && self.joins(self.b, last.1, first.1);
+        if is_sorted(&mended.concat()) && joins {
+            Order::Equals
+        } else {
+            Order::Swapped
+        }
+    }
+
+    fn of_blocks(&self, one: &[(u16, u16)], two: &[(u16, u16)], is_whole: bool) -> Order {
+        let (Some(head_one), Some(tail_one)) = (one.first(), one.last()) else {
+            return Order::Swapped;
+        };
+        let (Some(head_two), Some(tail_two)) = (two.first(), two.last()) else {
+            return Order::Swapped;
+        };
+        let joins_a = self.joins(self.a, tail_one.0, head_two.0);
+        if joins_a && self.joins(self.b, tail_two.1, head_one.1) {
             return Order::Equals;
         }
-        let ends = head == 0 && tail == 0;
+        // One block opens a prompt and closes the other, with its preposition both times.
         let governed = |of: &Sketch, at: u16| {
             of.words
                 .get(usize::from(at))
                 .is_some_and(|word| word.governor != 0)
         };
-        // One block opens a prompt and closes the other, with its preposition both times.
-        let moved_one = governed(a, of_a(0)) && governed(b, first_b);
-        let moved_two =
-            governed(a, of_a(descent)) && governed(b, two.first().copied().unwrap_or(0));
-        if ends && (moved_one && one.len() <= 3 || moved_two && two.len() <= 3) {
+        let moves = |block: &[(u16, u16)], head: (u16, u16)| {
+            block.len() <= ADJUNCT_MAX && governed(self.a, head.0) && governed(self.b, head.1)
+        };
+        if is_whole && (moves(one, *head_one) || moves(two, *head_two)) {
             return Order::Moved;
         }
-        return Order::Swapped;
+        Order::Swapped
     }
-    // Two single words with others between them: A and x B.
-    if let ([first, inner @ .., last], true) = (middle, middle.len() > 1) {
-        let mut mended = Vec::with_capacity(middle.len());
-        mended.push(*last);
-        mended.extend_from_slice(inner);
-        mended.push(*first);
-        let from = matched.get(head).map_or(0, |&(at, _)| at);
-        let to = pair
-            .matched
-            .get(head + middle.len() - 1)
-            .map_or(0, |&(at, _)| at);
-        if is_sorted(&mended)
-            && inner.len() <= 1
-            && between(a, from, to)
-            && between(b, *last, *first)
-        {
-            return Order::Equals;
-        }
+
+    /// Are the words from one place to another equals, joined by `and` or a comma?
+    fn joins(&self, of: &Sketch, from: u16, to: u16) -> bool {
+        let words = of
+            .words
+            .get(usize::from(from)..=usize::from(to))
+            .unwrap_or_default();
+        let directed = |word: &Word| word.has(mark::BIND) && self.lexicon.is_directed(word.bind);
+        words.iter().skip(1).any(|word| word.joined) && !words.iter().any(directed)
     }
-    Order::Swapped
 }
 
-/// Does this word give its neighbours unlike parts? `than`, `from`, `to`, …
-fn points(word: &super::sketch::Word, lexicon: &Lexicon) -> bool {
-    word.has(mark::BIND) && lexicon.is_directed(word.bind)
-}
+/// Most content words of a part that may move as a whole.
+const ADJUNCT_MAX: usize = 3;

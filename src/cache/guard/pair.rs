@@ -70,6 +70,10 @@ pub(super) fn lay(a: &Sketch, b: &Sketch) -> Pair {
 
 impl Pair {
     /// Walks both in the order of their keys.
+    #[expect(
+        clippy::many_single_char_names,
+        reason = "sides a and b, words x and y"
+    )]
     fn exact(&mut self, a: &Sketch, b: &Sketch) -> bool {
         let (mut of_a, mut of_b) = (a.order.iter().peekable(), b.order.iter().peekable());
         let word = |of: &Sketch, at: u16| of.words.get(usize::from(at)).copied();
@@ -131,14 +135,25 @@ impl Pair {
                     (next && same_stem(rest, tail)).then_some((at, first))
                 })
             });
-            if let Some((at, first)) = found {
-                self.ties[Tie::Joined as usize] += 1;
-                self.left[side].retain(|&other| other != at);
-                self.left[1 - side].retain(|&other| other != first && other != first + 1);
-                let two = if side == 0 { (at, first) } else { (first, at) };
-                self.matched.push(two);
-                self.tied.push(two);
-            }
+            let Some((at, first)) = found else { continue };
+            let [left_a, left_b] = &mut self.left;
+            let (whole, parts) = if side == 0 {
+                (left_a, left_b)
+            } else {
+                (left_b, left_a)
+            };
+            whole.retain(|&other| other != at);
+            parts.retain(|&other| other != first && other != first + 1);
+            let two = if side == 0 { (at, first) } else { (first, at) };
+            self.matched.push(two);
+            self.tied.push(two);
+            self.count(Tie::Joined);
+        }
+    }
+
+    fn count(&mut self, tie: Tie) {
+        if let Some(count) = self.ties.get_mut(tie as usize) {
+            *count += 1;
         }
     }
 
@@ -193,6 +208,7 @@ fn is_tied(tie: Tie, (a, x): (&Sketch, &Word), (b, y): (&Sketch, &Word)) -> bool
 
 /// Is one the other mistyped? Both known words are two words, and so are both unknown ones
 /// unless letters only changed places or one was typed twice.
+#[expect(clippy::many_single_char_names, reason = "two words, letter by letter")]
 fn is_typo(a: &str, b: &str, (x, y): (&Word, &Word)) -> bool {
     let known = (x.has(mark::KNOWN), y.has(mark::KNOWN));
     if known == (true, true) || !a.is_ascii() || !b.is_ascii() {
@@ -288,5 +304,6 @@ pub(super) fn order_share(a: &Sketch, b: &Sketch, pair: &Pair) -> f32 {
         }
     }
     let middle = usize::from(row.iter().copied().max().unwrap_or(0));
-    (head + tail + middle) as f32 / longer as f32
+    let count = |number: usize| f32::from(u16::try_from(number).unwrap_or(u16::MAX));
+    count(head + tail + middle) / count(longer)
 }

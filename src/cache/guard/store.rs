@@ -297,13 +297,12 @@ fn number(tokens: &[Token], frame: Frame) -> u8 {
             .filter(|token| token.gone == DRESS)
             .map(|token| token.piece.key)
     };
-    if dress()
-        .any(|word| among!(word, "some" "list" "few" "any" "all" "name" "suggest" "recommend"))
-    {
+    let several =
+        |word: u64| among!(word, "some" "list" "few" "any" "all" "name" "suggest" "recommend");
+    let one = |word: u64| among!(word, "a" "an" "meaning" "definition" "define" "meant");
+    if dress().any(several) {
         2
-    } else if dress().any(|word| among!(word, "a" "an" "meaning" "definition" "define" "meant")) {
-        1
     } else {
-        0
+        u8::from(dress().any(one))
     }
 }

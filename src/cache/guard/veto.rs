@@ -209,7 +209,7 @@ fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
         return Some(Veto::Modal);
     }
     // Of he and she, one alone in each.
-    let pair = |sketch: &Sketch| sketch.persons & 12;
+    let pair = |sketch: &Sketch| sketch.persons & 0b1100;
     (pair(a) != pair(b) && pair(a) != 0 && pair(b) != 0).then_some(Veto::Person)
 }
 
