@@ -4,7 +4,7 @@
     teacher (a sentence encoder)          student (one row a token, summed up)
     token alone ─► 384 numbers ─┐
                                 ├─ 256 main directions ─ common tokens weigh less ─► first guess
-    45,000 texts ─► 384 each ───┘                                                        │
+    105,000 texts ► 384 each ───┘                                                        │
                   └────────────── ridge regression: sum of rows ≈ teacher's vector ◄─────┘─► int8
 
 Usage: distil.py --teacher DIR --texts FILE --work DIR [--out DIR] [--threads 1]
@@ -35,7 +35,7 @@ TOKENS = 30_522
 TOKENS_MAX = 128
 CLS, SEP = 101, 102
 # Weight of a token of frequency p is COMMON / (COMMON + p): Arora et al. 2017, "SIF".
-COMMON = 1e-3
+COMMON = 1e-4
 # How hard the regression holds on to the first guess.
 RIDGE = 1.0
 STEPS = 40

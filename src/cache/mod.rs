@@ -11,3 +11,4 @@
 
 pub mod embed;
 pub mod guard;
+pub mod near;
