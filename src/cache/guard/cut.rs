@@ -173,6 +173,9 @@ struct Cutter<'t, 'l> {
     last: char,
     opens: bool,
     comma: bool,
+    /// A word as it is written, and in lower case.
+    raw: String,
+    lower: String,
 }
 
 /// Cuts `prompt`; nothing when it is too long.
@@ -192,6 +195,8 @@ pub(super) fn cut(prompt: &str, lexicon: &Lexicon) -> Option<Cut> {
         last: ' ',
         opens: true,
         comma: false,
+        raw: String::new(),
+        lower: String::new(),
     };
     while let Some((at, c)) = cutter.rest.next() {
         cutter.step(at, c);
@@ -210,8 +215,8 @@ impl Cutter<'_, '_> {
 
     fn step(&mut self, at: usize, c: char) {
         match c {
-            '0'..='9' => self.number(at, c),
-            '_' => self.word(at, c),
+            '0'..='9' => self.number(c),
+            '_' => self.word(c),
             _ if c.is_alphanumeric() => {
                 let script = script(c);
                 self.cut.scripts |= script;
@@ -221,7 +226,7 @@ impl Cutter<'_, '_> {
                     let exact = key(text.as_bytes());
                     self.put(text, Kind::Word, exact, false, false, true);
                 } else {
-                    self.word(at, c);
+                    self.word(c);
                 }
             }
             _ => self.mark(at, c),
@@ -309,7 +314,7 @@ impl Cutter<'_, '_> {
     }
 
     /// Digits, and what hangs on to them.
-    fn number(&mut self, _at: usize, first: char) {
+    fn number(&mut self, first: char) {
         let mut text = String::from(first);
         while let Some(&(at, c)) = self.rest.peek() {
             let joins = matches!(c, '.' | ',' | ':' | '/')
@@ -378,8 +383,12 @@ impl Cutter<'_, '_> {
     }
 
     /// Letters, and what joins them to an identifier.
-    fn word(&mut self, at: usize, first: char) {
-        let (mut raw, mut lower) = (String::from(first), String::new());
+    fn word(&mut self, first: char) {
+        let mut raw = std::mem::take(&mut self.raw);
+        let mut lower = std::mem::take(&mut self.lower);
+        raw.clear();
+        lower.clear();
+        raw.push(first);
         lower.extend(first.to_lowercase());
         let (mut code, mut turned, mut digits) = (first == '_', false, false);
         let (mut initials, mut uppers) = (true, usize::from(first.is_uppercase()));
@@ -428,12 +437,12 @@ impl Cutter<'_, '_> {
         } else {
             Kind::Word
         };
-        let _ = at;
         if kind == Kind::Word {
             self.spoken(&lower, exact, capital, shouted, foreign);
         } else {
             self.put(&lower, kind, exact, capital, shouted, foreign);
         }
+        (self.raw, self.lower) = (raw, lower);
     }
 
     /// Does `c`, which stands at `at`, go on with the word? `initials`: it is letters and stops

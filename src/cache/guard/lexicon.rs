@@ -76,6 +76,10 @@ pub(super) mod mark {
     pub(in super::super) const CAPITAL: u32 = 1 << 16;
     /// Its letters are not Latin.
     pub(in super::super) const FOREIGN: u32 = 1 << 17;
+    /// A turn of phrase begins with it.
+    pub(in super::super) const TURN: u32 = 1 << 18;
+    /// It says a number.
+    pub(in super::super) const NUMBER: u32 = 1 << 19;
     /// Unmatched, it is another thing, whatever the rest says.
     pub(in super::super) const NAMING: u32 = TECH | BRAND | NATION | COLOR | PLACE | NAME;
 }
@@ -421,6 +425,7 @@ impl Lexicon {
             Number::Value,
         );
         self.numbers.insert(key(name.as_bytes()), (number, soft));
+        self.entry(name).marks |= mark::NUMBER;
     }
 
     fn turns(&mut self, rest: &str) {
@@ -438,6 +443,9 @@ impl Lexicon {
     fn phrase(&mut self, from: &str, to: Vec<String>) {
         let mut keys = from.split_whitespace().map(|word| key(word.as_bytes()));
         let Some(first) = keys.next() else { return };
+        if let Some(word) = from.split_whitespace().next() {
+            self.entry(word).marks |= mark::TURN;
+        }
         let list = self.phrases.entry(first).or_default();
         list.push((keys.collect(), to));
         list.sort_by_key(|(rest, _)| usize::MAX - rest.len());

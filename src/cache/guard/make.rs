@@ -91,8 +91,13 @@ impl Making<'_> {
                 let next = pieces.get(at + 1 + ahead)?;
                 (!next.opens).then_some(next.key)
             };
-            let Some((more, to)) = lexicon.turn(piece.key, next) else {
-                self.push(piece);
+            let entry = lexicon.get(piece.key);
+            let turn = match entry {
+                Some(entry) if entry.marks & mark::TURN != 0 => lexicon.turn(piece.key, next),
+                _ => None,
+            };
+            let Some((more, to)) = turn else {
+                self.add(piece, entry.copied());
                 at += 1;
                 continue;
             };
@@ -126,9 +131,13 @@ impl Making<'_> {
         }
     }
 
-    fn push(&mut self, mut piece: Piece) {
+    fn push(&mut self, piece: Piece) {
+        let entry = self.guard.lexicon.get(piece.key).copied();
+        self.add(piece, entry);
+    }
+
+    fn add(&mut self, mut piece: Piece, mut entry: Option<Entry>) {
         let lexicon = &self.guard.lexicon;
-        let mut entry = lexicon.get(piece.key).copied();
         let is_word = piece.kind == Kind::Word && piece.len >= 4 && !piece.foreign;
         if entry.is_none()
             && is_word

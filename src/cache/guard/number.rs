@@ -6,7 +6,7 @@
 //! ```
 
 use super::cut::Kind;
-use super::lexicon::{Number, key, seeded};
+use super::lexicon::{Number, key, mark, seeded};
 use super::make::{DRESS, Making};
 
 impl Making<'_> {
@@ -41,6 +41,9 @@ impl Making<'_> {
                 let value = value.then(|| text.parse().ok()).flatten();
                 return Some((value.map(Number::Value), token, false));
             }
+            token
+                .entry
+                .filter(|entry| entry.marks & mark::NUMBER != 0)?;
             let (number, soft) = self.guard.lexicon.number(token.piece.key)?;
             Some((Some(number), token, soft))
         };
