@@ -121,6 +121,8 @@ pub struct Sketch {
     pub(super) modal: Modal,
     /// A bit for each of I, you, he, she, they, we.
     pub(super) persons: u8,
+    /// How many auxiliaries of the past, the present, the future.
+    pub(super) times: [u8; 3],
     /// A bit for each of can, should, must, will, outside the frame.
     pub(super) moods: u8,
     /// How many of `this`, `these`, `those`.
@@ -178,6 +180,7 @@ impl Sketch {
             tense: Tense::None,
             modal: Modal::Plain,
             persons: 0,
+            times: [0; 3],
             moods: 0,
             shown: 0,
             vague: 0,

@@ -8,7 +8,7 @@ use super::cut::{Kind, Piece};
 use super::frame::Frame;
 use super::lexicon::{Entry, GROUPS, key, mark, seeded};
 use super::make::{Asked, DRESS, Making, POLITE, Token};
-use super::sketch::{Sketch, Word};
+use super::sketch::{Sketch, Tense, Wh, Word};
 use super::speech::{self, among};
 
 /// How a prompt uses capitals.
@@ -85,6 +85,15 @@ impl Making<'_> {
         let mut words = Vec::with_capacity(tokens.len());
         let mut ahead = Ahead::default();
         for token in tokens.iter().filter(|token| token.gone != POLITE) {
+            let time = match speech::tense_of(token.piece.key) {
+                Tense::None => None,
+                Tense::Past => to.times.first_mut(),
+                Tense::Present => to.times.get_mut(1),
+                Tense::Future => to.times.get_mut(2),
+            };
+            if let Some(count) = time.filter(|_| asked.wh != Wh::HowTo || token.gone == 0) {
+                *count = count.saturating_add(1);
+            }
             to.whole = seeded(to.whole, &compared(token).to_le_bytes());
             if token.gone != 0 {
                 continue;

@@ -8,6 +8,7 @@
 //! - I1 A veto does not depend on which prompt is first.
 
 use super::cut::Kind;
+use super::frame::Frame;
 use super::lexicon::{KIND_MIN, Lexicon, key, mark};
 use super::order::Order;
 use super::pair::Pair;
@@ -190,7 +191,13 @@ pub(super) fn recased(a: &Sketch, b: &Sketch, pair: &Pair) -> Option<Veto> {
 
 /// What is asked for differs in kind, time or mood.
 fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
-    if a.wh != b.wh && a.wh != Wh::None && b.wh != Wh::None {
+    let plain = |wh: Wh| matches!(wh, Wh::None | Wh::What | Wh::HowTo | Wh::How | Wh::YesNo);
+    let is_bare = a.wh == Wh::None && plain(b.wh) || b.wh == Wh::None && plain(a.wh);
+    if a.wh != b.wh && !is_bare {
+        return Some(Veto::Question);
+    }
+    let ([_, next_a], [_, next_b]) = (a.frames, b.frames);
+    if next_a != next_b && next_a != Frame::Bare && next_b != Frame::Bare {
         return Some(Veto::Question);
     }
     if a.number + b.number == 3 && a.number != 0 && b.number != 0 {
@@ -201,12 +208,22 @@ fn asked(a: &Sketch, b: &Sketch) -> Option<Veto> {
     if other && a.tense != Tense::None && b.tense != Tense::None {
         return Some(Veto::Tense);
     }
+    let ([past_a, now_a, _], [past_b, now_b, _]) = (a.times, b.times);
+    if past_a != past_b && now_a != now_b {
+        return Some(Veto::Tense);
+    }
     let mood = |sketch: &Sketch| (sketch.wh == Wh::YesNo).then_some(sketch.modal);
     if let (Some(x), Some(y)) = (mood(a), mood(b))
         && x != y
         && (x != Modal::Plain && y != Modal::Plain || x == Modal::Should || y == Modal::Should)
     {
         return Some(Veto::Modal);
+    }
+    // Them in one where the other has us.
+    let (only_a, only_b) = (a.persons & !b.persons, b.persons & !a.persons);
+    let others = 0b1_1100;
+    if only_a != 0 && only_b != 0 && (only_a & others != 0) != (only_b & others != 0) {
+        return Some(Veto::Person);
     }
     // Of he and she, one alone in each.
     let pair = |sketch: &Sketch| sketch.persons & 0b1100;
