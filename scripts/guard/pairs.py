@@ -204,7 +204,7 @@ WHATIS = [lambda p: f"what is {join(p)}?", lambda p: f"what is the meaning of {j
           lambda p: f"what does {join(p)} mean?", lambda p: f"explain {join(p)}", lambda p: f"what exactly is {join(p)}?", lambda p: f"definition of {join(p)}?", lambda p: f"what's {join(p)}?", lambda p: f"meaning of {join(p)}"]
 DIFF = [lambda a, b: f"what is the difference between {a} and {b}?", lambda a, b: f"difference between {a} and {b}?", lambda a, b: f"what are the differences between {a} and {b}?",
         lambda a, b: f"compare {a} and {b}", lambda a, b: f"what is the main difference between {a} and {b}?", lambda a, b: f"explain the difference between {a} and {b}"]
-BEST = [lambda p: f"what are the best {p}?", lambda p: f"which are the best {p}?", lambda p: f"what are some of the best {p}?", lambda p: f"best {p}?", lambda p: f"list the best {p}", lambda p: f"what are the best {p} of all time?",
+BEST = [lambda p: f"what are the best {p}?", lambda p: f"which are the best {p}?", lambda p: f"what are some of the best {p}?", lambda p: f"best {p}?", lambda p: f"list the best {p}",
         lambda p: f"can you suggest the best {p}?"]
 WHY = [lambda s, q: f"why {q}?", lambda s, q: f"why is it that {s}?", lambda s, q: f"what is the reason that {s}?", lambda s, q: f"why {s}?", lambda s, q: f"what is the reason why {s}?", lambda s, q: f"how come {s}?"]
 LIKE = [lambda p: f"what is it like to {join(p)}?", lambda p: f"what does it feel like to {join(p)}?", lambda p: f"how does it feel to {join(p)}?", lambda p: f"what's it like to {join(p)}?"]
