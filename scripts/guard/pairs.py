@@ -568,6 +568,18 @@ def negative():
     return dress(it.text()), dress(it.text(p, frame=frame)), kind
 
 
+def context(x, y):
+    """Both behind (or before) the same sentences: what differs must not drown in what does not."""
+    said = []
+    for _ in range(R.choices([1, 2, 4, 7], [4, 4, 2, 1])[0]):
+        subject = R.choice(["I", "We", "My friend", "The company", "They", "She", "My boss", "People"])
+        said.append(f"{subject} {R.choice(['want to', 'have to', 'will', 'could', 'used to', 'plan to'])} {join(verb_phrase())}.")
+    text = " ".join(said)
+    if R.random() < 0.8:
+        return f"{text} {x}", f"{text} {y}"
+    return f"{x.rstrip('?.! ')}? {text}", f"{y.rstrip('?.! ')}? {text}"
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--count", type=int, default=80000)
@@ -580,6 +592,8 @@ def main():
         if not got:
             continue
         x, y, kind = got
+        if R.random() < 0.3:
+            x, y = context(x, y)
         label = int(kind in ("repeat", "reword", "synonym", "sense"))
         if R.random() < 0.5:
             x, y = y, x

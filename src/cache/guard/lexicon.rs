@@ -136,6 +136,7 @@ pub(super) struct Lexicon {
     point: AHashSet<(u8, u8)>,
     directed: AHashSet<u8>,
     degree: AHashSet<u8>,
+    strong: AHashSet<u8>,
     pub(super) barred: Barred,
     /// Function words of five letters and more, by their first letter.
     common: AHashMap<u8, Vec<String>>,
@@ -303,6 +304,12 @@ impl Lexicon {
                 for word in singles() {
                     let bind = self.entry(word).bind;
                     self.directed.insert(bind);
+                }
+            }
+            "strong" => {
+                for word in singles() {
+                    let bind = self.entry(word).bind;
+                    self.strong.insert(bind);
                 }
             }
             "degree" => {
@@ -490,6 +497,11 @@ impl Lexicon {
     /// Do the two sides of this binding word play unlike parts?
     pub(super) fn is_directed(&self, bind: u8) -> bool {
         self.directed.contains(&bind)
+    }
+
+    /// Does this binding word change the question where it has no like?
+    pub(super) fn is_strong(&self, bind: u8) -> bool {
+        self.strong.contains(&bind)
     }
 
     /// Is this binding word one of degree or amount?

@@ -236,6 +236,9 @@ fn worded(a: &Sketch, b: &Sketch, pair: &Pair, order: Order, lexicon: &Lexicon) 
     if bound().any(|word| lexicon.is_degree(word.bind)) {
         return Some(Veto::Degree);
     }
+    if bound().any(|word| lexicon.is_strong(word.bind)) {
+        return Some(Veto::Direction);
+    }
     let owners = |sketch: &Sketch, side: &[u16]| {
         of(sketch, side)
             .map(|word| owner(sketch.of(word)))
