@@ -242,7 +242,7 @@ impl Cutter<'_, '_> {
                 self.opens = true;
             }
             '.' | '!' | ';' | '\n' | '。' | '！' | '…' | '।' => self.opens = true,
-            ',' | ':' | '、' | '，' => self.comma = true,
+            ',' | ':' | '、' | '，' | '—' => self.comma = true,
             '&' => self.sign("and", Kind::Word),
             '%' => self.sign("percent", Kind::Word),
             '$' | '€' | '£' | '₹' | '¥' | '₩' | '₽' => {

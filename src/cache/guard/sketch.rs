@@ -135,7 +135,7 @@ pub struct Sketch {
     pub(super) negated: u64,
     pub(super) sentences: u16,
     pub(super) asks: bool,
-    /// The prompt has a capital letter somewhere.
+    /// It uses capital letters as they are due.
     pub(super) has_capital: bool,
     /// How many free words were left out.
     pub(super) free: u16,

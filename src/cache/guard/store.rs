@@ -77,7 +77,7 @@ impl Making<'_> {
             scripts: cut.scripts,
             sentences: cut.sentences,
             asks: cut.asks,
-            has_capital: capitals > 0,
+            has_capital: capitals > 0 && !writing.is_title && !writing.is_shouted,
             is_long: false,
             ..Sketch::long(guard.mark)
         };
