@@ -171,6 +171,8 @@ struct Cutter<'t, 'l> {
     cut: Cut,
     /// The last character read.
     last: char,
+    /// The last one that is no space.
+    solid: char,
     opens: bool,
     comma: bool,
     /// A word as it is written, and in lower case.
@@ -193,6 +195,7 @@ pub(super) fn cut(prompt: &str, lexicon: &Lexicon) -> Option<Cut> {
             ..Cut::default()
         },
         last: ' ',
+        solid: ' ',
         opens: true,
         comma: false,
         raw: String::new(),
@@ -225,13 +228,33 @@ impl Cutter<'_, '_> {
                     let text = c.encode_utf8(&mut buffer);
                     let exact = key(text.as_bytes());
                     self.put(text, Kind::Word, exact, false, false, true);
+                    self.last = c;
                 } else {
                     self.word(c);
                 }
             }
-            _ => self.mark(at, c),
+            _ => {
+                self.mark(at, c);
+                self.last = c;
+                if c != ' ' {
+                    self.solid = c;
+                }
+                return;
+            }
         }
-        self.last = c;
+        self.solid = self.last;
+    }
+
+    /// Do brackets here say what is calculated first?
+    fn brackets(&self, at: usize, c: char) -> bool {
+        let operator = |c: char| matches!(c, '+' | '-' | '*' | '/' | '^' | '=' | '<' | '>' | '×');
+        let after = self.prompt.get(at..).unwrap_or_default().chars().skip(1);
+        let next = after.into_iter().find(|c| *c != ' ').unwrap_or(' ');
+        if c == '(' {
+            operator(self.solid)
+        } else {
+            operator(next)
+        }
     }
 
     /// Punctuation and signs.
@@ -264,6 +287,9 @@ impl Cutter<'_, '_> {
                 let mut buffer = [0; 4];
                 let text = &*c.encode_utf8(&mut buffer);
                 self.sign(text, Kind::Sign);
+            }
+            '(' | ')' if self.brackets(at, c) => {
+                self.sign(if c == '(' { "(" } else { ")" }, Kind::Sign);
             }
             '!'..='~' | '¡' | '¿' | '‘'..='‟' | '«' | '»' => {}
             _ if c.is_whitespace() || c.is_control() => {}
@@ -315,6 +341,7 @@ impl Cutter<'_, '_> {
 
     /// Digits, and what hangs on to them.
     fn number(&mut self, first: char) {
+        self.last = first;
         let mut text = String::from(first);
         while let Some(&(at, c)) = self.rest.peek() {
             let joins = matches!(c, '.' | ',' | ':' | '/')
