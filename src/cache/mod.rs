@@ -8,5 +8,6 @@
 
 #![forbid(unsafe_code)]
 
+mod dot;
 pub mod embed;
 pub mod near;
