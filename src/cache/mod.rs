@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod dot;
 pub mod embed;
 pub mod guard;
 pub mod near;

@@ -13,13 +13,6 @@
 //! transform, which spreads what a vector says evenly over all its numbers; at 20,000 entries, they
 //! keep 99 of 100 of the eight.
 //!
-//! Sixteen numbers are multiplied at once with what every x86-64 has. Two lie in 16 bits; there
-//! they are not taken apart, but shifted and masked to 256 times one of them:
-//!
-//! ```text
-//!   x = odd, even     x << 8 = 256·even      x & 0xff00 = 256·odd      (all with their sign)
-//! ```
-//!
 //! Invariants
 //! - N1 A key has one vector, and a vector has numbers that are not all zero.
 //! - N2 Up to [`EXACT_MAX`], the eight are those of a plain comparison with all entries, but for
@@ -27,9 +20,9 @@
 //! - N3 Vectors are not copied when a partition grows: blocks stay where they are. A search
 //!   allocates only where its [`Search`] is first used for a larger partition.
 
+use super::dot::{GROUP, Group, apart, dot, paired};
 use ahash::AHashMap;
 use std::hash::Hash;
-use wide::{i16x8, i32x4};
 
 /// How many are found, at most.
 pub const FOUND_MAX: usize = 8;
@@ -51,14 +44,8 @@ pub const DIMS_MAX: usize = 8192;
 /// Entries in a block.
 const BLOCK: usize = 256;
 
-/// Numbers in a group: what is compared in one go. Their sum, times 256, fits into 32 bits.
-const GROUP: usize = 128;
-
 /// Bits in a group of signs.
 const SIGNS: usize = 256;
-
-/// [`GROUP`] numbers, two in a lane.
-type Group = [i16x8; GROUP / 16];
 
 /// Signs of a vector, or of a part of it.
 type Signs = [u64; SIGNS / 64];
@@ -108,7 +95,7 @@ pub struct Search {
     turned: Vec<i32>,
     signs: Vec<Signs>,
     /// Signs that differ, of each entry.
-    apart: Vec<u16>,
+    differ: Vec<u16>,
     /// How many entries have so many signs that differ.
     times: Vec<u32>,
     chosen: Vec<Place>,
@@ -225,7 +212,7 @@ impl<K: Copy + Eq + Hash> Near<K> {
         for (index, block) in self.blocks.iter().enumerate() {
             let rows = block.numbers.chunks_exact(even.len().max(1));
             for (at, (row, unit)) in rows.zip(&block.units).enumerate() {
-                let score = whole(dot(row, even, odd)) * unit;
+                let score = whole(product(row, even, odd)) * unit;
                 if score > top.least() {
                     top.push(score, Place::of(index, at));
                 }
@@ -249,7 +236,7 @@ impl<K: Copy + Eq + Hash> Near<K> {
             let at = place.at as usize;
             let row = block.numbers.get(at * even.len()..(at + 1) * even.len());
             if let (Some(row), Some(unit)) = (row, block.units.get(at)) {
-                top.push(whole(dot(row, even, odd)) * unit, *place);
+                top.push(whole(product(row, even, odd)) * unit, *place);
             }
         }
     }
@@ -258,15 +245,15 @@ impl<K: Copy + Eq + Hash> Near<K> {
     fn choose(&self, search: &mut Search, count: usize) {
         let Search {
             signs,
-            apart,
+            differ,
             times,
             chosen,
             ..
         } = search;
-        apart.clear();
+        differ.clear();
         for block in &self.blocks {
             if let [signs] = signs.as_slice() {
-                apart.extend(block.signs.iter().map(|row| differing(row, signs)));
+                differ.extend(block.signs.iter().map(|row| differing(row, signs)));
             } else {
                 let rows = block.signs.chunks_exact(signs.len().max(1));
                 let sum = |row: &[Signs]| {
@@ -275,13 +262,13 @@ impl<K: Copy + Eq + Hash> Near<K> {
                         .map(|(a, b)| differing(a, b))
                         .sum::<u16>()
                 };
-                apart.extend(rows.map(sum));
+                differ.extend(rows.map(sum));
             }
         }
         times.clear();
         times.resize(signs.len() * SIGNS + 1, 0);
-        for apart in apart.iter() {
-            if let Some(times) = times.get_mut(usize::from(*apart)) {
+        for differ in differ.iter() {
+            if let Some(times) = times.get_mut(usize::from(*differ)) {
                 *times += 1;
             }
         }
@@ -294,13 +281,13 @@ impl<K: Copy + Eq + Hash> Near<K> {
             }
         }
         chosen.clear();
-        for (group, some) in apart.chunks(8).enumerate() {
-            if some.iter().filter(|apart| **apart <= most).count() == 0 {
+        for (group, some) in differ.chunks(8).enumerate() {
+            if some.iter().filter(|differ| **differ <= most).count() == 0 {
                 continue;
             }
-            for (at, apart) in some.iter().enumerate() {
-                let is_last = *apart == most;
-                if *apart < most || (is_last && left > 0) {
+            for (at, differ) in some.iter().enumerate() {
+                let is_last = *differ == most;
+                if *differ < most || (is_last && left > 0) {
                     left -= usize::from(is_last);
                     let index = group * 8 + at;
                     chosen.push(Place::of(index / BLOCK, index % BLOCK));
@@ -365,10 +352,10 @@ impl Search {
         self.top = Top::default();
         self.even.clear();
         self.odd.clear();
-        for group in vector.chunks(GROUP).map(paired) {
-            let evens = group.map(|pairs| (pairs << 8_i32) >> 8_i32);
-            self.even.push(evens);
-            self.odd.push(group.map(|pairs| pairs >> 8_i32));
+        for group in vector.chunks(GROUP) {
+            let (even, odd) = apart(&paired(group));
+            self.even.push(even);
+            self.odd.push(odd);
         }
     }
 
@@ -428,20 +415,6 @@ fn put<T: Copy>(all: &mut [T], at: usize, new: &[T]) {
     }
 }
 
-/// Two numbers in each lane; zeros where there are fewer.
-fn paired(numbers: &[i8]) -> Group {
-    let mut pairs = numbers.chunks(2);
-    let mut lane = || {
-        let mut pair = [0; 2];
-        let numbers = pairs.next().unwrap_or_default();
-        for (byte, number) in pair.iter_mut().zip(numbers) {
-            *byte = number.cast_unsigned();
-        }
-        i16::from_le_bytes(pair)
-    };
-    std::array::from_fn(|_| i16x8::new(std::array::from_fn(|_| lane())))
-}
-
 /// The vector, turned so that each number says as much as another: signs are changed here and
 /// there, always in the same places, and a Hadamard transform follows. The length is not kept.
 fn turn(vector: &[i8], all: &mut Vec<i32>) {
@@ -488,25 +461,12 @@ fn differing(a: &Signs, b: &Signs) -> u16 {
 
 /// Σ row · what is searched for, which is laid out by [`Search::take`].
 #[inline]
-fn dot(row: &[Group], even: &[Group], odd: &[Group]) -> i32 {
+fn product(row: &[Group], even: &[Group], odd: &[Group]) -> i32 {
     if let ([row, row2], [even, even2], [odd, odd2]) = (row, even, odd) {
-        return of_group(row, even, odd) + of_group(row2, even2, odd2);
+        return dot(row, even, odd) + dot(row2, even2, odd2);
     }
     let groups = row.iter().zip(even).zip(odd);
-    groups
-        .map(|((row, even), odd)| of_group(row, even, odd))
-        .sum()
-}
-
-#[inline]
-fn of_group(row: &Group, even: &Group, odd: &Group) -> i32 {
-    let high = i16x8::splat(-256);
-    let (mut evens, mut odds) = (i32x4::ZERO, i32x4::ZERO);
-    for ((pairs, even), odd) in row.iter().zip(even).zip(odd) {
-        evens += (*pairs << 8_i32).dot(*even);
-        odds += (*pairs & high).dot(*odd);
-    }
-    (evens + odds).to_array().iter().sum::<i32>() >> 8
+    groups.map(|((row, even), odd)| dot(row, even, odd)).sum()
 }
 
 /// Σ numbers².

@@ -170,7 +170,7 @@ fn large_partitions_are_searched_by_signs() {
     let (mut search, mut found) = (Search::default(), Vec::new());
     for key in (0..count).step_by(97) {
         near.nearest(&all[key], &mut search, &mut found);
-        assert_eq!(search.apart.len(), count, "signs were compared");
+        assert_eq!(search.differ.len(), count, "signs were compared");
         assert_eq!((found.len(), found[0].key), (FOUND_MAX, key));
         assert!((found[0].cosine - 1.0).abs() < 1e-5);
     }

@@ -46,8 +46,8 @@ const RULES: u8 = 1;
 /// The data's checksums, which `tests` compares with the data.
 const SUMS: &str = include_str!("data/SHA256SUMS");
 
-/// The built-in embedder: two tables of what is compiled in, made when first asked for (about a
-/// millisecond) and never changed.
+/// The built-in embedder: two tables of what is compiled in, made when first asked for and never
+/// changed.
 static BUILTIN: LazyLock<Embedder> = LazyLock::new(|| Embedder {
     chars: Chars::new(),
     pieces: Pieces::new(),
@@ -67,7 +67,7 @@ pub struct Scratch {
     tokens: Vec<u16>,
 }
 
-/// The built-in embedder.
+/// The built-in embedder. The first call takes 1.5 ms: better made before there are requests.
 pub fn builtin() -> &'static Embedder {
     &BUILTIN
 }
@@ -75,7 +75,8 @@ pub fn builtin() -> &'static Embedder {
 impl Embedder {
     /// The direction of `text`; None where it has no piece at all, or pieces that cancel out.
     ///
-    /// The whole text is read: the caller limits its length. About 150 ns a piece.
+    /// The whole text is read: the caller limits its length. About 2 µs for 30
+    /// pieces, 20 µs for 300.
     pub fn embed(&self, text: &str, scratch: &mut Scratch) -> Option<Vector> {
         let Scratch { word, tokens } = scratch;
         tokens.clear();
