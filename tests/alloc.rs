@@ -27,7 +27,9 @@ mod world;
 use net::SimLink;
 use shardgate::base::bufpool::BufPool;
 use shardgate::base::bytes::{RxBuf, TxBuf};
+use shardgate::cache::embed::{DIMS, Scratch, builtin};
 use shardgate::cache::entry::Account;
+use shardgate::cache::near::{Near, Search};
 use shardgate::config::{FixedSecrets, check};
 use shardgate::exchange::connection::connection;
 use shardgate::host::ring::{Ring, Socket};
@@ -343,6 +345,30 @@ fn the_task_of_a_connection_is_small() {
     let links = 2 * size_of::<<Uring as Host>::Stream>().saturating_sub(size_of::<Socket>());
     assert!(ring <= TASK_MAX);
     assert!(uring <= TASK_MAX + links + 192);
+}
+
+/// Goal: finding candidates allocates nothing (E3 of embed, N3 of near), whether all entries are
+/// compared or signs first. Method: a second search in a small and in a large partition.
+#[test]
+fn a_semantic_search_allocates_nothing() {
+    let (mut scratch, mut search) = (Scratch::default(), Search::default());
+    let (mut near, mut found) = (Near::new(DIMS), Vec::new());
+    let text = "Wie heißt die größte Stadt in Brasilien? São Paulo, oder 里約熱內盧?";
+    for entries in [10_u32, 5000] {
+        for key in 0..entries {
+            let vector = builtin().embed(&format!("{key} times {}", key % 97), &mut scratch);
+            assert!(near.insert(key, &vector.unwrap().dims));
+        }
+        let mut allocated = || {
+            let before = count();
+            let vector = builtin().embed(text, &mut scratch).unwrap();
+            near.nearest(&vector.dims, &mut search, &mut found);
+            count() - before
+        };
+        allocated();
+        assert_eq!(allocated(), 0, "with {entries} entries");
+        assert_eq!(found.len(), 8);
+    }
 }
 
 /// Goal: the counter counts, so that a zero means something.
