@@ -42,11 +42,14 @@ targets = [{ provider = "p", model = "sim/events-100" }]
 targets = [{ provider = "p", model = "sim/events-100" }]
 cache = { mode = "exact" }
 
-[models.stream-miss]
-targets = [{ provider = "p", model = "sim/events-100" }]
+[models.paced]
+targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
+
+[models.paced-miss]
+targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 cache = { mode = "exact", entry_max = "1KiB", coalesce = false }
 """
-PAIRS = {"hit": ("plain", False), "stream-hit": ("stream", True), "stream-miss": ("stream", True)}
+PAIRS = {"hit": ("plain", False), "stream-hit": ("stream", True), "paced-miss": ("paced", True)}
 
 
 def main():

@@ -10,6 +10,7 @@
 //!   index       one shard's entries, and their homes    key      256 bits, and how they are made
 //!   embed       a text as small numbers                 near     the nearest of a partition
 //!   guard       whether one text's answer is the other's
+//!   memo        what equal bytes came to before
 //!   remote      what boxes share: names, values and the protocol of a server
 //! ```
 //!
@@ -29,6 +30,7 @@ pub mod fingerprint;
 pub mod guard;
 pub mod index;
 pub mod key;
+pub mod memo;
 pub mod message;
 pub mod near;
 pub mod purge;

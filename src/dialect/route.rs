@@ -14,7 +14,7 @@
 use super::model::Dialect;
 
 /// What is asked for, and in which language.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     /// `/v1/chat/completions`
     Chat,

@@ -181,6 +181,10 @@ fn make<H: Host>(
         .model()
         .and_then(|index| course.snapshot.config.models.get(index));
     let caching = &asked.ok_or(Unstored::Unread)?.cache;
+    // Framing is a small part: what is twice as long needs no second look.
+    if coming.tape.len() / 2 > caching.entry_max {
+        return Err(Unstored::TooLarge);
+    }
     let body = coming
         .tape
         .with_bytes(|bytes| unframed(bytes, &coming.head));

@@ -30,6 +30,9 @@ use std::task::{Context, Poll, Waker};
 /// Bytes that a player takes at a time of what is there already.
 const GULP: usize = 64 << 10;
 
+/// Room that a tape begins with, in bytes.
+const FIRST: usize = 8 << 10;
+
 /// An answer that is being kept.
 #[derive(Debug)]
 pub struct Tape<H: Host>(RefCell<State<H>>);
@@ -97,8 +100,10 @@ impl<H: Host> Tape<H> {
     /// What comes over `source`, from behind the head on, of which `first` is here already.
     /// Gives the first player, which has seen that.
     pub fn begin(source: Lease<H>, first: &[u8], longest: usize) -> Player<H> {
+        let mut bytes = Vec::with_capacity(first.len().max(FIRST));
+        bytes.extend_from_slice(first);
         let state = State {
-            bytes: first.to_vec(),
+            bytes,
             base: 0,
             longest,
             source: Source::Lease(source),
@@ -147,6 +152,16 @@ impl<H: Host> Tape<H> {
     pub fn is_whole_so_far(&self) -> bool {
         let state = self.0.borrow();
         state.base == 0 && state.end() <= state.longest
+    }
+
+    /// How many bytes came.
+    pub fn len(&self) -> usize {
+        self.0.borrow().end()
+    }
+
+    /// Whether nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Calls `with` with everything that came, unless some of it was dropped.

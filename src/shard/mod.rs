@@ -22,9 +22,11 @@ pub mod tls;
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
 use crate::cache::entry::Account;
+use crate::cache::memo::Memo;
 use crate::config::Config;
 use crate::exchange::ferry::{self, Ferries};
 use crate::exchange::flight::Flights;
+use crate::exchange::keep::Print;
 use crate::host::Host;
 use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
@@ -110,6 +112,8 @@ pub struct Shard<H: Host> {
     pub ferries: Ferries<H>,
     /// What is stored of answers.
     pub cache: RefCell<Cache>,
+    /// What requests came to that are the same to the byte.
+    pub memo: RefCell<Memo<Print>>,
     /// What it has to tell the others.
     pub mail: Mail,
     /// How it tells the other shards.
@@ -178,6 +182,7 @@ impl<H: Host> Shard<H> {
             flights: Flights::default(),
             ferries: Ferries::default(),
             cache: RefCell::new(cache),
+            memo: RefCell::default(),
             mail: Mail::new(shards),
             gossip: Gossip::default(),
             stalls: RefCell::default(),

@@ -196,12 +196,12 @@ fn play(seed: u64) {
     for _ in 0..clients {
         let own = Rng::new(world.rng().next());
         let at = gateway(own.index(count));
-        let leaves = own.chance(300).then(|| own.index(said.len() + 400));
+        let most = own.chance(300).then(|| own.index(said.len() + 400));
         let (host, left, got) = (world.clone(), Rc::clone(&left), Rc::clone(&got));
         let leavers = Rc::clone(&leavers);
         world.spawn(async move {
             host.sleep(Duration::from_millis(own.range(0, 1_500))).await;
-            match client(host.clone(), own, at, leaves).await {
+            match client(host.clone(), own, at, most).await {
                 Some(body) => got.borrow_mut().push(body),
                 None => leavers.set(leavers.get() + 1),
             }
