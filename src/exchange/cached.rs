@@ -34,6 +34,7 @@ use crate::base::fault::Kind;
 use crate::cache::directive::Directive;
 use crate::cache::fingerprint::{Asked, Tenant, counts, print};
 use crate::cache::memo::Bytes;
+use crate::config::Config;
 use crate::config::cache::{Caching, Mode, Replay, Scope};
 use crate::host::Host;
 use crate::shard::Shard;
@@ -300,16 +301,7 @@ fn find<H: Host>(
         return Ok(Err(Bypass::Temperature));
     }
     let is_limited = read.max_tokens.is_some();
-    let keys = &served.1.config.keys;
-    let tenant = match (caching.scope, settle.receipt.key()) {
-        (Scope::Shared, _) => Tenant::Shared,
-        (Scope::Key, None) => Tenant::Open,
-        (Scope::Key, Some(index)) => Tenant::Key(
-            keys.get(index)
-                .map(|key| &*key.name)
-                .ok_or(Kind::Internal)?,
-        ),
-    };
+    let tenant = tenant(caching, &served.1.config, settle.receipt.key())?;
     let fields: Vec<_> = request.head.fields(data).collect();
     let printed = print(&Asked {
         tenant,
@@ -333,6 +325,25 @@ fn find<H: Host>(
     };
     served.0.memo.borrow_mut().note(&bytes, print.clone());
     Ok(Ok(Print { directive, ..print }))
+}
+
+/// Whose entries a request with this client key may be given.
+fn tenant<'a>(
+    caching: &Caching,
+    config: &'a Config,
+    key: Option<usize>,
+) -> Result<Tenant<'a>, Kind> {
+    Ok(match (caching.scope, key) {
+        (Scope::Shared, _) => Tenant::Shared,
+        (Scope::Key, None) => Tenant::Open,
+        (Scope::Key, Some(index)) => Tenant::Key(
+            config
+                .keys
+                .get(index)
+                .map(|key| &*key.name)
+                .ok_or(Kind::Internal)?,
+        ),
+    })
 }
 
 /// What the same bytes came to before, if that is all that is needed of them now.
