@@ -5,6 +5,7 @@
 //!    │
 //!    ├─ stored ─────────────────────────────► replay            hit, semantic-hit
 //!    ├─ somebody asks the same right now ───► replay its tape   coalesced
+//!    ├─ another box stored it (shared) ─────► stored            hit
 //!    └─ attempts, kept on a tape ── whole? ─► stored            miss
 //! ```
 //!
@@ -28,7 +29,7 @@ use super::replay;
 use super::reply::Manner;
 use super::request::asked;
 use super::settle::Settle;
-use super::{ferry, pulse};
+use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::cache::directive::Directive;
@@ -77,13 +78,20 @@ pub async fn serve<H: Host>(
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
     let mut tries = 0;
-    let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
+    let mut tier = Tier::Exact;
+    let look = |tier, came| shard.counters.borrow_mut().cached.look(tier, came);
+    let looked = |came| look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
-            looked(Looked::Hit);
+            look(tier, Looked::Hit);
             return Ok(next);
         }
         if print.directive.only_if_cached {
+            if tier == Tier::Exact && shared::look(served, settle, (&print, born)).await {
+                looked(Looked::Miss);
+                tier = Tier::Remote;
+                continue;
+            }
             return Err(Kind::NotCached);
         }
         tries += 1;
@@ -101,10 +109,18 @@ pub async fn serve<H: Host>(
             flight: Rc::clone(&flight),
             leads,
             coming: None,
+            shared: None,
         }));
         if leads {
+            if tier == Tier::Exact {
+                looked(Looked::Miss);
+                if shared::look(served, settle, (&print, born)).await {
+                    tier = Tier::Remote;
+                    settle.cached = None; // who follows looks again, too
+                    continue;
+                }
+            }
             settle.receipt.cache = Some(CacheUse::Miss);
-            looked(Looked::Miss);
             let outcome = attempt::attempts(served, down, settle, manner).await;
             if let Err(kind) = outcome
                 && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
@@ -176,6 +192,7 @@ async fn hit<H: Host>(
         flight: Flight::alone(0),
         leads: false,
         coming: None,
+        shared: None,
     }));
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;

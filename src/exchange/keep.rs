@@ -14,6 +14,7 @@ use super::course::Course;
 use super::flight::{Coming, Flight, Head};
 use super::lease::Answer;
 use super::settle::Settle;
+use super::shared::{self, Shared};
 use super::stored::Stored;
 use super::{relay, replay};
 use crate::base::bytes::TxBuf;
@@ -26,6 +27,8 @@ use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::shard::cache::Found;
+use crate::shard::snapshot::Snapshot;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
 use std::rc::Rc;
@@ -51,6 +54,8 @@ pub struct Cached<H: Host> {
     pub leads: bool,
     /// What is kept so far of an answer.
     pub coming: Option<Rc<Coming<H>>>,
+    /// Where else it is stored; `None`: nowhere.
+    pub shared: Option<Shared<H>>,
 }
 
 /// What the client is told of a stored answer.
@@ -149,7 +154,10 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     let outcome = make(course, settle, (step, coming), now);
     let mut counters = shard.counters.borrow_mut();
     match outcome {
-        Ok(()) => counters.cached.stored += 1,
+        Ok(entry) => {
+            counters.cached.stored += 1;
+            shared::put(cached.shared.as_ref(), &entry, now);
+        }
         Err(why) => counters.cached.unstore(why),
     }
     drop(counters);
@@ -162,7 +170,7 @@ fn make<H: Host>(
     settle: &Settle<H>,
     (step, coming): (&Step<'_>, &Rc<Coming<H>>),
     now: Instant,
-) -> Result<(), Unstored> {
+) -> Result<Found, Unstored> {
     let (shard, receipt) = (course.shard, &settle.receipt);
     let cached = settle.cached.as_ref().ok_or(Unstored::Unread)?;
     let asked = receipt
@@ -210,7 +218,7 @@ fn make<H: Host>(
     let making = Making {
         key: print.key,
         partition: None,
-        tags: tags(course, settle),
+        tags: tags(course.snapshot, settle, print),
         made: now,
         ttl,
         born: cached.born,
@@ -221,12 +229,17 @@ fn make<H: Host>(
     let account = Arc::clone(&cache.account);
     cache.index.make_room(&print.key, payload);
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
-    Ok(cache.index.store(entry, now)?)
+    cache.index.store(Arc::clone(&entry), now)?;
+    Ok(entry)
 }
 
 /// What an entry belongs to, for purges.
-fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
-    let config = &course.snapshot.config;
+pub(super) fn tags<H: Host>(
+    snapshot: &Snapshot<H::Stream>,
+    settle: &Settle<H>,
+    print: &Print,
+) -> Box<[Tag]> {
+    let config = &snapshot.config;
     let model = settle
         .receipt
         .model()
@@ -235,8 +248,7 @@ fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
         .receipt
         .key()
         .and_then(|index| config.keys.get(index));
-    let cached = settle.cached.as_ref();
-    let namespace = cached.and_then(|cached| cached.print.directive.namespace.as_deref());
+    let namespace = print.directive.namespace.as_deref();
     let tags = [
         model.map(|model| Tag::of("model", &model.name)),
         key.map(|key| Tag::of("client", &key.name)),
