@@ -79,17 +79,14 @@ pub async fn serve<H: Host>(
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
     let mut tries = 0;
     let mut tier = Tier::Exact;
-    let look = |tier, came| shard.counters.borrow_mut().cached.look(tier, came);
-    let looked = |came| look(Tier::Exact, came);
+    let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
-            look(tier, Looked::Hit);
+            shared::note_hit(shard, tier);
             return Ok(next);
         }
         if print.directive.only_if_cached {
-            if tier == Tier::Exact && shared::look(served, settle, (&print, born)).await {
-                looked(Looked::Miss);
-                tier = Tier::Remote;
+            if shared::look(served, settle, (&print, born), &mut tier).await {
                 continue;
             }
             return Err(Kind::NotCached);
@@ -112,14 +109,11 @@ pub async fn serve<H: Host>(
             shared: None,
         }));
         if leads {
-            if tier == Tier::Exact {
-                looked(Looked::Miss);
-                if shared::look(served, settle, (&print, born)).await {
-                    tier = Tier::Remote;
-                    settle.cached = None; // who follows looks again, too
-                    continue;
-                }
+            if shared::look(served, settle, (&print, born), &mut tier).await {
+                settle.cached = None; // who follows looks again, too
+                continue;
             }
+            looked(Looked::Miss);
             settle.receipt.cache = Some(CacheUse::Miss);
             let outcome = attempt::attempts(served, down, settle, manner).await;
             if let Err(kind) = outcome

@@ -151,7 +151,7 @@ mod tests {
         stored(words, b"data: x\n\n".to_vec(), (2, 0, true, 7 << 32 | 9))
     }
 
-    fn parts(of: &Stored) -> impl PartialEq + std::fmt::Debug {
+    fn parts(of: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
         let words = [&of.model, &of.provider, &of.upstream_model, &of.media].map(Clone::clone);
         let kinds = (of.dialect, of.wire, of.is_stream);
         (words, kinds, of.body.clone(), of.took, of.events)
@@ -211,7 +211,7 @@ mod tests {
         fn any_bytes_are_unpacked_or_refused(
             any in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), byte: u8,
         ) {
-            let _ = unpack(&any);
+            drop(unpack(&any));
             let mut packed = pack(&some()).unwrap();
             let at = at % packed.len();
             packed[at] = byte;

@@ -24,9 +24,9 @@ use crate::base::time::Instant;
 use crate::cache::entry::{Entry, Making};
 use crate::cache::remote::generations::Generations;
 use crate::host::Host;
-use crate::shard;
 use crate::shard::remote::Remote;
 use crate::shard::snapshot::Served;
+use crate::shard::{self, Shard};
 use crate::stats::cached::{Looked, Tier};
 use crate::stats::remote::Get;
 use std::rc::Rc;
@@ -40,19 +40,36 @@ pub struct Shared<H: Host> {
     before: Option<Rc<Generations>>,
 }
 
-/// Whether the answer to `print` is stored in the index now, as another box has it. If not,
-/// what comes for `settle` is put there. `born` are the purges that were known when the request
-/// began.
+/// Whether the answer to `print` is stored in the index now, as another box has it: `tier`, from
+/// which answers came until now, says so, too. If not, what comes for `settle` is put there.
+/// `born` are the purges that were known when the request began.
 pub async fn look<H: Host>(
     served: Served<'_, H>,
     settle: &mut Settle<H>,
     about: (&Print, u64),
+    tier: &mut Tier,
 ) -> bool {
+    if *tier == Tier::Remote {
+        return false; // what was there could not be told
+    }
     let Some(remote) = served.0.remote() else {
         return false;
     };
     // Not a part of every connection's task.
-    Box::pin(look_at(remote, served, settle, about)).await
+    let is_here = Box::pin(look_at(remote, served, settle, about)).await;
+    if is_here {
+        *tier = Tier::Remote;
+    }
+    is_here
+}
+
+/// Counts an answer that was stored, and in which tier it was.
+pub fn note_hit<H: Host>(shard: &Shard<H>, tier: Tier) {
+    let mut counters = shard.counters.borrow_mut();
+    counters.cached.look(tier, Looked::Hit);
+    if tier != Tier::Exact {
+        counters.cached.look(Tier::Exact, Looked::Miss);
+    }
 }
 
 async fn look_at<H: Host>(

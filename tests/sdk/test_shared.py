@@ -183,3 +183,157 @@ def test_a_restart_loses_nothing(boxes, provider):
     assert uses == ["hit"] * 8
     assert [use_of(anew, seed) for seed in seeds] == ["hit"] * 6
     assert provider.at_rest()["requests"] == before
+
+
+def purge(gateway, query="") -> tuple:
+    """The status and the answer of a purge."""
+    request = urllib.request.Request(f"http://{gateway.admin}/api/cache/purge{query}", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refused:
+        return refused.code, json.load(refused)
+
+
+def wait_for(is_so, what="", within=PATIENCE) -> None:
+    until = time.monotonic() + within
+    while not is_so():
+        assert time.monotonic() < until, what
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("what", ["all", "model", "client", "key"])
+def test_a_purge_is_for_all_boxes(boxes, provider, what):
+    """Goal: what was purged on one box is not given there once that is answered, nor fetched from the server; the
+    other forgets its copies by itself; what was not purged stays on both; what is stored after it is shared as ever.
+    Method: the other box may only look (only-if-cached), so that nothing new is stored."""
+    one, other = boxes.start(), boxes.start(shards=2)
+    boxes.settle()
+    seed = next(FRESH)
+    models = ("p/sim/events-5", "p/sim/events-6")
+    keys = [key_of(one, seed, model) for model in models]
+    assert all(boxes.has(key) for key in keys)
+    assert [use_of(gateway, seed, model) for gateway in boxes for model in models] == ["hit"] * 4
+
+    query = {"all": "", "model": f"?model={models[0]}", "client": "?client=team-a", "key": f"?key={keys[0]}"}[what]
+    status, said = purge(one, query)
+    assert status == 200 and said["purge"] >= 1
+    stays = what in ("model", "key")
+
+    def has(gateway, model) -> bool:
+        with sdk(gateway) as client:
+            try:
+                client.chat.completions.create(
+                    model=model, messages=ASK, seed=seed, extra_headers={"x-shardgate-cache": "only-if-cached"})
+            except Exception as refused:
+                assert refused.code == "not_cached", refused
+                return False
+        return True
+
+    assert not has(one, models[0])
+    wait_for(lambda: not has(other, models[0]), "the other box heeds it")
+    for _ in range(20):
+        assert not has(one, models[0]) and not has(other, models[0])
+        assert has(one, models[1]) == has(other, models[1]) == stays
+    assert boxes.stop(one) is None
+    anew = boxes.start()
+    boxes.settle()
+    assert has(anew, models[1]) == stays and not has(anew, models[0])
+    wait_for(lambda: (use_of(other, seed, models[0]), has(anew, models[0]))[1], "it is shared again")
+
+
+def test_a_purge_that_the_server_did_not_take_is_told(boxes, server, provider):
+    """Goal: without a server a purge is done here and answered with 503; when the server is back, empty, no box gives
+    what it had from before, as nobody knows what was purged meanwhile."""
+    one, other = boxes.start(), boxes.start()
+    boxes.settle()
+    seed = next(FRESH)
+    assert boxes.has(key_of(one, seed))
+    assert use_of(other, seed) == "hit"
+    server.kill()
+    wait_until(one, lambda tier: tier["connections_up"] == 0)
+    status, said = purge(one)
+    assert status == 503 and said["purge"] >= 1 and "again" in said["error"]["message"]
+    assert use_of(one, seed) == "miss"
+    server.start()
+    before = provider.at_rest()["requests"]
+    boxes.settle()
+    wait_for(lambda: use_of(other, seed) != "hit" or provider.at_rest()["requests"] > before, "forgotten there")
+    assert purge(one)[0] == 200
+
+
+class Load:
+    """Clients that ask all boxes, half of it again and again, until it ends; what failed."""
+
+    def __init__(self, boxes):
+        self.failed, self.asked, self.is_over = [], 0, False
+        self.threads = [threading.Thread(target=self._run, args=(box, at)) for box in boxes for at in range(2)]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, box, at):
+        with sdk(box) as client:
+            for turn in itertools.count():
+                if self.is_over:
+                    return
+                seed = 10_000 + turn % 7 if turn % 2 else 1_000_000 * (at + 1) + turn
+                try:
+                    answer = client.chat.completions.create(
+                        model="p/sim/events-4", messages=ASK, seed=seed, stream=turn % 3 == 0)
+                    words = [chunk.choices[0].delta.content for chunk in answer] if turn % 3 == 0 else [
+                        answer.choices[0].message.content]
+                    assert any(words)
+                except Exception as error:  # all of them are the finding
+                    self.failed.append(repr(error))
+                self.asked += 1
+
+    def more(self, count=40) -> None:
+        goal = self.asked + count
+        wait_for(lambda: self.asked >= goal, "it goes on")
+
+    def end(self) -> list:
+        self.is_over = True
+        for thread in self.threads:
+            thread.join(PATIENCE)
+        return self.failed
+
+
+def test_trouble_with_the_server_costs_hits_only(boxes, server):
+    """Goal: while the server stalls, is killed, comes back empty and is flushed, under load, no request fails and none
+    waits for long; afterwards boxes share again by themselves."""
+    one, other = boxes.start(), boxes.start()
+    boxes.settle()
+
+    def share_again():
+        seed = next(FRESH)
+        return boxes.has(key_of(one, seed), within=0.3) and use_of(other, seed) == "hit"
+
+    load = Load(boxes)
+    try:
+        load.more()
+        for trouble, mend in [
+            (server.stall, server.resume),
+            (server.kill, server.start),
+            (lambda: server.ask("FLUSHALL"), lambda: None),
+        ]:
+            trouble()
+            load.more()
+            mend()
+            load.more()
+            wait_for(share_again, "they share again")
+    finally:
+        failed = load.end()
+    assert failed == []
+    assert looks(other)["error"] >= 1 and looks(other)["hit"] >= 3
+
+
+def test_without_a_server_nothing_waits(boxes, server):
+    """Goal: a server that was never there is as none."""
+    server.kill()
+    one = boxes.start()
+    seed = next(FRESH)
+    began = time.monotonic()
+    assert [use_of(one, seed) for _ in range(3)] == ["miss", "hit", "hit"]
+    assert time.monotonic() - began < 10
+    server.start()
+    boxes.settle()

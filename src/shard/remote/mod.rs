@@ -42,6 +42,7 @@ use crate::stats::remote::{Counts, Event, Get, Put, Total};
 use crate::stats::view::State;
 use line::Place;
 use nodes::Node;
+pub use of_shard::{setup, wanted};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
