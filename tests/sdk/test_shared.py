@@ -22,6 +22,13 @@ deadline = "250ms"
 
 [[keys]]
 """
+MODELS = """
+[models.five]
+targets = [{{ provider = "p", model = "sim/events-5" }}]
+
+[models.six]
+targets = [{{ provider = "p", model = "sim/events-6" }}]
+"""
 FRESH = itertools.count(1)
 
 
@@ -44,7 +51,7 @@ class Boxes(list):
     """Gateways with one configuration, connected to the server."""
 
     def __init__(self, provider, server, folder, sockets):
-        self.config = CONFIG.replace("[[keys]]\n", REMOTE.format(port=server.port), 1)
+        self.config = CONFIG.replace("[[keys]]\n", REMOTE.format(port=server.port), 1) + MODELS
         self.provider, self.server, self.folder, self.sockets = provider, server, folder, sockets
 
     def start(self, shards=1) -> Gateway:
@@ -210,7 +217,7 @@ def test_a_purge_is_for_all_boxes(boxes, provider, what):
     one, other = boxes.start(), boxes.start(shards=2)
     boxes.settle()
     seed = next(FRESH)
-    models = ("p/sim/events-5", "p/sim/events-6")
+    models = ("five", "six")
     keys = [key_of(one, seed, model) for model in models]
     assert all(boxes.has(key) for key in keys)
     assert [use_of(gateway, seed, model) for gateway in boxes for model in models] == ["hit"] * 4
@@ -235,7 +242,7 @@ def test_a_purge_is_for_all_boxes(boxes, provider, what):
     for _ in range(20):
         assert not has(one, models[0]) and not has(other, models[0])
         assert has(one, models[1]) == has(other, models[1]) == stays
-    assert boxes.stop(one) is None
+    boxes.stop(one)
     anew = boxes.start()
     boxes.settle()
     assert has(anew, models[1]) == stays and not has(anew, models[0])
