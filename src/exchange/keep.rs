@@ -28,7 +28,6 @@ use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::cache::Found;
-use crate::shard::snapshot::Snapshot;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
 use std::rc::Rc;
@@ -218,7 +217,7 @@ fn make<H: Host>(
     let making = Making {
         key: print.key,
         partition: None,
-        tags: tags(course.snapshot, settle, print),
+        tags: tags(course, settle),
         made: now,
         ttl,
         born: cached.born,
@@ -234,12 +233,8 @@ fn make<H: Host>(
 }
 
 /// What an entry belongs to, for purges.
-pub(super) fn tags<H: Host>(
-    snapshot: &Snapshot<H::Stream>,
-    settle: &Settle<H>,
-    print: &Print,
-) -> Box<[Tag]> {
-    let config = &snapshot.config;
+fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
+    let config = &course.snapshot.config;
     let model = settle
         .receipt
         .model()
@@ -248,7 +243,8 @@ pub(super) fn tags<H: Host>(
         .receipt
         .key()
         .and_then(|index| config.keys.get(index));
-    let namespace = print.directive.namespace.as_deref();
+    let cached = settle.cached.as_ref();
+    let namespace = cached.and_then(|cached| cached.print.directive.namespace.as_deref());
     let tags = [
         model.map(|model| Tag::of("model", &model.name)),
         key.map(|key| Tag::of("client", &key.name)),

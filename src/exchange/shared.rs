@@ -17,12 +17,12 @@
 //! - S4 A copy is given here as any entry: as old as it is, no longer than it may live, and not
 //!   after a purge that was heard of here since the request began.
 
-use super::keep::{Print, tags};
+use super::keep::Print;
 use super::packed::{pack, unpack};
 use super::settle::Settle;
 use crate::base::time::Instant;
-use crate::cache::entry::{Entry, Making};
-use crate::cache::remote::generations::Generations;
+use crate::cache::entry::{Entry, Making, Tag};
+use crate::cache::remote::generations::{Generations, Stamp};
 use crate::host::Host;
 use crate::shard::remote::Remote;
 use crate::shard::snapshot::Served;
@@ -118,7 +118,7 @@ fn copy<H: Host>(
     let making = Making {
         key: print.key,
         partition: None,
-        tags: tags(snapshot, settle, print),
+        tags: tags(&found.stamp).ok_or(Looked::Error)?,
         made: now,
         ttl: found.left,
         born,
@@ -134,6 +134,13 @@ fn copy<H: Host>(
         Some(Ok(())) => Ok(()),
         _ => Err(Looked::Error), // no room, or purged meanwhile
     }
+}
+
+/// The tags of who made it: purges of them are purges of the copy, whoever asked for it here.
+/// `None`: they are not of ours.
+fn tags(stamp: &Stamp) -> Option<Box<[Tag]>> {
+    let tag = |(tag, _): &(Vec<u8>, i64)| tag.as_slice().try_into().ok().map(Tag::from_bytes);
+    stamp.tags.iter().map(tag).collect()
 }
 
 /// Puts an answer that was stored here there, too, in the background.

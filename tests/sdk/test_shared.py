@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
+import openai
 import pytest
 
 from processes import PATIENCE, Gateway, Provider
@@ -54,10 +55,10 @@ class Boxes(list):
         self.config = CONFIG.replace("[[keys]]\n", REMOTE.format(port=server.port), 1) + MODELS
         self.provider, self.server, self.folder, self.sockets = provider, server, folder, sockets
 
-    def start(self, shards=1) -> Gateway:
+    def start(self, shards=1, cache="") -> Gateway:
         folder = self.folder / f"box-{next(FRESH)}"
         folder.mkdir()
-        config = self.config.format(provider=self.provider.address, cache="", shards=shards)
+        config = self.config.format(provider=self.provider.address, cache=cache, shards=shards)
         self.append(Gateway(folder, config, KEYS, sockets=self.sockets))
         return self[-1]
 
@@ -247,6 +248,27 @@ def test_a_purge_is_for_all_boxes(boxes, provider, what):
     boxes.settle()
     assert has(anew, models[1]) == stays and not has(anew, models[0])
     wait_for(lambda: (use_of(other, seed, models[0]), has(anew, models[0]))[1], "it is shared again")
+
+
+def test_a_copy_belongs_to_who_made_it(boxes):
+    """Goal: what one client key's request made and another's fetched, both of one scope, goes with the first one's."""
+    one, other = [boxes.start(cache='scope = "shared"') for _ in range(2)]
+    boxes.settle()
+    seed = next(FRESH)
+    assert boxes.has(key_of(one, seed))
+    assert plain(other, key="KEY_B", seed=seed)[1] == "hit"
+    assert purge(one, "?client=team-a")[0] == 200
+
+    def is_gone():
+        with sdk(other, "KEY_B") as client:
+            try:
+                client.chat.completions.create(
+                    model="p/sim/events-5", messages=ASK, seed=seed, extra_headers={"x-shardgate-cache": "only-if-cached"})
+            except openai.InternalServerError as refused:
+                return refused.code == "not_cached"
+        return False
+
+    wait_for(is_gone, "the copy goes, too")
 
 
 def test_a_purge_that_the_server_did_not_take_is_told(boxes, server, provider):
