@@ -21,10 +21,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Bytes of an entry beside its payload: itself with the counts of its `Arc` (160), what an
+/// Bytes of an entry beside its payload: itself with the counts of its `Arc` (176), what an
 /// allocator adds for it, its tags and the parts of a payload (64), its home's queues and the
 /// ghost that stays for a while (112).
-const FIXED: usize = 336;
+const FIXED: usize = 352;
 
 /// Bytes of a place in one shard's index: 32 of key, 16 of pointer and marks and one of the
 /// table's, which is seven sixteenths full at worst.
@@ -87,6 +87,16 @@ impl Tag {
         Self(fold.finish().word(0))
     }
 
+    /// As boxes tell each other; the same on all of them.
+    pub const fn bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    /// The tag of which these are the [`Tag::bytes`].
+    pub const fn from_bytes(bytes: [u8; 8]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+
     /// The tag that a key is by itself.
     pub(super) fn of_key(key: &Key) -> Self {
         Self(key.word(2))
@@ -121,6 +131,8 @@ pub struct Entry<P> {
     partition: Option<Key>,
     tags: Box<[Tag]>,
     made: Instant,
+    /// How old it was then: another box made it.
+    before: Duration,
     until: Instant,
     born: u64,
     bytes: usize,
@@ -137,6 +149,28 @@ impl<P> Entry<P> {
         making: Making,
         payload: P,
     ) -> Option<Arc<Self>> {
+        let life = jittered(making.ttl, &making.key);
+        Self::with_life((account, shards), making, (Duration::ZERO, life), payload)
+    }
+
+    /// The same of one that another box has made: it was `before` old when it came here
+    /// (`making.made`), and lives for `making.ttl` from then on, no longer and no shorter.
+    pub fn copy(
+        account: &Arc<Account>,
+        shards: usize,
+        (making, before): (Making, Duration),
+        payload: P,
+    ) -> Option<Arc<Self>> {
+        let life = making.ttl;
+        Self::with_life((account, shards), making, (before, life), payload)
+    }
+
+    fn with_life(
+        (account, shards): (&Arc<Account>, usize),
+        making: Making,
+        (before, life): (Duration, Duration),
+        payload: P,
+    ) -> Option<Arc<Self>> {
         let bytes = Self::bytes_of(shards, &making);
         account.take(bytes).then(|| {
             Arc::new(Self {
@@ -144,7 +178,8 @@ impl<P> Entry<P> {
                 partition: making.partition,
                 tags: making.tags,
                 made: making.made,
-                until: making.made + jittered(making.ttl, &making.key),
+                before,
+                until: making.made + life,
                 born: making.born,
                 bytes,
                 account: Arc::clone(account),
@@ -189,14 +224,14 @@ impl<P> Entry<P> {
         self.bytes
     }
 
-    /// When the answer was whole.
+    /// When the answer was whole, or came from another box.
     pub const fn made(&self) -> Instant {
         self.made
     }
 
     /// How old it is.
     pub const fn age(&self, now: Instant) -> Duration {
-        now.since(self.made)
+        self.before.saturating_add(now.since(self.made))
     }
 
     /// How long it lives on; zero when it is over.
@@ -276,6 +311,19 @@ mod tests {
         assert_eq!(account.used(), 0);
         let huge = Entry::make(&account, usize::MAX, making(usize::MAX), ());
         assert!(huge.is_none());
+    }
+
+    /// Goal: what another box made has its age and its end from there; tags survive the way.
+    #[test]
+    fn a_copy_is_as_old_as_it_was() {
+        let account = Arc::new(Account::new(10_000));
+        let before = Duration::from_secs(3_000);
+        let copy = Entry::copy(&account, 2, (making(9), before), ()).unwrap();
+        let later = Instant::from_nanos(5) + Duration::from_secs(40);
+        assert_eq!(copy.age(later), Duration::from_secs(3_040));
+        assert_eq!(copy.left(later), Duration::from_secs(60));
+        let tag = Tag::of("model", "a");
+        assert_eq!(Tag::from_bytes(tag.bytes()), tag);
     }
 
     /// Goal: lives are spread over a tenth more and less, evenly and always the same.

@@ -8,6 +8,7 @@ use super::purge;
 use super::reload::{self, Loader, Reloaded};
 use super::resolve::Resolver;
 use super::shards::Bound;
+use super::shared::Shared;
 use super::status;
 use super::tls::Watch;
 use crate::base::bufpool::BufPool;
@@ -86,6 +87,8 @@ pub struct Admin {
     reloads: Cell<Reloads>,
     /// How often stored answers were purged.
     purges: Cell<u64>,
+    /// The tier that boxes share.
+    pub shared: Shared,
     /// The last reload, and the last one that did not come into force.
     last: RefCell<(Option<Reloaded>, Option<Reloaded>)>,
     /// Where lines of the log go.
@@ -122,6 +125,8 @@ impl Admin {
         let places = roster.enter(&desk.edition.config);
         debug_assert_eq!(places, desk.edition.places);
         let certificate = watch(&desk.edition);
+        let shared = Shared::default();
+        shared.renew(&desk.edition);
         Rc::new(Self {
             shards,
             is_draining: Cell::new(false),
@@ -135,6 +140,7 @@ impl Admin {
             certificate: RefCell::new(certificate),
             reloads: Cell::default(),
             purges: Cell::new(0),
+            shared,
             last: RefCell::default(),
             say: RefCell::default(),
             is_taken: Cell::new(false),
@@ -150,6 +156,7 @@ impl Admin {
     /// Another one has come into force on every shard.
     pub fn set_edition(&self, edition: Arc<Edition>) {
         self.certificate.replace(watch(&edition));
+        self.shared.renew(&edition);
         self.edition.replace(edition);
     }
 

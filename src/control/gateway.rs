@@ -7,7 +7,7 @@ use super::notify::Notify;
 use super::reload::{self, Loader};
 use super::resolve::{self, Resolver};
 use super::shards::{self, Common, Line};
-use super::{gossip, logger, tls, watchdog};
+use super::{gossip, logger, shared, tls, watchdog};
 use crate::cache::entry::Account;
 use crate::config::Config;
 use crate::config::model::Sockets;
@@ -310,6 +310,7 @@ fn start_control(
             return;
         }
         watchdog::start(&admin, &told.notify, &stop);
+        Uring.spawn(shared::heed(Rc::clone(&admin)));
         let end = run(&admin, &threads, &stop, &told).await;
         drop(ended.send(end)); // nobody waits: then nobody asks either
     })
@@ -370,6 +371,7 @@ async fn run(
         }
         while let Ok(new) = admin.resolver.updates.try_recv() {
             let new = Arc::new(new);
+            admin.shared.set_addresses(&new);
             for shard in &admin.shards {
                 shard.order(Task::Addresses(Arc::clone(&new))).await;
             }

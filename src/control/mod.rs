@@ -23,6 +23,7 @@ pub mod reload;
 pub mod resolve;
 pub mod serve;
 pub mod shards;
+pub mod shared;
 pub mod status;
 pub mod succession;
 pub mod tls;

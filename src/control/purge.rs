@@ -1,4 +1,5 @@
-//! `POST /api/cache/purge`: stored answers are forgotten, on every shard, before it answers.
+//! `POST /api/cache/purge`: stored answers are forgotten, at the shared tier and on every shard,
+//! before it answers.
 //!
 //! | query | what is forgotten |
 //! |---|---|
@@ -39,7 +40,7 @@ fn wanted(query: &[u8]) -> Option<Purge> {
     }
 }
 
-/// Purges, and says under which number.
+/// Purges, and says under which number; 503 where the shared tier did not take it.
 pub(super) async fn page(admin: &Rc<Admin>, method: Method, query: &[u8]) -> Page {
     if method != Method::Post {
         return Page::only_post("/api/cache/purge answers POST", method);
@@ -51,8 +52,17 @@ pub(super) async fn page(admin: &Rc<Admin>, method: Method, query: &[u8]) -> Pag
              nothing for everything",
         );
     };
+    let shared = admin.shared.purge(&what).await;
     let number = admin.purge(what).await;
-    Page::json(200, &json!({ "purge": number }))
+    admin.shared.caught_up().await;
+    let Err(why) = shared else {
+        return Page::json(200, &json!({ "purge": number }));
+    };
+    let message = format!(
+        "purged on this box, not for certain on the cache server and other boxes: {why}; purge again"
+    );
+    let body = json!({ "purge": number, "error": { "message": message } });
+    Page::json(503, &body)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!    │
 //!    ├─ stored ─────────────────────────────► replay            hit, semantic-hit
 //!    ├─ somebody asks the same right now ───► replay its tape   coalesced
+//!    ├─ another box stored it (shared) ─────► stored            hit
 //!    └─ attempts, kept on a tape ── whole? ─► stored            miss
 //! ```
 //!
@@ -28,7 +29,7 @@ use super::replay;
 use super::reply::Manner;
 use super::request::asked;
 use super::settle::Settle;
-use super::{ferry, pulse};
+use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::cache::directive::Directive;
@@ -81,13 +82,17 @@ pub async fn serve<H: Host>(
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
     let mut tries = 0;
+    let mut tier = Tier::Exact;
     let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
-            looked(Looked::Hit);
+            shared::note_hit(shard, tier);
             return Ok(next);
         }
         if print.directive.only_if_cached {
+            if shared::look(served, settle, (&print, born), &mut tier).await {
+                continue;
+            }
             return Err(Kind::NotCached);
         }
         tries += 1;
@@ -105,10 +110,15 @@ pub async fn serve<H: Host>(
             flight: Rc::clone(&flight),
             leads,
             coming: None,
+            shared: None,
         }));
         if leads {
-            settle.receipt.cache = Some(CacheUse::Miss);
+            if shared::look(served, settle, (&print, born), &mut tier).await {
+                settle.cached = None; // who follows looks again, too
+                continue;
+            }
             looked(Looked::Miss);
+            settle.receipt.cache = Some(CacheUse::Miss);
             let outcome = attempt::attempts(served, down, settle, manner).await;
             if let Err(kind) = outcome
                 && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
@@ -180,6 +190,7 @@ async fn hit<H: Host>(
         flight: Flight::alone(0),
         leads: false,
         coming: None,
+        shared: None,
     }));
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;

@@ -14,6 +14,7 @@ use super::course::Course;
 use super::flight::{Coming, Flight, Head};
 use super::lease::Answer;
 use super::settle::Settle;
+use super::shared::{self, Shared};
 use super::stored::Stored;
 use super::{relay, replay};
 use crate::base::bytes::TxBuf;
@@ -26,6 +27,7 @@ use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::shard::cache::Found;
 use crate::shard::serve::guarded;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
@@ -55,6 +57,8 @@ pub struct Cached<H: Host> {
     pub leads: bool,
     /// What is kept so far of an answer.
     pub coming: Option<Rc<Coming<H>>>,
+    /// Where else it is stored; `None`: nowhere.
+    pub shared: Option<Shared<H>>,
 }
 
 /// What the client is told of a stored answer.
@@ -153,7 +157,10 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     let outcome = make(course, settle, (step, coming), now);
     let mut counters = shard.counters.borrow_mut();
     match outcome {
-        Ok(()) => counters.cached.stored += 1,
+        Ok(entry) => {
+            counters.cached.stored += 1;
+            shared::put(cached.shared.as_ref(), &entry, now);
+        }
         Err(why) => counters.cached.unstore(why),
     }
     drop(counters);
@@ -174,7 +181,7 @@ fn make<H: Host>(
     settle: &Settle<H>,
     (step, coming): (&Step<'_>, &Rc<Coming<H>>),
     now: Instant,
-) -> Result<(), Unstored> {
+) -> Result<Found, Unstored> {
     let (shard, receipt) = (course.shard, &settle.receipt);
     let cached = settle.cached.as_ref().ok_or(Unstored::Unread)?;
     let asked = receipt
@@ -237,7 +244,8 @@ fn make<H: Host>(
     let account = Arc::clone(&cache.account);
     cache.index.make_room(&print.key, payload);
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
-    Ok(cache.index.store(entry, now)?)
+    cache.index.store(Arc::clone(&entry), now)?;
+    Ok(entry)
 }
 
 /// What an entry belongs to, for purges.

@@ -244,13 +244,6 @@ pub fn report<H: Host>(shard: &Shard<H>, cpu_nanos: u64) -> Report {
             .map(|remote| remote.total)
             .unwrap_or_default(),
     );
-    let mut tier = shard.counters.borrow().remote;
-    tier.add(
-        &remote
-            .as_ref()
-            .map(|remote| remote.total)
-            .unwrap_or_default(),
-    );
     Report {
         shard: shard.index,
         epoch: snapshot.epoch,

@@ -119,6 +119,18 @@ pub struct RemoteNeeds {
     pub tls: Option<Arc<ClientConfig>>,
 }
 
+impl RemoteNeeds {
+    /// Those of `edition`; `None`: it has no shared tier.
+    pub fn of(edition: &Edition) -> Option<Self> {
+        edition.config.cache.remote.as_ref()?;
+        let addresses = edition.addresses.get(edition.config.providers.len());
+        Some(Self {
+            addresses: addresses.cloned().unwrap_or_default(),
+            tls: edition.tls.as_ref().and_then(|tls| tls.remote.clone()),
+        })
+    }
+}
+
 /// What a shard works with.
 #[derive(Debug)]
 pub struct Snapshot<L> {
@@ -179,14 +191,7 @@ impl<L: Link> Snapshot<L> {
             places: edition.places.clone(),
             server_tls: edition.tls.as_ref().and_then(|tls| tls.server.clone()),
             upstreams: upstreams.collect(),
-            remote: config.cache.remote.as_ref().map(|_| RemoteNeeds {
-                addresses: edition
-                    .addresses
-                    .get(config.providers.len())
-                    .cloned()
-                    .unwrap_or_default(),
-                tls: edition.tls.as_ref().and_then(|tls| tls.remote.clone()),
-            }),
+            remote: RemoteNeeds::of(edition),
             rotations: RefCell::new(Rotations::new(config, index)),
             kept_models: edition.kept.models.clone(),
             exchanges_max: share(config.limits.streams_max) as u64,

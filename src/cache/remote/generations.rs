@@ -62,6 +62,28 @@ impl Purge<'_> {
     }
 }
 
+/// What was purged between two moments.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Change {
+    /// Everything, or it is not known what.
+    All,
+    /// The entries with this tag.
+    Tag(Vec<u8>),
+    /// One entry.
+    Key(Key),
+}
+
+impl Change {
+    /// What `field` counts.
+    fn of(field: &[u8]) -> Self {
+        match field.split_first() {
+            Some((b't', tag)) => Self::Tag(tag.to_vec()),
+            Some((b'k', key)) => key.try_into().map_or(Self::All, Self::Key),
+            _ => Self::All,
+        }
+    }
+}
+
 /// The counters as they were at some moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Generations {
@@ -93,6 +115,25 @@ impl Generations {
     /// The count of every purge.
     pub fn version(&self) -> i64 {
         self.version
+    }
+
+    /// What was purged since they were as in `before`: entries from then that
+    /// [`Generations::admits`] would refuse now belong to one of these.
+    pub fn since(&self, before: &Self) -> Vec<Change> {
+        if self.all != before.all {
+            return vec![Change::All];
+        }
+        let count = |of: &Self, field: &Vec<u8>| of.others.get(field).copied().unwrap_or(0);
+        let mut changes: Vec<_> = before
+            .others
+            .keys()
+            .chain(self.others.keys())
+            .filter(|field| count(self, field) != count(before, field))
+            .map(|field| Change::of(field))
+            .collect();
+        changes.sort_unstable();
+        changes.dedup();
+        changes
     }
 
     /// Whether one more counter is too many (G2).
@@ -174,6 +215,32 @@ mod tests {
         ] {
             assert!(!with(&field, count), "{}", field.escape_ascii());
         }
+    }
+
+    /// Goal: what a box has to forget is what an entry would not be admitted for, and no more.
+    #[test]
+    fn changes_are_what_was_purged() {
+        let key = [7; 32];
+        let before = generations(&[(VERSION, 10), (ALL, 5), (b"tx", 1), (b"tz", 4)]);
+        let with = |fields: &[(&[u8], i64)]| generations(fields).since(&before);
+        assert_eq!(before.since(&before), []);
+        let same = [(VERSION, 11), (ALL, 5), (b"tx".as_slice(), 1)];
+        let gone = [Change::Tag(b"z".to_vec())];
+        assert_eq!(with(&same), gone, "a counter that is lost has changed");
+        let field = Purge::Key(&key).field();
+        let more = [
+            (VERSION, 11),
+            (ALL, 5),
+            (b"tx".as_slice(), 2),
+            (b"tz", 4),
+            (&*field, 1),
+        ];
+        let both = [Change::Tag(b"x".to_vec()), Change::Key(key)];
+        assert_eq!(with(&more), both);
+        let all = [(VERSION, 11), (ALL, 6), (b"tx".as_slice(), 2)];
+        assert_eq!(with(&all), [Change::All]);
+        let odd = [(VERSION, 11), (ALL, 5), (b"tx", 1), (b"tz", 4), (b"q", 1)];
+        assert_eq!(with(&odd), [Change::All]);
     }
 
     /// Goal: what is lost or cannot be purged is told; G2.

@@ -42,6 +42,7 @@ use crate::stats::remote::{Counts, Event, Get, Put, Total};
 use crate::stats::view::State;
 use line::Place;
 use nodes::Node;
+pub use of_shard::{setup, wanted};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
@@ -328,13 +329,21 @@ impl<H: Host> Remote<H> {
 
     /// The entry under `key`, within the deadline; `None` for whatever reason, which is counted.
     pub async fn get(&self, key: &Key) -> Option<Found> {
+        self.look(key).await.ok()
+    }
+
+    /// The entry under `key`, within the deadline.
+    ///
+    /// # Errors
+    /// Why there is none; it is counted.
+    pub async fn look(&self, key: &Key) -> Result<Found, Get> {
         let outcome = self.0.get(key).await;
         let what = match &outcome {
             Ok(_) => Get::Hit,
             Err(what) => *what,
         };
         self.0.common.counts.borrow_mut().note_get(what);
-        outcome.ok()
+        outcome
     }
 
     /// Stores `payload` under `key` for `ttl`, in the background. `before` is what

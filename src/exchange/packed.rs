@@ -1,0 +1,223 @@
+//! A stored answer as bytes, for other boxes.
+//!
+//! ```text
+//!   format │ dialect │ wire │ stream? │ events │ took │ model │ provider │ its name │ media │ body │ more
+//!   1        1         1      1         4        8      text    text       text       text    text   text
+//!
+//!   text: its length (4 bytes, least first), then so many bytes
+//!   more: what later versions know beside the answer; whoever does not know it passes it over
+//! ```
+//!
+//! Its age, its end and its checksum are the envelope's ([`crate::cache::remote::envelope`]).
+//!
+//! Invariants
+//! - P1 What was packed is unpacked unchanged.
+//! - P2 Anything else is `None`: never a panic, and never more memory than the bytes that came.
+//! - P3 The media type has nothing in it that ends a field of a head.
+
+use super::stored::Stored;
+use crate::dialect::events::Wire;
+use crate::dialect::model::Dialect;
+use std::time::Duration;
+
+/// The format. Another one is not read.
+const FORMAT: u8 = 1;
+
+/// Bytes before the texts.
+const FRONT: usize = 16;
+
+const fn dialect_byte(dialect: Dialect) -> u8 {
+    match dialect {
+        Dialect::Chat => 1,
+        Dialect::Responses => 2,
+        Dialect::Anthropic => 3,
+        Dialect::Gemini => 4,
+        Dialect::Cohere => 5,
+        Dialect::Bedrock => 6,
+    }
+}
+
+const WIRES: [Wire; 3] = [Wire::Lines, Wire::Frames, Wire::Wrapped];
+
+const fn wire_byte(wire: Wire) -> u8 {
+    match wire {
+        Wire::Lines => 1,
+        Wire::Frames => 2,
+        Wire::Wrapped => 3,
+    }
+}
+
+/// `stored` as bytes; `None` where a part is longer than 4 GiB.
+pub fn pack(stored: &Stored) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(FRONT + 24 + stored.bytes());
+    let (dialect, wire) = (dialect_byte(stored.dialect), wire_byte(stored.wire));
+    out.extend_from_slice(&[FORMAT, dialect, wire, u8::from(stored.is_stream)]);
+    out.extend_from_slice(&stored.events.to_le_bytes());
+    let took = u64::try_from(stored.took.as_nanos()).unwrap_or(u64::MAX);
+    out.extend_from_slice(&took.to_le_bytes());
+    let texts = [
+        stored.model.as_bytes(),
+        stored.provider.as_bytes(),
+        stored.upstream_model.as_bytes(),
+        stored.media.as_bytes(),
+        &stored.body,
+        b"", // more
+    ];
+    for text in texts {
+        out.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
+        out.extend_from_slice(text);
+    }
+    Some(out)
+}
+
+/// What was packed; `None`: these bytes are not of this format, or not whole.
+pub fn unpack(bytes: &[u8]) -> Option<Stored> {
+    let mut rest = bytes;
+    let [format, dialect, wire, stream] = take_array(&mut rest)?;
+    if format != FORMAT || stream > 1 {
+        return None;
+    }
+    let dialect = Dialect::ALL
+        .into_iter()
+        .find(|it| dialect_byte(*it) == dialect)?;
+    let wire = WIRES.into_iter().find(|it| wire_byte(*it) == wire)?;
+    let events = u32::from_le_bytes(take_array(&mut rest)?);
+    let took = u64::from_le_bytes(take_array(&mut rest)?);
+    let mut words = [(); 4].map(|()| take_word(&mut rest));
+    let [model, provider, upstream_model, media] = &mut words;
+    let media = media.take().filter(|media| is_field(media))?;
+    let stored = Stored {
+        model: model.take()?.into(),
+        provider: provider.take()?.into(),
+        upstream_model: upstream_model.take()?.into(),
+        dialect,
+        wire,
+        is_stream: stream == 1,
+        media: media.into(),
+        body: take_text(&mut rest)?.into(),
+        took: Duration::from_nanos(took),
+        events,
+    };
+    let _more = take_text(&mut rest)?;
+    rest.is_empty().then_some(stored)
+}
+
+/// P3.
+fn is_field(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (front, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*front)
+}
+
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let length = u32::from_le_bytes(take_array(rest)?);
+    let (text, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    *rest = behind;
+    Some(text)
+}
+
+fn take_word<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_text(rest)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stored(words: [String; 4], body: Vec<u8>, numbers: (usize, usize, bool, u64)) -> Stored {
+        let [model, provider, upstream_model, media] = words.map(String::into_boxed_str);
+        let (dialect, wire, is_stream, count) = numbers;
+        Stored {
+            model,
+            provider,
+            upstream_model,
+            dialect: Dialect::ALL[dialect],
+            wire: WIRES[wire],
+            is_stream,
+            media,
+            body: body.into(),
+            took: Duration::from_nanos(count),
+            events: u32::try_from(count >> 32).unwrap(),
+        }
+    }
+
+    fn some() -> Stored {
+        let words = ["m", "p", "", "text/event-stream"].map(str::to_owned);
+        stored(words, b"data: x\n\n".to_vec(), (2, 0, true, 7 << 32 | 9))
+    }
+
+    fn parts(of: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
+        let words = [&of.model, &of.provider, &of.upstream_model, &of.media].map(Clone::clone);
+        let kinds = (of.dialect, of.wire, of.is_stream);
+        (words, kinds, of.body.clone(), of.took, of.events)
+    }
+
+    /// Goal: P2. Method: every beginning of a packed answer, more behind it, another format, and
+    /// every kind that there is not.
+    #[test]
+    fn what_is_not_whole_is_nothing() {
+        let packed = pack(&some()).unwrap();
+        for end in 0..packed.len() {
+            assert!(unpack(&packed[..end]).is_none(), "{end}");
+        }
+        assert!(unpack(&[&*packed, b"x"].concat()).is_none());
+        for (at, bad) in [(0, 0), (0, 2), (1, 0), (1, 7), (2, 0), (2, 4), (3, 2)] {
+            let mut other = packed.clone();
+            other[at] = bad;
+            assert!(unpack(&other).is_none(), "{bad} at {at}");
+        }
+    }
+
+    /// Goal: P3.
+    #[test]
+    fn a_media_type_ends_no_field() {
+        for bad in ["a/b\r\nset-cookie: x", "a\n", "\u{e9}/x"] {
+            let mut odd = some();
+            odd.media = bad.into();
+            assert!(unpack(&pack(&odd).unwrap()).is_none(), "{bad:?}");
+        }
+    }
+
+    /// Goal: what a later version says beside the answer is passed over.
+    #[test]
+    fn more_is_passed_over() {
+        let mut packed = pack(&some()).unwrap();
+        packed.truncate(packed.len() - 4);
+        packed.extend_from_slice(b"\x03\0\0\0new");
+        assert_eq!(parts(&unpack(&packed).unwrap()), parts(&some()));
+    }
+
+    proptest! {
+        /// Goal: P1.
+        #[test]
+        fn what_was_packed_is_unpacked(
+            model in ".{0,20}", provider in ".{0,20}", upstream in ".{0,20}",
+            media in "[ -~]{0,30}",
+            body in proptest::collection::vec(any::<u8>(), 0..300),
+            numbers in (0_usize..6, 0_usize..3, any::<bool>(), any::<u64>()),
+        ) {
+            let stored = stored([model, provider, upstream, media], body, numbers);
+            let packed = pack(&stored).unwrap();
+            prop_assert_eq!(parts(&unpack(&packed).unwrap()), parts(&stored));
+        }
+
+        /// Goal: P2. Method: any bytes, and packed answers of which one byte is another.
+        #[test]
+        fn any_bytes_are_unpacked_or_refused(
+            any in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), byte: u8,
+        ) {
+            drop(unpack(&any));
+            let mut packed = pack(&some()).unwrap();
+            let at = at % packed.len();
+            packed[at] = byte;
+            if let Some(stored) = unpack(&packed) {
+                prop_assert!(is_field(&stored.media));
+            }
+        }
+    }
+}
