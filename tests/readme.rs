@@ -248,7 +248,7 @@ fn every_command_and_option_exists() {
             seen.insert(name.to_owned());
         }
     }
-    let all = ["check", "demo", "load", "serve", "simulate"];
+    let all = ["check", "demo", "load", "serve", "simulate", "verdict"];
     assert_eq!(seen, all.map(str::to_owned).into());
 }
 

@@ -8,6 +8,8 @@
 //!
 //!   directive   what the request itself allows          admit    what may be stored
 //!   index       one shard's entries, and their homes    key      256 bits, and how they are made
+//!   embed       a text as small numbers                 near     the nearest of a partition
+//!   guard       whether one text's answer is the other's
 //! ```
 //!
 //! Invariants
@@ -19,11 +21,14 @@
 pub mod admit;
 mod beyond;
 pub mod directive;
+pub mod embed;
 pub mod entry;
 pub mod fingerprint;
+pub mod guard;
 pub mod index;
 pub mod key;
 pub mod message;
+pub mod near;
 pub mod purge;
 mod queue;
 mod shapes;

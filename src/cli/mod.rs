@@ -11,6 +11,7 @@
 pub mod check;
 pub mod file;
 pub mod serve;
+pub mod verdict;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -43,6 +44,8 @@ enum Command {
     Simulate(crate::simulate::args::Args),
     /// Put load on a gateway and measure it
     Load(Box<crate::load::Args>),
+    /// Say of pairs of prompts whether one's answer may be served for the other
+    Verdict(verdict::VerdictArgs),
     /// Write a completion script for a shell to stdout
     #[command(hide = true)]
     Completions {
@@ -62,6 +65,7 @@ impl Command {
             Self::Demo { once } => crate::control::demo::demo(once, &mut io::stdout()),
             Self::Simulate(args) => crate::simulate::run(&args),
             Self::Load(args) => crate::load::run(&args),
+            Self::Verdict(args) => verdict::run(&args),
             Self::Completions { shell } => completions(shell),
             Self::Man => man(),
         }
