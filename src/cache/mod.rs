@@ -10,6 +10,8 @@
 //!   index       one shard's entries, and their homes    key      256 bits, and how they are made
 //!   embed       a text as small numbers                 near     the nearest of a partition
 //!   guard       whether one text's answer is the other's
+//!   meaning     both for an entry           ledger   what audits have found
+//!   agree       whether two answers say the same
 //! ```
 //!
 //! Invariants
@@ -19,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod agree;
 mod beyond;
 pub mod directive;
 pub mod embed;
@@ -27,6 +30,8 @@ pub mod fingerprint;
 pub mod guard;
 pub mod index;
 pub mod key;
+pub mod ledger;
+pub mod meaning;
 pub mod message;
 pub mod near;
 pub mod purge;

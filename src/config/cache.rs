@@ -390,11 +390,14 @@ fn embedder(item: Item<'_, '_>, found: &mut Findings, whom: Whom<'_>) -> Option<
     let timeout = section.read(found, "timeout", |value| {
         duration_up_to(value, Duration::from_millis(1), EMBED_MAX)
     });
-    Some(Embedder::Provider {
+    let _whole = Embedder::Provider {
         provider: provider?,
         model: model?,
         timeout: timeout.unwrap_or(EMBED_TIMEOUT),
-    })
+    };
+    let text = "a provider as `embedder` is not available in this version; write \"builtin\"";
+    found.fault(item.at, text.to_owned());
+    None
 }
 
 fn provider_of(item: Item<'_, '_>, found: &mut Findings, whom: Whom<'_>) -> Option<usize> {

@@ -142,7 +142,7 @@ fn full() -> String {
      [gossip]\ntick = \"20ms\"\n\
      [stream]\nkeepalive = \"15s\"\n\
      [cache]\nmode = \"exact\"\nttl = \"48h\"\nmemory_max = \"3MiB\"\nscope = \"shared\"\nreplay = \"paced\"\ntemperature_max = 0.7\ntool_calls = true\nentry_max = \"2MiB\"\ncoalesce = false\n\
-     [cache.semantic]\nthreshold = 0.95\nshadow = true\naudit = \"off\"\ntemperature_max = 0.25\nembedder = { provider = \"local\", model = \"e-5\", timeout = \"20ms\" }\n\
+     [cache.semantic]\nthreshold = 0.95\nshadow = true\naudit = \"off\"\ntemperature_max = 0.25\nembedder = \"builtin\"\n\
      [[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nmodels = [\"gpt-*\", \"small\"]\n\
      [[keys]]\nname = \"team-b\"\nsecret = { sha256 = \"2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B\" }\n\
      [[keys]]\nname = \"team-c\"\naws = { access_key_id = \"AKIDC\", secret_access_key = { env = \"KEY2\" } }\n\
@@ -192,12 +192,7 @@ fn what_is_cached_arrives() {
     let s = &c.semantic;
     assert_eq!((s.threshold, s.shadow), (Threshold::At(9500), true));
     assert_eq!(s.audit_percent, 0);
-    let own = Embedder::Provider {
-        provider: 0,
-        model: "e-5".to_owned(),
-        timeout: Duration::from_millis(20),
-    };
-    assert_eq!(s.embedder, own);
+    assert_eq!(s.embedder, Embedder::Builtin);
     let model = &config.models[0].cache;
     let want = Caching {
         mode: Mode::Semantic,

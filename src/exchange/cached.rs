@@ -3,7 +3,8 @@
 //! ```text
 //!   key? ──no──► bypass: attempts
 //!    │
-//!    ├─ stored ─────────────────────────────► replay            hit, semantic-hit
+//!    ├─ stored ─────────────────────────────► replay            hit
+//!    ├─ one that answers this, too ─────────► replay            semantic-hit
 //!    ├─ somebody asks the same right now ───► replay its tape   coalesced
 //!    └─ attempts, kept on a tape ── whole? ─► stored            miss
 //! ```
@@ -24,6 +25,7 @@ use super::down::{Down, Wait};
 use super::flight::{Flight, Landed};
 use super::keep::{Cached, Print, Told};
 use super::lease::Lease;
+use super::meant::{self, Came, Likeness};
 use super::replay;
 use super::reply::Manner;
 use super::request::asked;
@@ -33,8 +35,9 @@ use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::cache::directive::Directive;
 use crate::cache::fingerprint::{Asked, Tenant, print};
-use crate::config::cache::{Caching, Replay, Scope};
+use crate::config::cache::{Caching, Mode, Replay, Scope};
 use crate::host::Host;
+use crate::shard::cache::Found;
 use crate::shard::snapshot::Served;
 use crate::stats::cached::{Bypass, Looked, Tier};
 use crate::stats::receipt::CacheUse;
@@ -65,9 +68,9 @@ pub async fn serve<H: Host>(
     settle: &mut Settle<H>,
     manner: Manner,
 ) -> Result<Next, Kind> {
-    let (shard, snapshot) = served;
-    let print = match find(served, caching, down, settle)? {
-        Ok(print) => print,
+    let shard = served.0;
+    let (mut print, mut likeness) = match find(served, caching, down, settle)? {
+        Ok(found) => found,
         Err(why) => {
             settle.receipt.cache = Some(CacheUse::Bypass);
             shard.counters.borrow_mut().cached.bypass(Tier::Exact, why);
@@ -76,24 +79,34 @@ pub async fn serve<H: Host>(
     };
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
-    let mut tries = 0;
+    let (mut tries, mut audits) = (0, None);
     let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
             looked(Looked::Hit);
             return Ok(next);
         }
+        if let Some(likeness) = likeness.take() {
+            match meant::look(served, caching, settle, (&mut print, likeness)) {
+                Came::Hit(entry, told) => {
+                    let found = (&print, (entry, told));
+                    let next = tell(served, down, settle, found, manner).await?;
+                    meant::told(shard, next.is_some());
+                    if let Some(next) = next {
+                        looked(Looked::Miss);
+                        return Ok(next);
+                    }
+                }
+                Came::Audit(entry) => audits = Some(entry),
+                Came::Nothing => {}
+            }
+        }
         if print.directive.only_if_cached {
             return Err(Kind::NotCached);
         }
         tries += 1;
-        let (flight, leads) = if may_follow && tries <= TRIES_MAX && print.directive.may_look() {
-            let (flight, is_first) = shard.flights.board(print.key, snapshot.epoch);
-            let leads = is_first && ferry::leads(shard, print.key, &flight).await;
-            (flight, leads)
-        } else {
-            (Flight::alone(snapshot.epoch), true)
-        };
+        let may_board = may_follow && tries <= TRIES_MAX && print.directive.may_look();
+        let (flight, leads) = board(served, &print, may_board).await;
         settle.cached = Some(Box::new(Cached {
             print: print.clone(),
             born,
@@ -101,17 +114,12 @@ pub async fn serve<H: Host>(
             flight: Rc::clone(&flight),
             leads,
             coming: None,
+            audits: audits.clone(),
         }));
         if leads {
             settle.receipt.cache = Some(CacheUse::Miss);
             looked(Looked::Miss);
-            let outcome = attempt::attempts(served, down, settle, manner).await;
-            if let Err(kind) = outcome
-                && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
-            {
-                flight.fail(kind);
-            }
-            return outcome;
+            return lead(served, down, settle, manner, &flight).await;
         }
         settle.receipt.cache = Some(CacheUse::Coalesced);
         let course = Course::new(served, down, settle.receipt.began, manner);
@@ -126,6 +134,37 @@ pub async fn serve<H: Host>(
     }
 }
 
+/// The flight of those who ask the same right now, if it `may_board` one, and whether it leads it.
+async fn board<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    print: &Print,
+    may_board: bool,
+) -> (Rc<Flight<H>>, bool) {
+    if !may_board {
+        return (Flight::alone(snapshot.epoch), true);
+    }
+    let (flight, is_first) = shard.flights.board(print.key, snapshot.epoch);
+    let leads = is_first && ferry::leads(shard, print.key, &flight).await;
+    (flight, leads)
+}
+
+/// Makes the attempts; who follows hears what they come to.
+async fn lead<H: Host>(
+    served: Served<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    manner: Manner,
+    flight: &Rc<Flight<H>>,
+) -> Result<Next, Kind> {
+    let outcome = attempt::attempts(served, down, settle, manner).await;
+    if let Err(kind) = outcome
+        && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
+    {
+        flight.fail(kind);
+    }
+    outcome
+}
+
 /// Delivers the stored answer; `None`: there is none, or none that can be told to this client.
 async fn hit<H: Host>(
     served: Served<'_, H>,
@@ -134,7 +173,7 @@ async fn hit<H: Host>(
     print: &Print,
     manner: Manner,
 ) -> Result<Option<Next>, Kind> {
-    let (shard, snapshot) = served;
+    let shard = served.0;
     if !print.directive.may_look() {
         return Ok(None);
     }
@@ -144,6 +183,22 @@ async fn hit<H: Host>(
     let Some(entry) = entry else {
         return Ok(None);
     };
+    let told = Told {
+        age: entry.age(now),
+        similarity: None,
+    };
+    tell(served, down, settle, (print, (entry, told)), manner).await
+}
+
+/// Delivers `entry`; `None`: it cannot be told to this client.
+async fn tell<H: Host>(
+    served: Served<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (print, (entry, told)): (&Print, (Found, Told)),
+    manner: Manner,
+) -> Result<Option<Next>, Kind> {
+    let (shard, snapshot) = served;
     let stored = &entry.payload;
     let asked = settle.receipt.model().unwrap_or_default();
     let Some(step) = stored.step(&snapshot.config, asked) else {
@@ -165,17 +220,18 @@ async fn hit<H: Host>(
     let lease = Lease::of_tape(shard, pool, player);
     let answer = replay::answer(shard, lease, [head.unsent(), here], false);
     let mut answer = answer.ok_or(Kind::Internal)?;
-    settle.receipt.cache = Some(CacheUse::Hit);
+    settle.receipt.cache = Some(match told.similarity {
+        None => CacheUse::Hit,
+        Some(_) => CacheUse::SemanticHit,
+    });
     settle.cached = Some(Box::new(Cached {
         print: print.clone(),
         born: 0,
-        told: Some(Told {
-            age: entry.age(now),
-            similarity: None,
-        }),
+        told: Some(told),
         flight: Flight::alone(0),
         leads: false,
         coming: None,
+        audits: None,
     }));
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;
@@ -254,7 +310,7 @@ fn find<H: Host>(
     caching: &Caching,
     down: &mut Down<H::Stream>,
     settle: &Settle<H>,
-) -> Result<Result<Print, Bypass>, Kind> {
+) -> Result<Result<(Print, Option<Likeness>), Bypass>, Kind> {
     let model = asked(down);
     let Down { request, rx, .. } = down;
     let request = request.as_deref_mut().ok_or(Kind::Internal)?;
@@ -305,15 +361,18 @@ fn find<H: Host>(
         body,
         request: read,
     });
-    let key = match printed {
-        Ok(print) => print.key,
+    let printed = match printed {
+        Ok(print) => print,
         Err(why) => return Ok(Err(why.into())),
     };
-    Ok(Ok(Print {
-        key,
+    let likeness = (caching.mode == Mode::Semantic).then(|| Likeness::of(printed.near));
+    let print = Print {
+        key: printed.key,
         directive,
         temperature,
         is_limited,
         is_stream: wanted.ask.stream,
-    }))
+        meant: None,
+    };
+    Ok(Ok((print, likeness)))
 }

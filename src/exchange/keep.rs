@@ -15,17 +15,19 @@ use super::flight::{Coming, Flight, Head};
 use super::lease::Answer;
 use super::settle::Settle;
 use super::stored::Stored;
-use super::{relay, replay};
+use super::{meant, relay, replay};
 use crate::base::bytes::TxBuf;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
 use crate::cache::directive::Directive;
 use crate::cache::entry::{Entry, Making, Tag};
 use crate::cache::key::Key;
+use crate::cache::meaning::Meaning;
 use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
+use crate::shard::cache::Found;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
 use std::rc::Rc;
@@ -51,6 +53,8 @@ pub struct Cached<H: Host> {
     pub leads: bool,
     /// What is kept so far of an answer.
     pub coming: Option<Rc<Coming<H>>>,
+    /// What would have been given by meaning, and is compared with the answer instead.
+    pub audits: Option<Found>,
 }
 
 /// What the client is told of a stored answer.
@@ -58,7 +62,7 @@ pub struct Cached<H: Host> {
 pub struct Told {
     /// How old it is.
     pub age: Duration,
-    /// How alike the requests are, if they are not the same.
+    /// How sure it is that it answers this request, too, 0 to 1, if that is not the same.
     pub similarity: Option<f32>,
 }
 
@@ -75,6 +79,17 @@ pub struct Print {
     pub is_limited: bool,
     /// It wants a stream.
     pub is_stream: bool,
+    /// Where it, and what comes of it, is found by meaning.
+    pub meant: Option<Meant>,
+}
+
+/// Where something is found by meaning.
+#[derive(Clone, Debug)]
+pub struct Meant {
+    /// Among what.
+    pub partition: Key,
+    /// As what.
+    pub meaning: Arc<Meaning>,
 }
 
 impl<H: Host> Drop for Cached<H> {
@@ -142,6 +157,9 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     let Some(coming) = &cached.coming else {
         return;
     };
+    if let Some(entry) = &cached.audits {
+        meant::audit(course, settle, entry, (step, coming));
+    }
     if !cached.flight.claim_storing() {
         return;
     }
@@ -205,23 +223,25 @@ fn make<H: Host>(
         body: body.into(),
         took: now.since(receipt.began).saturating_sub(first_content),
         events: u32::try_from(receipt.events).unwrap_or(u32::MAX),
+        meaning: print.meant.as_ref().map(|it| Arc::clone(&it.meaning)),
     };
     let payload = stored.bytes();
+    let partition = print.meant.as_ref().map(|it| it.partition);
+    let mut cache = shard.cache.borrow_mut();
     let making = Making {
         key: print.key,
-        partition: None,
+        partition,
         tags: tags(course, settle),
         made: now,
         ttl,
         born: cached.born,
         payload,
-        beside: 0,
+        beside: partition.map_or(0, |it| cache.partitions.beside(&it)),
     };
-    let mut cache = shard.cache.borrow_mut();
     let account = Arc::clone(&cache.account);
     cache.index.make_room(&print.key, payload);
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
-    Ok(cache.index.store(entry, now)?)
+    Ok(cache.store(&entry, now)?)
 }
 
 /// What an entry belongs to, for purges.
@@ -270,7 +290,7 @@ fn facts(worth: Worth, status: u16) -> Facts {
 }
 
 /// The body of which `bytes` came in this framing; `None`: not all of it is there.
-fn unframed(bytes: &[u8], framing: &Framing) -> Option<Vec<u8>> {
+pub(super) fn unframed(bytes: &[u8], framing: &Framing) -> Option<Vec<u8>> {
     let mut body = bytes.to_vec();
     match framing {
         Framing::None => body.clear(),

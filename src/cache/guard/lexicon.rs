@@ -300,29 +300,12 @@ impl Lexicon {
             "nation" => self.marked(rest, mark::NATION),
             "color" => self.marked(rest, mark::COLOR),
             "phrase" => self.turns(rest),
-            "directed" => {
-                for word in singles() {
-                    let bind = self.entry(word).bind;
-                    self.directed.insert(bind);
-                }
-            }
-            "strong" => {
-                for word in singles() {
-                    let bind = self.entry(word).bind;
-                    self.strong.insert(bind);
-                }
-            }
-            "degree" => {
-                for word in singles() {
-                    let bind = self.entry(word).bind;
-                    self.degree.insert(bind);
-                }
-            }
             "kind" => {
                 self.kinds = self.kinds.saturating_add(1);
                 let class = KIND_OWN.saturating_add(self.kinds);
                 singles().for_each(|word| self.entry(word).class = class);
             }
+            "strong" | "degree" | "directed" => self.bound(kind, singles()),
             "equal" => self
                 .equal
                 .extend(singles().map(|word| key(word.as_bytes()))),
@@ -342,6 +325,17 @@ impl Lexicon {
                 .extend(rest.split("; ").flat_map(barred)),
             _ => self.faults.push(format!("{kind}: {rest}")),
         }
+    }
+
+    /// Binding words of one of three sorts.
+    fn bound<'w>(&mut self, kind: &str, words: impl Iterator<Item = &'w str>) {
+        let binds: Vec<u8> = words.map(|word| self.entry(word).bind).collect();
+        let set = match kind {
+            "strong" => &mut self.strong,
+            "degree" => &mut self.degree,
+            _ => &mut self.directed,
+        };
+        set.extend(binds);
     }
 
     /// The entry of `word`; a new one where the table has none.
