@@ -196,7 +196,7 @@ kinds! {
     /// Silence in mid-answer.
     IdleTimeout = 504 "upstream_idle_timeout" Upstream Elsewhere "The provider fell silent in the middle of its answer; what came before is incomplete.";
     /// `only-if-cached`, and nothing is stored (RFC 9111, 5.2.1.7).
-    NotCached = 504 "not_cached" Caller Never "There is no stored answer to this request, and it asked for nothing else; leave only-if-cached out.";
+    NotCached = 504 "not_cached" Gateway Never "There is no stored answer to this request, and it asked for nothing else; leave only-if-cached out.";
     /// The deadline over everything.
     TotalTimeout = 504 "deadline_exceeded" Upstream Never "The request took longer than its deadline; what came before is incomplete.";
     /// HTTP version.
