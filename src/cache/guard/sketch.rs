@@ -139,7 +139,7 @@ pub struct Sketch {
     pub(super) has_capital: bool,
     /// How many free words were left out.
     pub(super) free: u16,
-    /// What [`Guard::mark`] was when it was made.
+    /// What [`Guard::mark`](super::Guard::mark) was when it was made.
     pub(super) mark: u64,
     /// It is too long to be compared.
     pub(super) is_long: bool,
