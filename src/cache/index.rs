@@ -48,7 +48,7 @@ const HITS_MAX: usize = 1024;
 const SWEEP: usize = 128;
 
 /// Entries that went and that nobody has fetched yet ([`Index::take_gone`]), at most.
-const GONE_MAX: usize = 8192;
+pub const GONE_MAX: usize = 8192;
 
 /// Why an entry is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,6 +12,8 @@
 //!   guard       whether one text's answer is the other's
 //!   memo        what equal bytes came to before
 //!   remote      what boxes share: names, values and the protocol of a server
+//!   meaning     both for an entry           ledger   what audits have found
+//!   agree       whether two answers say the same
 //! ```
 //!
 //! Invariants
@@ -21,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod agree;
 mod beyond;
 pub mod directive;
 mod dot;
@@ -30,6 +33,8 @@ pub mod fingerprint;
 pub mod guard;
 pub mod index;
 pub mod key;
+pub mod ledger;
+pub mod meaning;
 pub mod memo;
 pub mod message;
 pub mod near;

@@ -295,6 +295,10 @@ pub fn put_answer_head<H: Host>(
         put_own_field(tx, "x-shardgate-cache", cache.name().as_bytes());
         if let Some(told) = settle.cached.as_ref().and_then(|cached| cached.told) {
             put_decimal_field(tx, "age", told.age.as_secs());
+            if let Some(similarity) = told.similarity {
+                let text = format!("{similarity:.3}");
+                put_own_field(tx, "x-shardgate-cache-similarity", text.as_bytes());
+            }
         }
         if let Some(cached) = &settle.cached {
             put_own_field(tx, "x-shardgate-cache-key", &cached.print.key.digits());

@@ -3,7 +3,8 @@
 //! ```text
 //!   key? ──no──► bypass: attempts
 //!    │
-//!    ├─ stored ─────────────────────────────► replay            hit, semantic-hit
+//!    ├─ stored ─────────────────────────────► replay            hit
+//!    ├─ one that answers this, too ─────────► replay            semantic-hit
 //!    ├─ somebody asks the same right now ───► replay its tape   coalesced
 //!    ├─ another box stored it (shared) ─────► stored            hit
 //!    └─ attempts, kept on a tape ── whole? ─► stored            miss
@@ -25,6 +26,7 @@ use super::down::{Down, Wait};
 use super::flight::{Flight, Landed};
 use super::keep::{Cached, Print, Told};
 use super::lease::Lease;
+use super::meant::{self, Came, Likeness};
 use super::replay;
 use super::reply::Manner;
 use super::request::asked;
@@ -39,6 +41,7 @@ use crate::config::Config;
 use crate::config::cache::{Caching, Mode, Replay, Scope};
 use crate::host::Host;
 use crate::shard::Shard;
+use crate::shard::cache::Found;
 use crate::shard::snapshot::Served;
 use crate::stats::cached::{Bypass, Looked, Tier};
 use crate::stats::receipt::CacheUse;
@@ -70,9 +73,9 @@ pub async fn serve<H: Host>(
     settle: &mut Settle<H>,
     manner: Manner,
 ) -> Result<Next, Kind> {
-    let (shard, snapshot) = served;
-    let print = match find(served, caching, down, settle)? {
-        Ok(print) => print,
+    let shard = served.0;
+    let (mut print, mut likeness) = match find(served, caching, down, settle)? {
+        Ok(found) => found,
         Err(why) => {
             settle.receipt.cache = Some(CacheUse::Bypass);
             shard.counters.borrow_mut().cached.bypass(Tier::Exact, why);
@@ -81,13 +84,28 @@ pub async fn serve<H: Host>(
     };
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
-    let mut tries = 0;
+    let (mut tries, mut audits) = (0, None);
     let mut tier = Tier::Exact;
     let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
             shared::note_hit(shard, tier);
             return Ok(next);
+        }
+        if let Some(likeness) = likeness.take() {
+            match meant::look(served, caching, settle, (&mut print, likeness)) {
+                Came::Hit(entry, told) => {
+                    let found = (&print, (entry, told));
+                    let next = tell(served, down, settle, found, manner).await?;
+                    meant::told(shard, next.is_some());
+                    if let Some(next) = next {
+                        looked(Looked::Miss);
+                        return Ok(next);
+                    }
+                }
+                Came::Audit(entry) => audits = Some(entry),
+                Came::Nothing => {}
+            }
         }
         if print.directive.only_if_cached {
             if shared::look(served, settle, (&print, born), &mut tier).await {
@@ -96,22 +114,12 @@ pub async fn serve<H: Host>(
             return Err(Kind::NotCached);
         }
         tries += 1;
-        let (flight, leads) = if may_follow && tries <= TRIES_MAX && print.directive.may_look() {
-            let (flight, is_first) = shard.flights.board(print.key, snapshot.epoch);
-            let leads = is_first && ferry::leads(shard, print.key, &flight).await;
-            (flight, leads)
-        } else {
-            (Flight::alone(snapshot.epoch), true)
-        };
-        settle.cached = Some(Box::new(Cached {
-            print: print.clone(),
-            born,
-            told: None,
-            flight: Rc::clone(&flight),
-            leads,
-            coming: None,
-            shared: None,
-        }));
+        let may_board = may_follow && tries <= TRIES_MAX && print.directive.may_look();
+        let (flight, leads) = board(served, &print, may_board).await;
+        let mut cached = Box::new(Cached::new(print.clone(), Rc::clone(&flight)));
+        (cached.born, cached.leads) = (born, leads);
+        cached.audits.clone_from(&audits);
+        settle.cached = Some(cached);
         if leads {
             if shared::look(served, settle, (&print, born), &mut tier).await {
                 settle.cached = None; // who follows looks again, too
@@ -119,13 +127,7 @@ pub async fn serve<H: Host>(
             }
             looked(Looked::Miss);
             settle.receipt.cache = Some(CacheUse::Miss);
-            let outcome = attempt::attempts(served, down, settle, manner).await;
-            if let Err(kind) = outcome
-                && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
-            {
-                flight.fail(kind);
-            }
-            return outcome;
+            return lead(served, down, settle, manner, &flight).await;
         }
         settle.receipt.cache = Some(CacheUse::Coalesced);
         let course = Course::new(served, down, settle.receipt.began, manner);
@@ -140,6 +142,37 @@ pub async fn serve<H: Host>(
     }
 }
 
+/// The flight of those who ask the same right now, if it `may_board` one, and whether it leads it.
+async fn board<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    print: &Print,
+    may_board: bool,
+) -> (Rc<Flight<H>>, bool) {
+    if !may_board {
+        return (Flight::alone(snapshot.epoch), true);
+    }
+    let (flight, is_first) = shard.flights.board(print.key, snapshot.epoch);
+    let leads = is_first && ferry::leads(shard, print.key, &flight).await;
+    (flight, leads)
+}
+
+/// Makes the attempts; who follows hears what they come to.
+async fn lead<H: Host>(
+    served: Served<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    manner: Manner,
+    flight: &Rc<Flight<H>>,
+) -> Result<Next, Kind> {
+    let outcome = attempt::attempts(served, down, settle, manner).await;
+    if let Err(kind) = outcome
+        && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
+    {
+        flight.fail(kind);
+    }
+    outcome
+}
+
 /// Delivers the stored answer; `None`: there is none, or none that can be told to this client.
 async fn hit<H: Host>(
     served: Served<'_, H>,
@@ -148,7 +181,7 @@ async fn hit<H: Host>(
     print: &Print,
     manner: Manner,
 ) -> Result<Option<Next>, Kind> {
-    let (shard, snapshot) = served;
+    let shard = served.0;
     if !print.directive.may_look() {
         return Ok(None);
     }
@@ -158,6 +191,22 @@ async fn hit<H: Host>(
     let Some(entry) = entry else {
         return Ok(None);
     };
+    let told = Told {
+        age: entry.age(now),
+        similarity: None,
+    };
+    tell(served, down, settle, (print, (entry, told)), manner).await
+}
+
+/// Delivers `entry`; `None`: it cannot be told to this client.
+async fn tell<H: Host>(
+    served: Served<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    (print, (entry, told)): (&Print, (Found, Told)),
+    manner: Manner,
+) -> Result<Option<Next>, Kind> {
+    let (shard, snapshot) = served;
     let stored = &entry.payload;
     let asked = settle.receipt.model().unwrap_or_default();
     let Some(step) = stored.step(&snapshot.config, asked) else {
@@ -179,19 +228,13 @@ async fn hit<H: Host>(
     let lease = Lease::of_tape(shard, pool, player);
     let answer = replay::answer(shard, lease, [head.unsent(), here], false);
     let mut answer = answer.ok_or(Kind::Internal)?;
-    settle.receipt.cache = Some(CacheUse::Hit);
-    settle.cached = Some(Box::new(Cached {
-        print: print.clone(),
-        born: 0,
-        told: Some(Told {
-            age: entry.age(now),
-            similarity: None,
-        }),
-        flight: Flight::alone(0),
-        leads: false,
-        coming: None,
-        shared: None,
-    }));
+    settle.receipt.cache = Some(match told.similarity {
+        None => CacheUse::Hit,
+        Some(_) => CacheUse::SemanticHit,
+    });
+    let mut cached = Box::new(Cached::new(print.clone(), Flight::alone(0)));
+    cached.told = Some(told);
+    settle.cached = Some(cached);
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;
     match replay::deliver(&course, down, settle, &step, (&mut answer, pace)).await {
@@ -269,7 +312,7 @@ fn find<H: Host>(
     caching: &Caching,
     down: &mut Down<H::Stream>,
     settle: &Settle<H>,
-) -> Result<Result<Print, Bypass>, Kind> {
+) -> Result<Result<(Print, Option<Likeness>), Bypass>, Kind> {
     let model = asked(down);
     let Down { request, rx, .. } = down;
     let request = request.as_deref_mut().ok_or(Kind::Internal)?;
@@ -295,7 +338,7 @@ fn find<H: Host>(
         body,
     };
     if let Some(known) = recall(served.0, caching, &bytes) {
-        return Ok(Ok(Print { directive, ..known }));
+        return Ok(Ok((Print { directive, ..known }, None)));
     }
     let rewrite = wanted.rewrite.get_or_insert_default();
     if rewrite
@@ -323,19 +366,21 @@ fn find<H: Host>(
         body,
         request: read,
     });
-    let key = match printed {
-        Ok(print) => print.key,
+    let printed = match printed {
+        Ok(print) => print,
         Err(why) => return Ok(Err(why.into())),
     };
     let print = Print {
-        key,
+        key: printed.key,
         directive: Directive::default(),
         temperature,
         is_limited,
         is_stream: wanted.ask.stream,
+        meant: None,
     };
     served.0.memo.borrow_mut().note(&bytes, print.clone());
-    Ok(Ok(Print { directive, ..print }))
+    let likeness = (caching.mode == Mode::Semantic).then(|| Likeness::of(printed.near));
+    Ok(Ok((Print { directive, ..print }, likeness)))
 }
 
 /// Whose entries a request with this client key may be given.

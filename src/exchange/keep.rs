@@ -16,13 +16,14 @@ use super::lease::Answer;
 use super::settle::Settle;
 use super::shared::{self, Shared};
 use super::stored::Stored;
-use super::{relay, replay};
+use super::{meant, relay, replay};
 use crate::base::bytes::TxBuf;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
 use crate::cache::directive::Directive;
 use crate::cache::entry::{Entry, Making, Tag};
 use crate::cache::key::Key;
+use crate::cache::meaning::Meaning;
 use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
@@ -59,6 +60,8 @@ pub struct Cached<H: Host> {
     pub coming: Option<Rc<Coming<H>>>,
     /// Where else it is stored; `None`: nowhere.
     pub shared: Option<Shared<H>>,
+    /// What would have been given by meaning, and is compared with the answer instead.
+    pub audits: Option<Found>,
 }
 
 /// What the client is told of a stored answer.
@@ -66,8 +69,24 @@ pub struct Cached<H: Host> {
 pub struct Told {
     /// How old it is.
     pub age: Duration,
-    /// How alike the requests are, if they are not the same.
+    /// How sure it is that it answers this request, too, 0 to 1, if that is not the same.
     pub similarity: Option<f32>,
+}
+
+impl<H: Host> Cached<H> {
+    /// Of a request with this print, on this flight, that neither leads nor knows of an answer.
+    pub fn new(print: Print, flight: Rc<Flight<H>>) -> Self {
+        Self {
+            print,
+            born: 0,
+            told: None,
+            flight,
+            leads: false,
+            coming: None,
+            shared: None,
+            audits: None,
+        }
+    }
 }
 
 /// What a request is for the cache.
@@ -83,6 +102,17 @@ pub struct Print {
     pub is_limited: bool,
     /// It wants a stream.
     pub is_stream: bool,
+    /// Where it, and what comes of it, is found by meaning.
+    pub meant: Option<Meant>,
+}
+
+/// Where something is found by meaning.
+#[derive(Clone, Debug)]
+pub struct Meant {
+    /// Among what.
+    pub partition: Key,
+    /// As what.
+    pub meaning: Arc<Meaning>,
 }
 
 impl<H: Host> Drop for Cached<H> {
@@ -150,18 +180,21 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     let Some(coming) = &cached.coming else {
         return;
     };
+    if let Some(entry) = &cached.audits {
+        meant::audit(course, settle, entry, (step, coming));
+    }
     if !cached.flight.claim_storing() {
         return;
     }
     let (shard, now) = (course.shard, course.shard.host.now());
     let outcome = make(course, settle, (step, coming), now);
     let mut counters = shard.counters.borrow_mut();
-    match outcome {
+    match &outcome {
         Ok(entry) => {
             counters.cached.stored += 1;
-            shared::put(cached.shared.as_ref(), &entry, now);
+            shared::put(cached.shared.as_ref(), entry, now);
         }
-        Err(why) => counters.cached.unstore(why),
+        Err(why) => counters.cached.unstore(*why),
     }
     drop(counters);
     shard.mail.ring();
@@ -228,23 +261,25 @@ fn make<H: Host>(
         body: body.into(),
         took: now.since(receipt.began).saturating_sub(first_content),
         events: u32::try_from(receipt.events).unwrap_or(u32::MAX),
+        meaning: print.meant.as_ref().map(|it| Arc::clone(&it.meaning)),
     };
     let payload = stored.bytes();
+    let partition = print.meant.as_ref().map(|it| it.partition);
+    let mut cache = shard.cache.borrow_mut();
     let making = Making {
         key: print.key,
-        partition: None,
+        partition,
         tags: tags(course, settle),
         made: now,
         ttl,
         born: cached.born,
         payload,
-        beside: 0,
+        beside: partition.map_or(0, |it| cache.partitions.beside(&it)),
     };
-    let mut cache = shard.cache.borrow_mut();
     let account = Arc::clone(&cache.account);
     cache.index.make_room(&print.key, payload);
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
-    cache.index.store(Arc::clone(&entry), now)?;
+    cache.store(&entry, now)?;
     Ok(entry)
 }
 
@@ -295,7 +330,7 @@ fn facts(worth: Worth, status: u16) -> Facts {
 
 /// The body of which `bytes` came behind this head; `None`: not all of it is there. A stream says
 /// itself whether it is whole: its last chunk may come after its end.
-fn unframed(bytes: &[u8], head: &Head) -> Option<Vec<u8>> {
+pub(super) fn unframed(bytes: &[u8], head: &Head) -> Option<Vec<u8>> {
     let mut body = bytes.to_vec();
     match &head.framing {
         Framing::None => body.clear(),

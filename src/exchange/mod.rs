@@ -39,6 +39,7 @@ pub mod hold;
 pub mod keep;
 pub mod lease;
 pub mod limits;
+pub mod meant;
 pub mod onward;
 pub mod packed;
 pub mod plain;

@@ -97,6 +97,7 @@ pub fn unpack(bytes: &[u8]) -> Option<Stored> {
         body: take_text(&mut rest)?.into(),
         took: Duration::from_nanos(took),
         events,
+        meaning: None, // of the box that compares
     };
     let _more = take_text(&mut rest)?;
     rest.is_empty().then_some(stored)
@@ -143,6 +144,7 @@ mod tests {
             body: body.into(),
             took: Duration::from_nanos(count),
             events: u32::try_from(count >> 32).unwrap(),
+            meaning: None,
         }
     }
 

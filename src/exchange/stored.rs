@@ -9,12 +9,17 @@
 
 use super::replay;
 use crate::base::bytes::TxBuf;
+use crate::cache::meaning::Meaning;
 use crate::config::Config;
 use crate::dialect::events::Wire;
 use crate::dialect::model::Dialect;
 use crate::policy::plan::Step;
 use crate::wire::http1::Framing;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Bytes that an `Arc` and its allocation take beside what is in it.
+const ARC: usize = 32;
 
 /// The payload of an entry.
 pub struct Stored {
@@ -38,6 +43,8 @@ pub struct Stored {
     pub took: Duration,
     /// How many events it had.
     pub events: u32,
+    /// What its question means, where it is found by that.
+    pub meaning: Option<Arc<Meaning>>,
 }
 
 impl std::fmt::Debug for Stored {
@@ -62,6 +69,7 @@ impl Stored {
         .map(|text| text.len())
         .sum::<usize>()
             + self.body.len()
+            + self.meaning.as_ref().map_or(0, |it| ARC + it.bytes())
     }
 
     /// The target that made it, if there is still one like it: of the model at `asked` of

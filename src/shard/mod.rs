@@ -365,7 +365,10 @@ impl<H: Host> Shard<H> {
         let dropped = self.log.hand_over();
         self.counters.borrow_mut().log_dropped += dropped;
         self.beat(now);
-        self.cache.borrow_mut().index.tick(now);
+        let mut cache = self.cache.borrow_mut();
+        cache.index.tick(now);
+        cache.heed_gone(now);
+        drop(cache);
         self.note_lost();
         self.mail.ring();
     }
@@ -396,7 +399,7 @@ impl<H: Host> Shard<H> {
         match letter {
             Letter::Cache(message) => {
                 let now = self.host.now();
-                self.cache.borrow_mut().index.hear(from, message, now);
+                self.cache.borrow_mut().hear(from, message, now);
                 self.mail.ring();
             }
             Letter::Hail(hail) => ferry::hear(self, from, hail),

@@ -48,7 +48,7 @@ words! {
         Coalesced = "coalesced",
         /// It was not looked for: see [`Bypass`].
         Bypass = "bypass",
-        /// There was one, and it was only to be reported.
+        /// There was one, and it was only to be reported, or to be compared with a new answer.
         Shadow = "shadow",
         /// It could not be looked for in time.
         Error = "error",
@@ -88,6 +88,8 @@ words! {
         Foreign = "foreign",
         /// By meaning: its last text is not one that can be compared.
         Text = "text",
+        /// By meaning: audits have found too many wrong answers for its tenant.
+        Audit = "audit",
     }
 }
 
@@ -138,8 +140,20 @@ words! {
         Expired = "expired",
         /// It was purged.
         Purged = "purged",
-        /// It was demoted: an answer from upstream was another one.
+        /// It is not found by meaning any more: an answer from upstream was another one.
         Demoted = "demoted",
+    }
+}
+
+words! {
+    /// What an audit found of an answer that would have been given by meaning.
+    Audited {
+        /// The one from upstream says the same.
+        Same = "same",
+        /// It says something else.
+        Other = "other",
+        /// They cannot be compared: there was no whole answer, or it is not a text.
+        Unknown = "unknown",
     }
 }
 
@@ -150,6 +164,9 @@ pub struct Cached {
     bypassed: [u64; Bypass::ALL.len()],
     unstored: [u64; Unstored::ALL.len()],
     lost: [u64; Lost::ALL.len()],
+    audited: [u64; Audited::ALL.len()],
+    /// Times that a tenant got no more answers by meaning for a while.
+    pub tripped: u64,
     /// Answers that were stored.
     pub stored: u64,
     /// Times that another shard was told to forget, since it did not listen.
@@ -189,6 +206,11 @@ impl Cached {
         count(self.lost.get_mut(why as usize), entries);
     }
 
+    /// An answer that would have been given was compared with a new one.
+    pub fn audit(&mut self, found: Audited) {
+        count(self.audited.get_mut(found as usize), 1);
+    }
+
     /// How often it came to that.
     pub fn looked(&self, tier: Tier, came: Looked) -> u64 {
         let row = self.looked.get(tier as usize);
@@ -214,6 +236,8 @@ impl Cached {
         add(&mut self.bypassed, &other.bypassed);
         add(&mut self.unstored, &other.unstored);
         add(&mut self.lost, &other.lost);
+        add(&mut self.audited, &other.audited);
+        self.tripped += other.tripped;
         self.stored += other.stored;
         self.forgotten += other.forgotten;
         self.bytes += other.bytes;
@@ -255,6 +279,16 @@ impl Cached {
                 out.line(name, &format!("reason=\"{reason}\""), count);
             }
         }
+        let name = "shardgate_cache_audits_total";
+        let help = "Answers by meaning that were compared with a new one instead of given.";
+        out.head(name, "counter", help);
+        for (result, count) in named(Audited::ALL, Audited::name, &self.audited) {
+            out.line(name, &format!("result=\"{result}\""), count);
+        }
+        let name = "shardgate_cache_tenants_off_total";
+        let help = "Times that a tenant got no more answers by meaning for a while.";
+        out.head(name, "counter", help);
+        out.line(name, "", self.tripped);
         let name = "shardgate_cache_stored_total";
         out.head(name, "counter", "Answers that were stored.");
         out.line(name, "", self.stored);
@@ -311,6 +345,10 @@ mod tests {
         for why in Lost::ALL {
             one.lose(*why, 3);
         }
+        for found in Audited::ALL {
+            one.audit(*found);
+        }
+        one.tripped = 2;
         one.bytes = 7;
         one.add(&one.clone());
         let mut text = Text::new(Form::Prometheus);
@@ -318,7 +356,7 @@ mod tests {
         let text = text.finish();
         let lines: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let words = Unstored::ALL.len() + Bypass::ALL.len() + Lost::ALL.len();
-        assert_eq!(lines.len(), 18 + words + 4, "{text}");
+        assert_eq!(lines.len(), 18 + words + Audited::ALL.len() + 5, "{text}");
         for (line, count) in [
             (
                 "shardgate_cache_requests_total{tier=\"remote\",result=\"error\"}",
@@ -327,6 +365,8 @@ mod tests {
             ("shardgate_cache_bypass_total{reason=\"odd_json\"}", 2),
             ("shardgate_cache_refused_total{reason=\"cut\"}", 2),
             ("shardgate_cache_evictions_total{reason=\"evicted\"}", 6),
+            ("shardgate_cache_audits_total{result=\"other\"}", 2),
+            ("shardgate_cache_tenants_off_total", 4),
             ("shardgate_cache_bytes", 14),
         ] {
             assert!(

@@ -162,6 +162,11 @@ impl Sketch {
             + size_of_val::<[u16]>(&self.order)
     }
 
+    /// How many words of it negate.
+    pub fn negations(&self) -> u8 {
+        self.negations
+    }
+
     /// Too many words or bytes to be compared: never the same as anything.
     pub fn is_long(&self) -> bool {
         self.is_long

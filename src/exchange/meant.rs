@@ -1,0 +1,268 @@
+//! Finds a stored answer by what the request's last text means, and audits what it finds.
+//!
+//! ```text
+//!   no entry under the key ─► Meaning ─► nearest eight of the partition ─► alike? ─► the surest
+//!                                                                              │
+//!                       shadow: counted, no more ◄─────────────────────────────┤
+//!                       by lot: asked upstream ─► agree? ─no─► demoted, ledger ┤
+//!                       else: told, with how sure that is ◄────────────────────┘
+//! ```
+//!
+//! Invariants
+//! - A1 What is found this way was asked by the same tenant, for the same model, with everything
+//!   but the last text the same: no other partition is ever searched.
+//! - A2 Whatever is in doubt is a miss, and the request goes on as if nothing had been found.
+//! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry; it
+//!   is never shown.
+
+use super::course::Course;
+use super::flight::Coming;
+use super::keep::{Meant, Print, Told, unframed};
+use super::relay;
+use super::settle::Settle;
+use super::stored::Stored;
+use crate::base::time::Instant;
+use crate::cache::admit::bypass_near;
+use crate::cache::agree::agree;
+use crate::cache::directive::Directive;
+use crate::cache::entry::Tag;
+use crate::cache::fingerprint::{Near, Unlike};
+use crate::cache::index::Index;
+use crate::cache::key::Key;
+use crate::cache::meaning::{Meaning, Partitions, alike};
+use crate::config::Config;
+use crate::config::cache::{Caching, Threshold};
+use crate::dialect::events::Wire;
+use crate::dialect::model::{Block, Dialect};
+use crate::dialect::whole;
+use crate::host::Host;
+use crate::policy::plan::Step;
+use crate::shard::Shard;
+use crate::shard::cache::{Cache, Found};
+use crate::shard::snapshot::Served;
+use crate::stats::cached::{Audited, Bypass, Looked, Lost, Tier};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Where a request of the same meaning would be, and the text to compare.
+pub struct Likeness(Result<(Key, Box<str>), Unlike>);
+
+impl fmt::Debug for Likeness {
+    /// Nothing of a prompt is ever shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Likeness").finish_non_exhaustive()
+    }
+}
+
+impl Likeness {
+    /// Of what a request's print says.
+    pub fn of(near: Result<Near<'_>, Unlike>) -> Self {
+        Self(near.map(|near| (near.partition, near.text.into())))
+    }
+}
+
+/// What a search by meaning came to.
+#[derive(Debug)]
+pub enum Came {
+    /// Nothing that may be told.
+    Nothing,
+    /// This may be told; [`told`] is to hear whether it was.
+    Hit(Found, Told),
+    /// This might have been, and is to be compared with a new answer.
+    Audit(Found),
+}
+
+/// Looks for a stored answer by what the request of `print` means, where it may; what comes of the
+/// request is found by it then, too. It is counted, but for [`Came::Hit`].
+pub fn look<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    caching: &Caching,
+    settle: &Settle<H>,
+    (print, likeness): (&mut Print, Likeness),
+) -> Came {
+    let now = shard.host.now();
+    let meant = match read(shard, caching, print, likeness) {
+        Ok(meant) => meant,
+        Err(why) => return bypass(shard, why),
+    };
+    let meant = &*print.meant.insert(meant);
+    let directive = &print.directive;
+    let mut cache = shard.cache.borrow_mut();
+    if !directive.may_look() {
+        return bypass(shard, Bypass::Directive);
+    }
+    if cache.ledger.is_off(tenant(&snapshot.config, settle), now) {
+        return bypass(shard, Bypass::Audit);
+    }
+    cache.heed_gone(now);
+    let Cache {
+        index, partitions, ..
+    } = &mut *cache;
+    let threshold = caching.semantic.threshold;
+    let best = surest(index, partitions, (meant, directive), threshold, now);
+    let Some((sure, key)) = best else {
+        return count(shard, Looked::Miss);
+    };
+    if caching.semantic.shadow {
+        return count(shard, Looked::Shadow);
+    }
+    let Some(entry) = index.get(&key, now).cloned() else {
+        return count(shard, Looked::Miss);
+    };
+    let is_drawn = (shard.random() >> 32) % 100 < u64::from(caching.semantic.audit_percent);
+    if is_drawn && !directive.only_if_cached {
+        count(shard, Looked::Shadow);
+        return Came::Audit(entry);
+    }
+    let told = Told {
+        age: entry.age(now),
+        similarity: Some(sure),
+    };
+    Came::Hit(entry, told)
+}
+
+/// The entry of whose answer it is surest that it answers what is `meant`, and how sure.
+fn surest(
+    index: &Index<Stored>,
+    partitions: &mut Partitions,
+    (meant, directive): (&Meant, &Directive),
+    threshold: Threshold,
+    now: Instant,
+) -> Option<(f32, Key)> {
+    let Meant { partition, meaning } = meant;
+    let mut best: Option<(f32, Key)> = None;
+    let mut demoted = Vec::new();
+    for found in partitions.nearest(partition, meaning) {
+        let entry = index.peek(&found.key, now);
+        let entry = entry.filter(|entry| entry.partition() == Some(partition));
+        let Some((entry, theirs)) = entry.and_then(|it| Some((it, it.payload.meaning.as_ref()?)))
+        else {
+            continue;
+        };
+        if theirs.is_demoted() {
+            demoted.push(found.key);
+        } else if directive.takes(entry.age(now), entry.left(now))
+            && let Some(sure) = alike(meaning, theirs, threshold)
+            && best.is_none_or(|(best, _)| sure > best)
+        {
+            best = Some((sure, found.key));
+        }
+    }
+    for key in demoted {
+        partitions.remove(partition, &key);
+    }
+    best
+}
+
+/// What was found was told to the client, or could not be.
+pub fn told<H: Host>(shard: &Rc<Shard<H>>, is_told: bool) {
+    count(shard, if is_told { Looked::Hit } else { Looked::Miss });
+}
+
+fn count<H: Host>(shard: &Rc<Shard<H>>, came: Looked) -> Came {
+    let mut counters = shard.counters.borrow_mut();
+    counters.cached.look(Tier::Semantic, came);
+    Came::Nothing
+}
+
+fn bypass<H: Host>(shard: &Rc<Shard<H>>, why: Bypass) -> Came {
+    shard
+        .counters
+        .borrow_mut()
+        .cached
+        .bypass(Tier::Semantic, why);
+    Came::Nothing
+}
+
+/// What the request means.
+fn read<H: Host>(
+    shard: &Rc<Shard<H>>,
+    caching: &Caching,
+    print: &Print,
+    likeness: Likeness,
+) -> Result<Meant, Bypass> {
+    let (partition, text) = likeness.0?;
+    if print.directive.no_store {
+        return Err(Bypass::Directive);
+    }
+    if let Some(why) = bypass_near(caching, print.temperature) {
+        return Err(why);
+    }
+    let ttl = print.directive.ttl(caching.ttl);
+    let scratch = &mut shard.cache.borrow_mut().partitions.scratch;
+    let meaning = Meaning::of(&text, ttl, scratch).ok_or(Bypass::Text)?;
+    Ok(Meant {
+        partition,
+        meaning: Arc::new(meaning),
+    })
+}
+
+/// Whose answers are audited together: those of a client key.
+fn tenant<H: Host>(config: &Config, settle: &Settle<H>) -> Tag {
+    let key = settle.receipt.key().and_then(|at| config.keys.get(at));
+    key.map_or_else(|| Tag::of("open", ""), |key| Tag::of("client", &key.name))
+}
+
+/// Compares `entry` with what was answered instead of it. An error says nothing of it.
+pub fn audit<H: Host>(
+    course: &Course<'_, H>,
+    settle: &Settle<H>,
+    entry: &Found,
+    (step, coming): (&Step<'_>, &Rc<Coming<H>>),
+) {
+    let (shard, stored) = (course.shard, &entry.payload);
+    let body = coming
+        .tape
+        .with_bytes(|bytes| unframed(bytes, &coming.head));
+    let is_comparable = coming.head.status == 200 && step.fallback.is_none();
+    let body = body.flatten().filter(|_| is_comparable);
+    let new = body.and_then(|body| {
+        let (dialect, wire) = (step.provider.dialect.speaks(), relay::wire(step.provider));
+        text((dialect, wire), &body, coming.head.is_stream)
+    });
+    let old = text(
+        (stored.dialect, stored.wire),
+        &stored.body,
+        stored.is_stream,
+    );
+    let mut cache = shard.cache.borrow_mut();
+    let scratch = &mut cache.partitions.scratch;
+    let found = match new.zip(old) {
+        None => Audited::Unknown,
+        Some((new, old)) if agree(&new, &old, scratch) => Audited::Same,
+        Some(_) => Audited::Other,
+    };
+    let mut counters = shard.counters.borrow_mut();
+    let cached = &mut counters.cached;
+    cached.audit(found);
+    if found == Audited::Unknown {
+        return;
+    }
+    let is_wrong = found == Audited::Other;
+    if is_wrong && stored.meaning.as_ref().is_some_and(|it| it.demote()) {
+        cached.lose(Lost::Demoted, 1);
+    }
+    let tenant = tenant(&course.snapshot.config, settle);
+    if cache.ledger.note(tenant, is_wrong, shard.host.now()) {
+        cached.tripped += 1;
+    }
+}
+
+/// What an answer says; `None`: it is not whole, or not only a text.
+fn text((dialect, wire): (Dialect, Wire), body: &[u8], is_stream: bool) -> Option<String> {
+    let answer = if is_stream {
+        whole::of_stream(dialect, wire, body)
+    } else {
+        whole::of_plain(dialect, body)
+    };
+    let mut said = String::new();
+    for block in answer.ok()?.blocks {
+        match block {
+            Block::Text { text, .. } | Block::Refusal(text) => said.push_str(&text),
+            Block::Thinking { .. } => {}
+            _ => return None,
+        }
+    }
+    Some(said)
+}
