@@ -84,6 +84,15 @@ impl Shared {
         let setup = setup(settings, &needs, old.as_deref(), place);
         // Refused is only what the configuration refuses, too.
         *self.remote.borrow_mut() = Remote::start(&Uring, setup).ok().map(Rc::new);
+        self.hurry();
+    }
+
+    /// Lets the heeder look at once.
+    fn hurry(&self) {
+        self.is_hurried.set(true);
+        if let Some(heeder) = self.heeder.take() {
+            heeder.wake();
+        }
     }
 
     /// New addresses of a name.
@@ -127,14 +136,12 @@ impl Shared {
     pub async fn caught_up(&self) {
         let until = Uring.now() + HEED_MAX;
         while self.is_behind() && Uring.now() < until {
-            self.is_hurried.set(true);
-            if let Some(heeder) = self.heeder.take() {
-                heeder.wake();
-            }
+            self.hurry();
             Uring.sleep_until(Uring.now() + TURN).await;
         }
     }
 
+    /// Until it is time to look; without a shared tier that is when there is one.
     async fn rest(&self) {
         let hurried = poll_fn(|cx| {
             if self.is_hurried.take() {
@@ -143,6 +150,9 @@ impl Shared {
             self.heeder.set(Some(cx.waker().clone()));
             Poll::Pending
         });
+        if self.remote().is_none() {
+            return hurried.await;
+        }
         hurried.or(Uring.sleep_until(Uring.now() + LOOK)).await;
     }
 }

@@ -108,6 +108,18 @@ def use_of(gateway, seed, model="p/sim/events-5") -> str:
     return asked(gateway, seed, model).headers["x-shardgate-cache"]
 
 
+def is_stored(gateway, seed, model="p/sim/events-5", key="KEY_A") -> bool:
+    """Whether the gateway gives a stored answer; if not, nothing is asked for."""
+    with sdk(gateway, key) as client:
+        try:
+            client.chat.completions.create(
+                model=model, messages=ASK, seed=seed, extra_headers={"x-shardgate-cache": "only-if-cached"})
+        except openai.InternalServerError as refused:
+            assert refused.code == "not_cached", refused
+            return False
+    return True
+
+
 def looks(gateway) -> dict:
     """How often the shared tier was asked, by what came of it."""
     start = 'shardgate_cache_requests_total{tier="remote",result="'
@@ -229,14 +241,7 @@ def test_a_purge_is_for_all_boxes(boxes, provider, what):
     stays = what in ("model", "key")
 
     def has(gateway, model) -> bool:
-        with sdk(gateway) as client:
-            try:
-                client.chat.completions.create(
-                    model=model, messages=ASK, seed=seed, extra_headers={"x-shardgate-cache": "only-if-cached"})
-            except Exception as refused:
-                assert refused.code == "not_cached", refused
-                return False
-        return True
+        return is_stored(gateway, seed, model)
 
     assert not has(one, models[0])
     wait_for(lambda: not has(other, models[0]), "the other box heeds it")
@@ -259,16 +264,7 @@ def test_a_copy_belongs_to_who_made_it(boxes):
     assert plain(other, key="KEY_B", seed=seed)[1] == "hit"
     assert purge(one, "?client=team-a")[0] == 200
 
-    def is_gone():
-        with sdk(other, "KEY_B") as client:
-            try:
-                client.chat.completions.create(
-                    model="p/sim/events-5", messages=ASK, seed=seed, extra_headers={"x-shardgate-cache": "only-if-cached"})
-            except openai.InternalServerError as refused:
-                return refused.code == "not_cached"
-        return False
-
-    wait_for(is_gone, "the copy goes, too")
+    wait_for(lambda: not is_stored(other, seed, key="KEY_B"), "the copy goes, too")
 
 
 def test_a_purge_that_the_server_did_not_take_is_told(boxes, server, provider):
@@ -295,7 +291,7 @@ class Load:
     """Clients that ask all boxes, half of it again and again, until it ends; what failed."""
 
     def __init__(self, boxes):
-        self.failed, self.asked, self.is_over = [], 0, False
+        self.failed, self.asked, self.longest, self.is_over = [], 0, 0.0, False
         self.threads = [threading.Thread(target=self._run, args=(box, at)) for box in boxes for at in range(2)]
         for thread in self.threads:
             thread.start()
@@ -305,6 +301,7 @@ class Load:
             for turn in itertools.count():
                 if self.is_over:
                     return
+                began = time.monotonic()
                 seed = 10_000 + turn % 7 if turn % 2 else 1_000_000 * (at + 1) + turn
                 try:
                     answer = client.chat.completions.create(
@@ -315,6 +312,7 @@ class Load:
                 except Exception as error:  # all of them are the finding
                     self.failed.append(repr(error))
                 self.asked += 1
+                self.longest = max(self.longest, time.monotonic() - began)
 
     def more(self, count=40) -> None:
         goal = self.asked + count
@@ -353,7 +351,35 @@ def test_trouble_with_the_server_costs_hits_only(boxes, server):
     finally:
         failed = load.end()
     assert failed == []
+    assert load.longest < 10, "the deadline is 250 ms"
     assert looks(other)["error"] >= 1 and looks(other)["hit"] >= 3
+
+
+def test_a_reload_brings_the_server(boxes, server):
+    """Goal: a box that gets its server by a reload shares from then on, purges included."""
+    one, other = boxes.start(), boxes.start()
+    boxes.settle()
+    with_server = other.config_path.read_text()
+    start, end = with_server.index("[cache.remote]"), with_server.index("[[keys]]")
+
+    def reload(config):
+        other.config_path.write_text(config)
+        request = urllib.request.Request(f"http://{other.admin}/api/reload", method="POST")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 200
+
+    reload(with_server[:start] + with_server[end:])
+    seed = next(FRESH)
+    assert boxes.has(key_of(one, seed))
+    assert use_of(other, seed) == "miss"
+    assert purge(other)[0] == 200 and use_of(one, seed) == "hit", "a purge is its own"
+    reload(with_server)
+    boxes.settle(other)
+    assert use_of(other, seed) == "hit", "of the other box"
+    assert purge(other)[0] == 200
+    before = looks(other)["hit"]
+    wait_for(lambda: not is_stored(one, seed), "the other heeds it")
+    assert not is_stored(other, seed) and looks(other)["hit"] == before
 
 
 def test_without_a_server_nothing_waits(boxes, server):
