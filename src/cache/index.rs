@@ -215,6 +215,11 @@ impl<P> Index<P> {
         self.shelf.slots.is_empty()
     }
 
+    /// What it has, in no order; some of it may be over or purged.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry<P>>> {
+        self.shelf.slots.values().map(|slot| &slot.entry)
+    }
+
     /// Bytes of the entries of which this shard is the home.
     pub const fn bytes(&self) -> usize {
         self.queues.bytes()
