@@ -1,13 +1,13 @@
-//! Identical requests at once, in a rough world: one exchange for all, whichever shard they came to.
+//! Identical requests at once, in a rough world: one exchange for all, on whichever shard.
 //!
 //! ```text
 //!   clients ──► shard 0 ◄── letters, in order, late ──► shard 1 ◄── clients
 //!                  └─────────► one provider ◄─────────────┘
 //! ```
 //!
-//! Clients come at different times, read at different paces, and some leave in the middle. Who stays
-//! gets every byte of the provider's body, once and in order; the provider is asked no more often
-//! than once for everybody and once for each who left.
+//! Clients come at different times, read at different paces, and some leave in the middle. Who
+//! stays gets every byte of the provider's body, once and in order; the provider is asked no more
+//! often than once for everybody and once for each who left.
 
 use super::for_every_seed;
 use super::http;
