@@ -11,6 +11,8 @@
 //! Invariants
 //! - M1 What is given was found out for equal bytes under the same configuration.
 //! - M2 At most [`BYTES_MAX`] are held; beyond, everything is forgotten and begins anew.
+//! - M3 The bytes of a request are a prompt: who notes them lets them go with the answer that is
+//!   stored for them ([`Memo::retain`]).
 
 use crate::dialect::route::Route;
 use ahash::{AHashMap, RandomState};
@@ -52,6 +54,12 @@ struct Known<K> {
     came_to: K,
 }
 
+impl<K> Known<K> {
+    fn bytes(&self) -> usize {
+        self.body.len() + self.fields.len() + self.model.len() + FIXED + size_of::<Self>()
+    }
+}
+
 /// What was found out of requests.
 #[derive(Debug)]
 pub struct Memo<K> {
@@ -81,16 +89,22 @@ impl<K> Memo<K> {
         is_same.then_some(&known.came_to)
     }
 
+    /// Forgets what is not worth keeping any more.
+    pub fn retain(&mut self, is_kept: impl Fn(&K) -> bool) {
+        let bytes = &mut self.bytes;
+        self.known.retain(|_, known| {
+            let stays = is_kept(&known.came_to);
+            if !stays {
+                *bytes = bytes.saturating_sub(known.bytes());
+            }
+            stays
+        });
+    }
+
     /// `asked` came to this.
     pub fn note(&mut self, asked: &Bytes<'_>, came_to: K) {
         if asked.body.len() > BODY_MAX {
             return;
-        }
-        let parts = asked.body.len() + asked.fields.len() + asked.model.len();
-        self.bytes += parts + FIXED + size_of::<Known<K>>();
-        if self.bytes > BYTES_MAX {
-            self.known.clear(); // M2
-            self.bytes = parts + FIXED + size_of::<Known<K>>();
         }
         let known = Known {
             epoch: asked.epoch,
@@ -101,7 +115,14 @@ impl<K> Memo<K> {
             body: asked.body.into(),
             came_to,
         };
-        self.known.insert(self.hasher.hash_one(asked), known);
+        if self.bytes + known.bytes() > BYTES_MAX {
+            self.known.clear(); // M2
+            self.bytes = 0;
+        }
+        self.bytes += known.bytes();
+        if let Some(before) = self.known.insert(self.hasher.hash_one(asked), known) {
+            self.bytes = self.bytes.saturating_sub(before.bytes());
+        }
     }
 }
 
@@ -159,9 +180,14 @@ mod tests {
                 let body = vec![b'x'; *len];
                 memo.note(&asked(&body), number);
                 prop_assert_eq!(memo.recall(&asked(&body)), Some(&number));
-                let held: usize = memo.known.values().map(|known| known.body.len()).sum();
-                prop_assert!(held <= BYTES_MAX);
+                let held: usize = memo.known.values().map(Known::bytes).sum();
+                prop_assert!(held <= BYTES_MAX && held == memo.bytes);
             }
+            memo.retain(|number| number % 2 == 0);
+            let held: usize = memo.known.values().map(Known::bytes).sum();
+            prop_assert_eq!(held, memo.bytes);
+            memo.retain(|_| false);
+            prop_assert_eq!(memo.bytes, 0);
         }
     }
 }

@@ -47,6 +47,7 @@ use crate::stats::cached::{Bypass, Looked, Tier};
 use crate::stats::receipt::CacheUse;
 use crate::wire::http1::RequestHead;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a request follows a flight that comes to nothing before it goes by itself.
@@ -337,7 +338,7 @@ fn find<H: Host>(
         fields: &counting,
         body,
     };
-    if let Some(known) = recall(served.0, caching, &bytes) {
+    if let Some(known) = recall(served.0, &bytes) {
         return Ok(Ok((Print { directive, ..known }, None)));
     }
     let rewrite = wanted.rewrite.get_or_insert_default();
@@ -378,7 +379,7 @@ fn find<H: Host>(
         is_stream: wanted.ask.stream,
         meant: None,
     };
-    served.0.memo.borrow_mut().note(&bytes, print.clone());
+    remember(served.0, &bytes, &print);
     let likeness = (caching.mode == Mode::Semantic).then(|| Likeness::of(printed.near));
     Ok(Ok((Print { directive, ..print }, likeness)))
 }
@@ -402,15 +403,21 @@ fn tenant<'a>(
     })
 }
 
+/// Notes what `bytes` came to, for as long as there is an answer to them.
+fn remember<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>, print: &Print) {
+    let cache = shard.cache.borrow();
+    if let Some(entry) = cache.index.peek(&print.key, shard.host.now()) {
+        let known = (Arc::downgrade(entry), print.clone());
+        shard.memo.borrow_mut().note(bytes, known);
+    }
+}
+
 /// What the same bytes came to before, if that is all that is needed of them now.
-fn recall<H: Host>(shard: &Shard<H>, caching: &Caching, bytes: &Bytes<'_>) -> Option<Print> {
+fn recall<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>) -> Option<Print> {
     let memo = shard.memo.borrow();
-    let known = memo.recall(bytes)?;
-    // To be compared by its meaning a request is read.
-    let now = shard.host.now();
-    let is_all =
-        caching.mode == Mode::Exact || shard.cache.borrow().index.peek(&known.key, now).is_some();
-    is_all.then(|| known.clone())
+    let (entry, known) = memo.recall(bytes)?;
+    // Where nothing is stored any more a request is read, perhaps to be compared by its meaning.
+    (entry.strong_count() > 0).then(|| known.clone())
 }
 
 /// The fields of `head` that count, one behind the other.

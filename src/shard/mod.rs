@@ -21,12 +21,13 @@ pub mod tls;
 
 use crate::base::bufpool::BufPool;
 use crate::base::time::Instant;
-use crate::cache::entry::Account;
+use crate::cache::entry::{Account, Entry};
 use crate::cache::memo::Memo;
 use crate::config::Config;
 use crate::exchange::ferry::{self, Ferries};
 use crate::exchange::flight::Flights;
 use crate::exchange::keep::Print;
+use crate::exchange::stored::Stored;
 use crate::host::Host;
 use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
@@ -46,7 +47,7 @@ use snapshot::{Edition, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tls::TlsFiles;
@@ -113,7 +114,7 @@ pub struct Shard<H: Host> {
     /// What is stored of answers.
     pub cache: RefCell<Cache>,
     /// What requests came to that are the same to the byte.
-    pub memo: RefCell<Memo<Print>>,
+    pub memo: RefCell<Memo<(Weak<Entry<Stored>>, Print)>>,
     /// What it has to tell the others.
     pub mail: Mail,
     /// How it tells the other shards.
@@ -358,6 +359,9 @@ impl<H: Host> Shard<H> {
         if now >= self.next_sweep.get() {
             self.next_sweep.set(now + SWEEP);
             self.flights.sweep();
+            let mut memo = self.memo.borrow_mut();
+            memo.retain(|(entry, _)| entry.strong_count() > 0);
+            drop(memo);
             for upstream in &self.snapshot().upstreams {
                 upstream.pool.sweep(now, &self.buffers);
             }
