@@ -1,9 +1,14 @@
 """Stored answers: the same request again is answered from memory, in any dialect and either shape, and only when that
 is right."""
 
+import asyncio
 import json
+import os
+import pathlib
 import signal
 import time
+import urllib.error
+import urllib.request
 
 import anthropic
 import openai
@@ -202,6 +207,80 @@ def test_every_shard_has_what_one_stored(start, provider):
     time.sleep(0.1)
     assert {plain(gateway)[1] for _ in range(16)} == {"hit"}
     assert provider.at_rest()["requests"] == 1
+
+
+def purge(gateway, query=""):
+    wanted = urllib.request.Request(f"http://{gateway.admin}/api/cache/purge{query}", b"", method="POST")
+    with urllib.request.urlopen(wanted, timeout=5) as answer:
+        return json.load(answer)["purge"]
+
+
+def test_what_is_purged_is_asked_for_anew(start, provider):
+    """Goal: everything, a model's, a client's, one key's; and nothing else."""
+    gateway = start(shards=2)
+    other = "p/sim/events-6"
+    for query, goes, stays in (
+        ("", [("p/sim/events-5", "KEY_A"), (other, "KEY_B")], []),
+        ("?client=team-b", [(other, "KEY_B")], [("p/sim/events-5", "KEY_A")]),
+    ):
+        for model, key in goes + stays:
+            plain(gateway, model, key)
+            assert plain(gateway, model, key)[1] in ("hit", "coalesced")
+        time.sleep(0.3)
+        assert purge(gateway, query) > 0
+        assert [plain(gateway, *one)[1] for one in stays] == ["hit"] * len(stays)
+        assert [plain(gateway, *one)[1] for one in goes] == ["miss"] * len(goes)
+    with sdk(gateway) as client:
+        raw = client.chat.completions.with_raw_response.create(model="p/sim/events-5", messages=ASK)
+    time.sleep(0.3)
+    purge(gateway, "?key=" + raw.headers["x-shardgate-cache-key"])
+    assert plain(gateway)[1] == "miss"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        purge(gateway, "?everything")
+    assert refused.value.code == 400
+
+
+def memory(gateway) -> int:
+    lines = pathlib.Path(f"/proc/{gateway.child.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) << 10
+
+
+def test_memory_stays_within_its_limit(start, provider):
+    """Goal: stored answers take no more than `memory_max`, however many come. Method: distinct questions for some
+    seconds (CHURN_SECONDS), several times as much as there is room for; what is counted, and what the process holds."""
+    most = 4 << 20
+    gateway = start('memory_max = "4MiB"', shards=2)
+    counted = []
+
+    async def asker(name, until):
+        reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            auth = f"Authorization: Bearer {KEYS['KEY_A']}\r\n"
+            sent = request(gateway, "p/sim/events-60", False, text=f"{name} {number}", extra=auth)
+            writer.write(sent.replace(b"Connection: close\r\n", b""))
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(field(head, "content-length")))
+        writer.close()
+        return number
+
+    async def run(seconds):
+        until = time.monotonic() + seconds
+        asking = [asyncio.create_task(asker(name, until)) for name in range(8)]
+        while time.monotonic() < until:
+            await asyncio.sleep(0.5)
+            status = await asyncio.to_thread(gateway.status)
+            counted.append(sum(shard["cache"]["bytes"] for shard in status["shards"]))
+        return sum([await one for one in asking])
+
+    asyncio.run(run(1))
+    before = memory(gateway)
+    total = asyncio.run(run(float(os.environ.get("CHURN_SECONDS", "8"))))
+    print(f"{total} answers, {max(counted)} bytes counted, {memory(gateway) - before} more held")
+    assert total > 2000 and max(counted) > most / 4
+    assert max(counted) <= most
+    assert memory(gateway) - before < most * 1.05 + (8 << 20)
 
 
 def test_off_means_off(start, provider, tmp_path):
