@@ -41,7 +41,7 @@ use std::time::Duration;
 const TAPE_MAX: usize = 4 << 20;
 
 /// How long others may still join a flight whose answer was stored: until all shards have heard.
-const LANDED: Duration = Duration::from_millis(200);
+const LANDED: Duration = Duration::from_millis(100);
 
 /// What an exchange has to do with the cache.
 #[derive(Debug)]
@@ -200,6 +200,7 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     shard.mail.ring();
     if outcome.is_ok() && shard.shards > 1 {
         // Who asks a shard that has not heard of the entry finds the flight.
+        coming.tape.shrink();
         let (flight, host) = (Rc::clone(&cached.flight), shard.host.clone());
         guarded(shard, async move {
             host.sleep_until(now + LANDED).await;

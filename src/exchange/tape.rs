@@ -154,6 +154,11 @@ impl<H: Host> Tape<H> {
         state.base == 0 && state.end() <= state.longest
     }
 
+    /// Nothing more is expected soon: gives back the room that was not needed.
+    pub fn shrink(&self) {
+        self.0.borrow_mut().bytes.shrink_to_fit();
+    }
+
     /// How many bytes came.
     pub fn len(&self) -> usize {
         self.0.borrow().end()
