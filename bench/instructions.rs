@@ -29,6 +29,7 @@ use said::{messages, plain, request, stream};
 use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::base::time::Instant;
 use shardgate::cache::entry::Account;
+use shardgate::config::model::Strategy;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::host::{Host, Link};
 use shardgate::shard::log::{Entry, Format, Log};
@@ -56,16 +57,6 @@ const CONFIG: &str = "[[keys]]\nname = \"team-a\"\nsecret = { env = \"KEY\" }\nm
     [models.opus]\ntargets = [{ provider = \"far\", model = \"claude-opus-5\" }]\n\
     [models.cached]\ntargets = [{ provider = \"local\" }]\n\
     cache = { mode = \"exact\" }\n";
-/// A model of three targets for each strategy, asked for by its name.
-const STRATEGIES: [&str; 7] = [
-    "weighted",
-    "round_robin",
-    "least_latency",
-    "least_tokens",
-    "prefix_affinity",
-    "cheapest",
-    "priority",
-];
 const SECRETS: FixedSecrets<'_> = FixedSecrets(&[("KEY", "sk-0123456789abcdef0123456789abcdef")]);
 const PROVIDER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7000);
 
@@ -335,7 +326,7 @@ impl Scenario {
     fn new(name: &str, events: usize) -> Self {
         let (answer, ends) = match name {
             "plain-500" | "plain-32k" | "cached-hit" | "cached-miss" => (plain(), Vec::new()),
-            _ if STRATEGIES.contains(&name) => (plain(), Vec::new()),
+            _ if is_strategy(name) => (plain(), Vec::new()),
             _ if name.starts_with("from-anthropic") => messages(events),
             _ => stream(events),
         };
@@ -357,7 +348,7 @@ impl Scenario {
                 is_hit: false,
                 is_asked: Cell::new(false),
             },
-            _ if STRATEGIES.contains(&name) => Self {
+            _ if is_strategy(name) => Self {
                 request: request(chat, name, false, 500),
                 answer,
                 arrivals: Vec::new(),
@@ -427,14 +418,19 @@ impl Scenario {
     }
 }
 
-/// The models of [`CONFIG`] and of [`STRATEGIES`].
+/// Whether it is the name of a strategy, for each of which there is a model of three targets.
+fn is_strategy(name: &str) -> bool {
+    Strategy::ALL.iter().any(|it| it.name() == name)
+}
+
+/// The models of [`CONFIG`], and one for each strategy.
 fn config() -> String {
     let targets = ["a", "b", "c"].map(|it| format!("{{ provider = \"local\", model = \"{it}\" }}"));
-    let model = |strategy: &&str| {
+    let model = |strategy: &str| {
         let targets = targets.join(", ");
         format!("[models.{strategy}]\nstrategy = \"{strategy}\"\ntargets = [{targets}]\n")
     };
-    let models: String = STRATEGIES.iter().map(model).collect();
+    let models: String = Strategy::ALL.map(Strategy::name).map(model).concat();
     CONFIG.to_owned() + &models
 }
 

@@ -3,6 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use shardgate::base::time::Instant;
 use shardgate::config::diff::{Places, Roster};
+use shardgate::config::model::Strategy;
 use shardgate::config::model::defaults::BREAKER;
 use shardgate::config::{Config, FixedSecrets, check};
 use shardgate::dialect::ask::ask;
@@ -15,16 +16,6 @@ use shardgate::policy::targets::{Running, Targets};
 use std::fmt::Write as _;
 use std::hint::black_box;
 use std::time::Duration;
-
-const STRATEGIES: [&str; 7] = [
-    "weighted",
-    "round_robin",
-    "least_latency",
-    "least_tokens",
-    "prefix_affinity",
-    "cheapest",
-    "priority",
-];
 
 /// A model of so many targets.
 fn config(strategy: &str, count: usize) -> Option<Config> {
@@ -89,7 +80,7 @@ fn decisions(c: &mut Criterion) {
     let messages = ask(Route::Chat, &body).ok().and_then(|it| it.messages());
     for count in [3, 64] {
         let mut group = c.benchmark_group(format!("decide_{count}"));
-        for strategy in STRATEGIES {
+        for strategy in Strategy::ALL.map(Strategy::name) {
             let Some(config) = config(strategy, count) else {
                 continue;
             };

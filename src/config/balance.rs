@@ -9,15 +9,6 @@ use crate::dialect::model::Price;
 use std::fmt;
 use toml::de::DeValue;
 
-const STRATEGIES: &[(&str, Strategy)] = &[
-    ("weighted", Strategy::Weighted),
-    ("round_robin", Strategy::RoundRobin),
-    ("least_latency", Strategy::LeastLatency),
-    ("least_tokens", Strategy::LeastTokens),
-    ("prefix_affinity", Strategy::PrefixAffinity),
-    ("cheapest", Strategy::Cheapest),
-    ("priority", Strategy::Priority),
-];
 const PRICE_KEYS: Known = Known {
     now: &["input", "output"],
     later: &[],
@@ -44,6 +35,17 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Weighted,
+        Self::RoundRobin,
+        Self::LeastLatency,
+        Self::LeastTokens,
+        Self::PrefixAffinity,
+        Self::Cheapest,
+        Self::Priority,
+    ];
+
     /// As it is written in the file.
     pub const fn name(self) -> &'static str {
         match self {
@@ -105,7 +107,9 @@ impl fmt::Display for Rate {
 
 /// `strategy` of a model.
 pub(super) fn strategy(model: &Section<'_, '_>, found: &mut Findings) -> Option<Strategy> {
-    model.read(found, "strategy", |v| choice(v, STRATEGIES, &[]))
+    model.read(found, "strategy", |v| {
+        choice(v, &Strategy::ALL.map(|it| (it.name(), it)), &[])
+    })
 }
 
 /// `tier` of a target.

@@ -18,6 +18,7 @@ use super::script::Exchange;
 use super::upstream::{Cast, Casting, serve};
 use super::world::{Faults, World};
 use shardgate::cache::entry::Account;
+use shardgate::config::model::Strategy;
 use shardgate::config::{FixedSecrets, check};
 use shardgate::host::Host;
 use shardgate::shard::log::{Entry, Format, Log};
@@ -36,17 +37,6 @@ use std::time::Duration;
 /// Longest virtual time that a scene may take: four exchanges one after the other, each
 /// at its deadline, twice over.
 const SCENE: Duration = Duration::from_secs(1200);
-
-/// All that there are.
-const STRATEGIES: [&str; 7] = [
-    "weighted",
-    "round_robin",
-    "least_latency",
-    "least_tokens",
-    "prefix_affinity",
-    "cheapest",
-    "priority",
-];
 
 /// A shard, its clients and its providers.
 pub(crate) struct Scene {
@@ -115,7 +105,7 @@ fn hedging(
     let mut text = "[server]\nlisten = [\"127.0.0.1:8080\"]\n[retry]\nattempts_max = 3\n\
         [breaker]\nmode = \"off\"\n[timeouts]\nconnect = \"1s\"\nfirst_token = \"10s\"\nidle = \"8s\"\ntotal = \"60s\"\n"
         .to_owned();
-    let strategy = world.rng().pick(&STRATEGIES);
+    let strategy = world.rng().pick(&Strategy::ALL).name();
     let mut targets = Vec::new();
     for number in 0..providers {
         write!(
