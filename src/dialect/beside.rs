@@ -16,29 +16,16 @@
 //! Source: `openai-python`, `_accumulate_delta`; Anthropic API reference, "Streaming"; Gemini API
 //! reference, `Part`; Amazon Bedrock Runtime API.
 
+use super::chat::request::parts::KNOWN;
 use super::fold::{Fold, Unfoldable};
 use super::gemini;
 use super::model::{Answer, Block, Dialect, Opaque};
 use super::retell::says_something;
 use serde_json::{Map, Value};
 
-/// Members of Chat's deltas and messages that the readers know, that say who speaks, or how what
-/// is said was made: Groq's channel, the numbers of tokens.
-const SAID: [&str; 13] = [
-    "role",
-    "content",
-    "refusal",
-    "tool_calls",
-    "function_call",
-    "reasoning",
-    "reasoning_content",
-    "reasoning_details",
-    "annotations",
-    "name",
-    "channel",
-    "token_id",
-    "token_ids",
-];
+/// Members of Chat's deltas and messages beside those that the readers know that say how what is
+/// said was made: Groq's channel, the numbers of tokens.
+const MADE: [&str; 3] = ["channel", "token_id", "token_ids"];
 
 /// Members of a Chat body beside its choices that are what was asked for (Perplexity).
 const FOUND: [&str; 5] = [
@@ -269,8 +256,8 @@ fn said_by_chat(said: &Object) -> Result<(), Unfoldable> {
         says(said, "images") || says(said, "audio"),
         Unfoldable::Media,
     )?;
-    let is_unknown =
-        |(key, value): (&String, &Value)| !SAID.contains(&key.as_str()) && says_something(value);
+    let is_known = |key: &str| KNOWN.contains(&key) || MADE.contains(&key);
+    let is_unknown = |(key, value): (&String, &Value)| !is_known(key) && says_something(value);
     none(said.iter().any(is_unknown), Unfoldable::Own)?;
     Ok(())
 }

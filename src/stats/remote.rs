@@ -259,40 +259,21 @@ impl Total {
 
     /// Writes all of it.
     pub fn write(&self, out: &mut Text) {
-        let name = "shardgate_cache_remote_gets_total";
-        out.head(
-            name,
-            "counter",
-            "Look-ups at the shared server, by what came of them.",
-        );
-        for what in Get::ALL {
-            let labels = format!("result=\"{}\"", what.name());
-            out.line(name, &labels, self.counts.gets(what));
-        }
-        let name = "shardgate_cache_remote_stores_total";
+        let counts = &self.counts;
+        let rows = Get::ALL.into_iter().map(|it| (it.name(), counts.gets(it)));
+        let help = "Look-ups at the shared server, by what came of them.";
+        family(out, ("gets", "result"), help, rows);
+        let rows = Put::ALL.into_iter().map(|it| (it.name(), counts.puts(it)));
         let help = "Entries that were to be stored on the shared server, by what became of them.";
-        out.head(name, "counter", help);
-        for what in Put::ALL {
-            let labels = format!("result=\"{}\"", what.name());
-            out.line(name, &labels, self.counts.puts(what));
-        }
-        let name = "shardgate_cache_remote_announcements_total";
+        family(out, ("stores", "result"), help, rows);
+        let rows = Put::ALL.into_iter().map(|it| (it.name(), counts.told(it)));
         let help = "Entries that were to be announced to other boxes, by what became of it.";
-        out.head(name, "counter", help);
-        for what in Put::ALL {
-            let labels = format!("result=\"{}\"", what.name());
-            out.line(name, &labels, self.counts.told(what));
-        }
-        let name = "shardgate_cache_remote_events_total";
-        out.head(
-            name,
-            "counter",
-            "What happened on connections to the shared server.",
-        );
-        for what in Event::ALL {
-            let labels = format!("event=\"{}\"", what.name());
-            out.line(name, &labels, self.counts.events(what));
-        }
+        family(out, ("announcements", "result"), help, rows);
+        let rows = Event::ALL
+            .into_iter()
+            .map(|it| (it.name(), counts.events(it)));
+        let help = "What happened on connections to the shared server.";
+        family(out, ("events", "event"), help, rows);
         let name = "shardgate_cache_remote_connections";
         out.head(name, "gauge", "Connections to the shared server.");
         let (up, all) = self.lines;
@@ -302,6 +283,20 @@ impl Total {
         let help = "Connections that are left alone, as the server was slow each time.";
         out.head(name, "gauge", help);
         out.line(name, "", self.open);
+    }
+}
+
+/// Writes the counters `what`, a row for each word of the label.
+fn family(
+    out: &mut Text,
+    (what, label): (&str, &str),
+    help: &str,
+    rows: impl Iterator<Item = (&'static str, u64)>,
+) {
+    let name = format!("shardgate_cache_remote_{what}_total");
+    out.head(&name, "counter", help);
+    for (word, count) in rows {
+        out.line(&name, &format!("{label}=\"{word}\""), count);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A request: out of the body of a client, and as the body for a provider.
 
 mod messages;
-pub(super) mod parts;
+pub(in crate::dialect) mod parts;
 mod read;
 mod write;
 

@@ -11,7 +11,7 @@ use crate::dialect::tree::{Path, some, string};
 use serde_json::{Map, Value, json};
 
 /// The members of an assistant's message that have a place in the model.
-const KNOWN: [&str; 10] = [
+pub(in crate::dialect) const KNOWN: [&str; 10] = [
     "role",
     "content",
     "refusal",
