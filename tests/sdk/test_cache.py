@@ -15,6 +15,7 @@ import openai
 import pytest
 
 from processes import Gateway, Provider
+from tenants import KEYS, TENANTS
 from test_coalesce import body_of, field, request
 
 CONFIG = """shards = {shards}
@@ -23,14 +24,6 @@ CONFIG = """shards = {shards}
 mode = "exact"
 {cache}
 
-[[keys]]
-name = "team-a"
-secret = {{ env = "KEY_A" }}
-
-[[keys]]
-name = "team-b"
-secret = {{ env = "KEY_B" }}
-
 [providers.p]
 dialect = "openai"
 base_url = "http://{provider}/v1"
@@ -38,8 +31,7 @@ base_url = "http://{provider}/v1"
 [providers.q]
 dialect = "anthropic"
 base_url = "http://{provider}"
-"""
-KEYS = {"KEY_A": "sk-a-0123456789abcdef0123456789", "KEY_B": "sk-b-0123456789abcdef0123456789"}
+""" + TENANTS
 ASK = [{"role": "user", "content": "Which are the three dimensions?"}]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from listening import Listening
 from processes import Gateway
+from tenants import KEYS, TENANTS
 
 CONFIG = """shards = {shards}
 
@@ -21,19 +22,10 @@ mode = "{mode}"
 audit = "off"
 {semantic}
 
-[[keys]]
-name = "team-a"
-secret = {{ env = "KEY_A" }}
-
-[[keys]]
-name = "team-b"
-secret = {{ env = "KEY_B" }}
-
 [providers.p]
 dialect = "openai"
 base_url = "http://{provider}/v1"
-"""
-KEYS = {"KEY_A": "sk-a-0123456789abcdef0123456789", "KEY_B": "sk-b-0123456789abcdef0123456789"}
+""" + TENANTS
 FRANCE = "What is the capital of France?"
 REWORDED = "what is the capital of france"
 
