@@ -38,10 +38,13 @@ pub struct Bytes<'a> {
     /// The model that is asked for.
     pub model: &'a str,
     /// The fields of the head that count.
-    pub fields: &'a [u8],
+    pub fields: &'a [(&'a [u8], &'a [u8])],
     /// The body.
     pub body: &'a [u8],
 }
+
+/// Name and value.
+type Field = (Box<[u8]>, Box<[u8]>);
 
 #[derive(Debug)]
 struct Known<K> {
@@ -49,14 +52,23 @@ struct Known<K> {
     key: Option<usize>,
     route: Route,
     model: Box<str>,
-    fields: Box<[u8]>,
+    fields: Box<[Field]>,
     body: Box<[u8]>,
     came_to: K,
 }
 
 impl<K> Known<K> {
     fn bytes(&self) -> usize {
-        self.body.len() + self.fields.len() + self.model.len() + FIXED + size_of::<Self>()
+        let fields = self.fields.iter();
+        let fields: usize = fields
+            .map(|(name, value)| name.len() + value.len() + FIXED)
+            .sum();
+        self.body.len() + fields + self.model.len() + FIXED + size_of::<Self>()
+    }
+
+    fn has_fields(&self, fields: &[(&[u8], &[u8])]) -> bool {
+        let own = self.fields.iter().map(|(name, value)| (&**name, &**value));
+        own.eq(fields.iter().copied())
     }
 }
 
@@ -83,7 +95,7 @@ impl<K> Memo<K> {
     pub fn recall(&self, asked: &Bytes<'_>) -> Option<&K> {
         let known = self.known.get(&self.hasher.hash_one(asked))?;
         let is_same = known.body[..] == *asked.body
-            && known.fields[..] == *asked.fields
+            && known.has_fields(asked.fields)
             && *known.model == *asked.model
             && (known.epoch, known.key, known.route) == (asked.epoch, asked.key, asked.route);
         is_same.then_some(&known.came_to)
@@ -111,7 +123,11 @@ impl<K> Memo<K> {
             key: asked.key,
             route: asked.route,
             model: asked.model.into(),
-            fields: asked.fields.into(),
+            fields: asked
+                .fields
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
             body: asked.body.into(),
             came_to,
         };
@@ -137,7 +153,7 @@ mod tests {
             key: Some(0),
             route: Route::Chat,
             model: "m",
-            fields: b"",
+            fields: &[],
             body,
         }
     }
@@ -162,7 +178,7 @@ mod tests {
             },
             Bytes { model: "n", ..one },
             Bytes {
-                fields: b"openai-beta:x",
+                fields: &[(b"openai-beta", b"x")],
                 ..one
             },
             asked(b"{} "),

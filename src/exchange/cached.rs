@@ -25,7 +25,7 @@ use super::course::Course;
 use super::down::{Down, Wait};
 use super::flight::{Flight, Landed};
 use super::keep::{Cached, Print, Told};
-use super::lease::Lease;
+use super::lease::{Answer, Lease};
 use super::meant::{self, Came, Likeness};
 use super::replay;
 use super::reply::Manner;
@@ -40,12 +40,12 @@ use crate::cache::memo::Bytes;
 use crate::config::Config;
 use crate::config::cache::{Caching, Mode, Replay, Scope};
 use crate::host::Host;
+use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::cache::Found;
 use crate::shard::snapshot::Served;
 use crate::stats::cached::{Bypass, Looked, Tier};
 use crate::stats::receipt::CacheUse;
-use crate::wire::http1::RequestHead;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -238,13 +238,24 @@ async fn tell<H: Host>(
     settle.cached = Some(cached);
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;
-    match replay::deliver(&course, down, settle, &step, (&mut answer, pace)).await {
+    replayed(&course, down, settle, &step, (&mut answer, pace)).await
+}
+
+/// Delivers `answer` as [`replay::deliver`] does; `None`: it cannot be told to this client (C3).
+async fn replayed<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    answer: (&mut Answer<H>, Duration),
+) -> Result<Option<Next>, Kind> {
+    match replay::deliver(course, down, settle, step, answer).await {
         Ok(next) => Ok(Some(next)),
         Err(Failed::Fault(kind @ (Kind::ClientGone | Kind::ShutDown))) => Err(kind),
         Err(_) => {
             down.tx.clear();
             settle.cached = None;
-            Ok(None) // C3
+            Ok(None)
         }
     }
 }
@@ -294,14 +305,7 @@ async fn follow<H: Host>(
         cached.coming = Some(coming);
     }
     let at_once = (&mut answer, Duration::ZERO);
-    match replay::deliver(course, down, settle, &step, at_once).await {
-        Ok(next) => Ok(Some(next)),
-        Err(Failed::Fault(kind @ (Kind::ClientGone | Kind::ShutDown))) => Err(kind),
-        Err(_) => {
-            down.tx.clear();
-            Ok(None) // C3
-        }
-    }
+    replayed(course, down, settle, &step, at_once).await
 }
 
 /// What the request is for the cache, or why it is nothing.
@@ -329,13 +333,14 @@ fn find<H: Host>(
             return Err(Kind::BadAsk);
         }
     };
-    let counting = counting(&request.head, data);
+    let fields = request.head.fields(data);
+    let fields: Vec<_> = fields.filter(|(name, _)| counts(name)).collect();
     let bytes = Bytes {
         epoch: served.1.epoch,
         key: settle.receipt.key(),
         route: wanted.route,
         model: &model,
-        fields: &counting,
+        fields: &fields,
         body,
     };
     if let Some(known) = recall(served.0, &bytes) {
@@ -357,7 +362,6 @@ fn find<H: Host>(
     }
     let is_limited = read.max_tokens.is_some();
     let tenant = tenant(caching, &served.1.config, settle.receipt.key())?;
-    let fields: Vec<_> = request.head.fields(data).collect();
     let printed = print(&Asked {
         tenant,
         namespace: directive.namespace.as_deref(),
@@ -418,18 +422,4 @@ fn recall<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>) -> Option<Print> {
     let (entry, known) = memo.recall(bytes)?;
     // Where nothing is stored any more a request is read, perhaps to be compared by its meaning.
     (entry.strong_count() > 0).then(|| known.clone())
-}
-
-/// The fields of `head` that count, one behind the other.
-fn counting(head: &RequestHead, data: &[u8]) -> Vec<u8> {
-    let mut all = Vec::new();
-    for (name, value) in head.fields(data) {
-        if counts(name) {
-            all.extend_from_slice(name);
-            all.push(b':');
-            all.extend_from_slice(value);
-            all.push(b'\n');
-        }
-    }
-    all
 }

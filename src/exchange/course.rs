@@ -308,8 +308,7 @@ impl<'a, H: Host> Course<'a, H> {
 
     /// Whether an answer that was refused for its content is worth another model.
     pub fn minds_content(&self, settle: &Settle<H>) -> bool {
-        let models = &self.snapshot.config.models;
-        let model = settle.receipt.model().and_then(|index| models.get(index));
+        let model = settle.asked();
         model.is_some_and(|model| model.fallback_on.has(Reason::ContentPolicy))
     }
 

@@ -45,8 +45,6 @@ pub enum Hail {
     Board {
         /// What is asked for.
         key: Key,
-        /// In which snapshot.
-        epoch: u64,
         /// The asker's name for this.
         ticket: u64,
     },
@@ -196,7 +194,7 @@ pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H
     let leader = if home == own {
         shard.ferries.leader(key, own)
     } else {
-        ask_home(shard, home, key, flight.epoch()).await
+        ask_home(shard, home, key).await
     };
     if leader == own {
         let mine = Rc::clone(shard);
@@ -227,12 +225,12 @@ pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H
 }
 
 /// Who leads, as the home says (Y3).
-async fn ask_home<H: Host>(shard: &Rc<Shard<H>>, home: usize, key: Key, epoch: u64) -> usize {
+async fn ask_home<H: Host>(shard: &Rc<Shard<H>>, home: usize, key: Key) -> usize {
     let ticket = shard.ferries.ticket();
     let verdict = Rc::new(Verdict::default());
     let asked = &shard.ferries.asked;
     asked.borrow_mut().insert(ticket, Rc::clone(&verdict));
-    shard.mail.post(home, Hail::Board { key, epoch, ticket });
+    shard.mail.post(home, Hail::Board { key, ticket });
     let timer = shard.deadlines.timer();
     timer.arm(shard.host.now() + HOME_WAIT);
     let leader = poll_fn(|cx| {
@@ -251,7 +249,7 @@ async fn ask_home<H: Host>(shard: &Rc<Shard<H>>, home: usize, key: Key, epoch: u
 pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
     let ferries = &shard.ferries;
     match hail {
-        Hail::Board { key, ticket, .. } => {
+        Hail::Board { key, ticket } => {
             let leader = ferries.leader(key, from);
             shard.mail.post(from, Hail::Boarded { ticket, leader });
         }

@@ -125,12 +125,7 @@ impl<H: Host> Drop for Cached<H> {
 
 /// What comes of `answer`, the last one or one that may be, is kept from here on.
 pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answer<H>) {
-    let config = &settle.snapshot().config;
-    let asked = settle
-        .receipt
-        .model()
-        .and_then(|index| config.models.get(index));
-    let entry_max = asked.map_or(0, |model| model.cache.entry_max);
+    let entry_max = settle.asked().map_or(0, |model| model.cache.entry_max);
     let Some(cached) = settle.cached.as_mut().filter(|cached| cached.leads) else {
         return;
     };
@@ -218,10 +213,7 @@ fn make<H: Host>(
 ) -> Result<Found, Unstored> {
     let (shard, receipt) = (course.shard, &settle.receipt);
     let cached = settle.cached.as_ref().ok_or(Unstored::Unread)?;
-    let asked = receipt
-        .model()
-        .and_then(|index| course.snapshot.config.models.get(index));
-    let caching = &asked.ok_or(Unstored::Unread)?.cache;
+    let caching = &settle.asked().ok_or(Unstored::Unread)?.cache;
     // Framing is a small part: what is twice as long needs no second look.
     if coming.tape.len() / 2 > caching.entry_max {
         return Err(Unstored::TooLarge);
@@ -270,7 +262,7 @@ fn make<H: Host>(
     let making = Making {
         key: print.key,
         partition,
-        tags: tags(course, settle),
+        tags: tags(settle),
         made: now,
         ttl,
         born: cached.born,
@@ -285,20 +277,13 @@ fn make<H: Host>(
 }
 
 /// What an entry belongs to, for purges.
-fn tags<H: Host>(course: &Course<'_, H>, settle: &Settle<H>) -> Box<[Tag]> {
-    let config = &course.snapshot.config;
-    let model = settle
-        .receipt
-        .model()
-        .and_then(|index| config.models.get(index));
-    let key = settle
-        .receipt
-        .key()
-        .and_then(|index| config.keys.get(index));
+fn tags<H: Host>(settle: &Settle<H>) -> Box<[Tag]> {
+    let keys = &settle.snapshot().config.keys;
+    let key = settle.receipt.key().and_then(|index| keys.get(index));
     let cached = settle.cached.as_ref();
     let namespace = cached.and_then(|cached| cached.print.directive.namespace.as_deref());
     let tags = [
-        model.map(|model| Tag::of("model", &model.name)),
+        settle.asked().map(|model| Tag::of("model", &model.name)),
         key.map(|key| Tag::of("client", &key.name)),
         namespace.map(|name| Tag::of("namespace", name)),
     ];

@@ -197,6 +197,11 @@ impl<H: Host> Settle<H> {
         }
     }
 
+    /// The model that was asked for.
+    pub fn asked(&self) -> Option<&Model> {
+        self.snapshot.config.models.get(self.receipt.model()?)
+    }
+
     /// The model and the target of the last attempt.
     pub fn tried(&self) -> Option<(&Model, &Target)> {
         self.snapshot.config.tried(&self.receipt.last?)
