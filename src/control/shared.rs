@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Control has connections of its own to the shared tier. What it reads of the generations that it
-//! did not know is a purge: of what changed or, where it knew none before, of everything.
+//! did not know is a purge: of what changed or, where it knew none before, of everything (what is
+//! stored before the first reading, within a round trip of the start).
 //!
 //! Invariants
 //! - P1 The server comes first, the shards after it: so no copy that a shard fetched before the
@@ -34,9 +35,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
-
-/// How often what other boxes purged is looked at; it is read once a second.
-const LOOK: Duration = Duration::from_millis(200);
 
 /// How long a purge waits for everything before it to be heeded.
 const HEED_MAX: Duration = Duration::from_secs(2);
@@ -77,6 +75,7 @@ impl Shared {
         }
         let old = self.remote.take();
         self.heard.take();
+        self.hurry(); // whoever listens to the old one
         let (Some(settings), Some(needs)) = (settings, RemoteNeeds::of(edition)) else {
             return;
         };
@@ -84,7 +83,6 @@ impl Shared {
         let setup = setup(settings, &needs, old.as_deref(), place);
         // Refused is only what the configuration refuses, too.
         *self.remote.borrow_mut() = Remote::start(&Uring, setup).ok().map(Rc::new);
-        self.hurry();
     }
 
     /// Lets the heeder look at once.
@@ -141,7 +139,7 @@ impl Shared {
         }
     }
 
-    /// Until it is time to look; without a shared tier that is when there is one.
+    /// Until there is something that is not heeded, or the shared tier may be another one.
     async fn rest(&self) {
         let hurried = poll_fn(|cx| {
             if self.is_hurried.take() {
@@ -150,10 +148,13 @@ impl Shared {
             self.heeder.set(Some(cx.waker().clone()));
             Poll::Pending
         });
-        if self.remote().is_none() {
+        let Some(remote) = self.remote() else {
             return hurried.await;
-        }
-        hurried.or(Uring.sleep_until(Uring.now() + LOOK)).await;
+        };
+        let heard = self.heard.borrow().clone();
+        hurried
+            .or(async { drop(remote.newer(heard.as_ref()).await) })
+            .await;
     }
 }
 

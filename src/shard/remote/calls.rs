@@ -67,6 +67,9 @@ impl<H: Host> Inner<H> {
         let is_new = self.generations.borrow().as_ref() != Some(&learnt);
         if is_new {
             *self.generations.borrow_mut() = Some(Rc::clone(&learnt));
+            if let Some(learner) = self.learner.take() {
+                learner.wake();
+            }
         }
         Ok(learnt)
     }

@@ -48,10 +48,11 @@ use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// How long an entry, a purge or an announcement may take: nobody's answer waits for it.
@@ -252,6 +253,8 @@ struct Inner<H: Host> {
     /// The map is in doubt.
     wants_map: Cell<bool>,
     generations: RefCell<Option<Rc<Generations>>>,
+    /// Who waits for other ones.
+    learner: Cell<Option<Waker>>,
     /// A look-up reads them.
     is_learning: Cell<bool>,
     held: Cell<usize>,
@@ -299,6 +302,7 @@ impl<H: Host> Remote<H> {
             map: RefCell::default(),
             wants_map: Cell::new(false),
             generations: RefCell::default(),
+            learner: Cell::default(),
             is_learning: Cell::new(false),
             held: Cell::new(0),
             told: Cell::new(0),
@@ -325,6 +329,19 @@ impl<H: Host> Remote<H> {
     /// copies that are kept elsewhere; they are a second old at most while the server answers.
     pub fn generations(&self) -> Option<Rc<Generations>> {
         self.0.generations.borrow().clone()
+    }
+
+    /// The generations, once they are read and not `known`. One task at a time may wait for them.
+    pub async fn newer(&self, known: Option<&Rc<Generations>>) -> Rc<Generations> {
+        poll_fn(|cx| {
+            self.0.learner.set(Some(cx.waker().clone()));
+            let now = self.0.generations.borrow();
+            let is_new = |now: &&Rc<Generations>| known.is_none_or(|it| !Rc::ptr_eq(it, now));
+            now.as_ref()
+                .filter(is_new)
+                .map_or(Poll::Pending, |now| Poll::Ready(Rc::clone(now)))
+        })
+        .await
     }
 
     /// The entry under `key`, within the deadline; `None` for whatever reason, which is counted.
