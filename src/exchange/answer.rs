@@ -272,10 +272,47 @@ pub fn put_answer_head<H: Host>(
     (answer, data): (&Answer<H>, &[u8]),
     (status, dropped, manner): (u16, &str, Manner),
 ) {
-    let shard = course.shard;
+    put_own_head(tx, course, settle, step, (status, dropped, manner));
     let head = &answer.head;
+    // Limits and versions of another API would mean something else to this client.
+    let is_own = step.provider.dialect.speaks() == course.route.dialect();
+    let mut heeds = status >= 400;
+    for (name, value) in head.fields(data) {
+        if !passes(name) {
+            continue;
+        }
+        heeds |= limits::may_matter(name, value);
+        if is_own && !head.connection_lists(data, name) {
+            put_field(tx, name, value);
+        }
+    }
+    if heeds {
+        limits::heed(course, step, (head, data));
+    }
+    let id = head.known(Known::XRequestId);
+    if let Some(id) = id.or_else(|| head.known(Known::RequestId)) {
+        put_own_field(tx, "x-upstream-request-id", id.bytes(data));
+    }
+    let wait = head.known(Known::RetryAfter).map(|span| span.bytes(data));
+    let wall_seconds = course.shard.host.wall_nanos() / 1_000_000_000;
+    if let Some(seconds) = wait.and_then(|value| retry_after(value, wall_seconds)) {
+        put_decimal_field(tx, "retry-after", seconds);
+    }
+    if status >= 400 && settle.receipt.attempts > 1 {
+        tx.put(b"x-should-retry: false\r\n");
+    }
+}
+
+/// The part of it that is the gateway's own.
+pub fn put_own_head<H: Host>(
+    tx: &mut TxBuf,
+    course: &Course<'_, H>,
+    settle: &Settle<H>,
+    step: &Step<'_>,
+    (status, dropped, manner): (u16, &str, Manner),
+) {
     put_status_line(tx, status);
-    reply::put_common(tx, shard, settle.receipt.id, manner);
+    reply::put_common(tx, course.shard, settle.receipt.id, manner);
     let name = match course.route.dialect() {
         Dialect::Anthropic => "request-id",
         Dialect::Bedrock => "x-amzn-requestid",
@@ -311,33 +348,6 @@ pub fn put_answer_head<H: Host>(
         put_own_field(tx, "x-shardgate-dropped", dropped.as_bytes());
     }
     put_times(tx, course, settle);
-    // Limits and versions of another API would mean something else to this client.
-    let is_own = step.provider.dialect.speaks() == course.route.dialect();
-    let mut heeds = status >= 400;
-    for (name, value) in head.fields(data) {
-        if !passes(name) {
-            continue;
-        }
-        heeds |= limits::may_matter(name, value);
-        if is_own && !head.connection_lists(data, name) {
-            put_field(tx, name, value);
-        }
-    }
-    if heeds {
-        limits::heed(course, step, (head, data));
-    }
-    let id = head.known(Known::XRequestId);
-    if let Some(id) = id.or_else(|| head.known(Known::RequestId)) {
-        put_own_field(tx, "x-upstream-request-id", id.bytes(data));
-    }
-    let wait = head.known(Known::RetryAfter).map(|span| span.bytes(data));
-    let wall_seconds = shard.host.wall_nanos() / 1_000_000_000;
-    if let Some(seconds) = wait.and_then(|value| retry_after(value, wall_seconds)) {
-        put_decimal_field(tx, "retry-after", seconds);
-    }
-    if status >= 400 && settle.receipt.attempts > 1 {
-        tx.put(b"x-should-retry: false\r\n");
-    }
 }
 
 /// The gateway's own time, and the provider's.

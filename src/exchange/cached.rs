@@ -213,6 +213,19 @@ async fn tell<H: Host>(
     let Some(step) = stored.step(&snapshot.config, asked) else {
         return Ok(None);
     };
+    settle.receipt.cache = Some(match told.similarity {
+        None => CacheUse::Hit,
+        Some(_) => CacheUse::SemanticHit,
+    });
+    let mut cached = Box::new(Cached::new(print.clone(), Flight::alone(0)));
+    cached.told = Some(told);
+    settle.cached = Some(cached);
+    let course = Course::new(served, down, settle.receipt.began, manner);
+    let course = course.ok_or(Kind::Internal)?;
+    if !stored.is_stream && !print.is_stream && !course.is_translated(down, &step) {
+        let next = replay::verbatim(&course, down, settle, &step, stored).await?;
+        return Ok(Some(next));
+    }
     let upstream = snapshot.upstreams.get(step.provider_index);
     let pool = &upstream.ok_or(Kind::Internal)?.pool;
     let mut head = TxBuf::new(&shard.buffers);
@@ -229,15 +242,6 @@ async fn tell<H: Host>(
     let lease = Lease::of_tape(shard, pool, player);
     let answer = replay::answer(shard, lease, [head.unsent(), here], false);
     let mut answer = answer.ok_or(Kind::Internal)?;
-    settle.receipt.cache = Some(match told.similarity {
-        None => CacheUse::Hit,
-        Some(_) => CacheUse::SemanticHit,
-    });
-    let mut cached = Box::new(Cached::new(print.clone(), Flight::alone(0)));
-    cached.told = Some(told);
-    settle.cached = Some(cached);
-    let course = Course::new(served, down, settle.receipt.began, manner);
-    let course = course.ok_or(Kind::Internal)?;
     replayed(&course, down, settle, &step, (&mut answer, pace)).await
 }
 
@@ -325,7 +329,13 @@ fn find<H: Host>(
     let data = rx.data();
     let body = wanted.body.bytes(data);
     let in_body = wanted.ask.cache().map(|span| span.bytes(body));
-    let directive = match Directive::read(request.head.fields(data), in_body) {
+    let mut fields = Vec::new(); // those that count, found on the one way over the head
+    let all = request.head.fields(data).inspect(|field| {
+        if counts(field.0) {
+            fields.push(*field);
+        }
+    });
+    let directive = match Directive::read(all, in_body) {
         Ok(directive) => directive,
         Err(bad) => {
             let rewrite = wanted.rewrite.get_or_insert_default();
@@ -333,8 +343,6 @@ fn find<H: Host>(
             return Err(Kind::BadAsk);
         }
     };
-    let fields = request.head.fields(data);
-    let fields: Vec<_> = fields.filter(|(name, _)| counts(name)).collect();
     let bytes = Bytes {
         epoch: served.1.epoch,
         key: settle.receipt.key(),

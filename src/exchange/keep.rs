@@ -251,6 +251,10 @@ fn make<H: Host>(
         wire,
         is_stream: coming.head.is_stream,
         media: (&*coming.head.media).into(),
+        usage: match receipt.usage {
+            told @ Some(_) if !coming.head.is_stream && dialect == course.route.dialect() => told,
+            _ => Stored::usage_in(dialect, coming.head.is_stream, &body),
+        },
         body: body.into(),
         took: now.since(receipt.began).saturating_sub(first_content),
         events: u32::try_from(receipt.events).unwrap_or(u32::MAX),

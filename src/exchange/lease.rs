@@ -31,7 +31,7 @@ enum Source<H: Host> {
     /// The connection.
     Link(H::Stream),
     /// What somebody, perhaps this one, reads from a connection for all who listen.
-    Tape(Box<Player<H>>),
+    Tape(Player<H>),
 }
 
 impl<H: Host> Lease<H> {
@@ -57,7 +57,7 @@ impl<H: Host> Lease<H> {
         let source = self.detach();
         let player = Tape::begin(source, first, longest);
         let tape = Rc::clone(player.tape());
-        self.source = Source::Tape(Box::new(player));
+        self.source = Source::Tape(player);
         tape
     }
 
@@ -70,7 +70,7 @@ impl<H: Host> Lease<H> {
         Self {
             shard: Rc::clone(shard),
             pool: Rc::clone(pool),
-            source: player.map_or(Source::Nothing, |player| Source::Tape(Box::new(player))),
+            source: player.map_or(Source::Nothing, Source::Tape),
             opened: shard.host.now(),
         }
     }

@@ -86,15 +86,17 @@ pub fn unpack(bytes: &[u8]) -> Option<Stored> {
     let mut words = [(); 4].map(|()| take_word(&mut rest));
     let [model, provider, upstream_model, media] = &mut words;
     let media = media.take().filter(|media| is_field(media))?;
+    let (is_stream, body) = (stream == 1, take_text(&mut rest)?);
     let stored = Stored {
         model: model.take()?.into(),
         provider: provider.take()?.into(),
         upstream_model: upstream_model.take()?.into(),
         dialect,
         wire,
-        is_stream: stream == 1,
+        is_stream,
         media: media.into(),
-        body: take_text(&mut rest)?.into(),
+        usage: Stored::usage_in(dialect, is_stream, body),
+        body: body.into(),
         took: Duration::from_nanos(took),
         events,
         meaning: None, // of the box that compares
@@ -144,6 +146,7 @@ mod tests {
             body: body.into(),
             took: Duration::from_nanos(count),
             events: u32::try_from(count >> 32).unwrap(),
+            usage: None,
             meaning: None,
         }
     }

@@ -1,20 +1,23 @@
 //! Delivers an answer that was made before, or is being made for somebody else.
 //!
 //! ```text
+//!   stored ─────────── plain, asked for plainly in its own dialect ────────────► client
 //!   stored, or a tape ─► Answer ─┬─ as the client wants it: relay, plain ──────► client
 //!                                ├─ a stream, for a plain request: read whole ─► one body
 //!                                └─ a plain one, for a stream: read whole ─────► events
 //! ```
 //!
-//! It goes the way of a provider's answer, and so comes out in the client's dialect, with its
-//! usage, and is checked again. No target is asked, and none is judged.
+//! An [`Answer`] goes the way of a provider's answer, and so comes out in the client's dialect,
+//! with its usage, and is checked again. No target is asked, and none is judged.
 //!
 //! Invariants
 //! - R1 What cannot be told in the other shape without a loss is not told: the request goes
 //!   upstream by itself.
 //! - R2 Nothing of the answer's head is told that was for somebody else: limits, ids, cookies.
+//! - R3 What is told unread is an answer: of a provider that was read here, or a copy of another
+//!   box's that was ([`Stored::is_answer`]).
 
-use super::answer::{HOLD_MAX, Incoming, put_answer_head, read_more};
+use super::answer::{HOLD_MAX, Incoming, put_answer_head, put_own_head, read_more};
 use super::attempt::{self, Failed, Refusal};
 use super::connection::{Next, push};
 use super::course::Course;
@@ -25,6 +28,7 @@ use super::pulse::put_stream_fields;
 use super::relay;
 use super::request::{Request, asked};
 use super::settle::Settle;
+use super::stored::Stored;
 use super::tape::{Player, Tape};
 use super::translator::{Naming, usage};
 use crate::base::bytes::{RxBuf, TxBuf};
@@ -129,6 +133,30 @@ pub fn paced<H: Host>(shard: &Rc<Shard<H>>, entry: &Found, pace: Duration) -> Pl
         tape.end_feed(None);
     });
     player
+}
+
+/// Delivers the plain answer that is `stored` in the client's own dialect to a client that wants
+/// a plain one, as it is: it was looked at when it was stored (R3).
+///
+/// # Errors
+/// The gateway is shut down.
+pub async fn verbatim<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    step: &Step<'_>,
+    stored: &Stored,
+) -> Result<Next, Kind> {
+    settle.receipt.usage = stored.usage;
+    let Down { tx, request, .. } = &mut *down;
+    let dropped = request.as_deref().map_or("", Request::dropped);
+    tx.reserve(1024 + stored.body.len());
+    put_own_head(tx, course, settle, step, (200, dropped, course.manner));
+    put_own_field(tx, "content-type", stored.media.as_bytes());
+    put_decimal_field(tx, "content-length", stored.body.len() as u64);
+    tx.put(END_OF_HEAD);
+    tx.put(&stored.body);
+    plain::finish(course, down, settle, (200, 200)).await
 }
 
 /// Delivers `answer`; `pace` is the time between two events, where they are told one by one.

@@ -110,6 +110,9 @@ fn copy<H: Host>(
     let stored = unpack(&found.payload).ok_or(Looked::Error)?;
     let asked = settle.receipt.model().unwrap_or_default();
     let is_ours = stored.step(&snapshot.config, asked).is_some();
+    if !stored.is_answer() {
+        return Err(Looked::Error);
+    }
     if !is_ours || !print.directive.takes(found.age, found.left) {
         return Err(Looked::Miss);
     }

@@ -13,6 +13,8 @@ use crate::cache::meaning::Meaning;
 use crate::config::Config;
 use crate::dialect::events::Wire;
 use crate::dialect::model::Dialect;
+use crate::dialect::openai::Usage;
+use crate::dialect::speak;
 use crate::policy::plan::Step;
 use crate::wire::http1::Framing;
 use std::sync::Arc;
@@ -43,6 +45,8 @@ pub struct Stored {
     pub took: Duration,
     /// How many events it had.
     pub events: u32,
+    /// The token counts of a plain one, as its provider said them.
+    pub usage: Option<Usage>,
     /// What its question means, where it is found by that.
     pub meaning: Option<Arc<Meaning>>,
 }
@@ -57,6 +61,18 @@ impl std::fmt::Debug for Stored {
 }
 
 impl Stored {
+    /// The token counts in `body`, of a provider that speaks `dialect`; `None` of a stream.
+    pub fn usage_in(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Usage> {
+        let facts = (!is_stream).then(|| speak::look_at_answer(dialect, body));
+        facts.and_then(|facts| facts.usage)
+    }
+
+    /// Whether the body is an answer, as far as it is told again without being read.
+    pub fn is_answer(&self) -> bool {
+        let facts = || speak::look_at_answer(self.dialect, &self.body);
+        self.is_stream || facts().may_pass()
+    }
+
     /// Bytes on the heap.
     pub fn bytes(&self) -> usize {
         [

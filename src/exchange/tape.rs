@@ -21,6 +21,7 @@
 use super::lease::Lease;
 use crate::base::bytes::RxBuf;
 use crate::host::Host;
+use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::io;
 use std::mem;
@@ -37,19 +38,21 @@ const FIRST: usize = 8 << 10;
 #[derive(Debug)]
 pub struct Tape<H: Host>(RefCell<State<H>>);
 
+/// In the order of use: an event of a stream finds it in a cold cache, line by line.
 #[derive(Debug)]
+#[repr(C)]
 struct State<H: Host> {
     /// What came behind the head, from `base` on.
     bytes: Vec<u8>,
     /// How many bytes before them were dropped (T3).
     base: usize,
     longest: usize,
+    /// The players; `None`: a place that is free.
+    ears: SmallVec<[Option<Ear>; 1]>,
     /// Where more comes from, until it ended.
     source: Source<H>,
     /// It ended like this, if not cleanly.
     fault: Option<io::ErrorKind>,
-    /// The players; `None`: a place that is free.
-    ears: Vec<Option<Ear>>,
 }
 
 #[derive(Debug)]
@@ -108,7 +111,7 @@ impl<H: Host> Tape<H> {
             longest,
             source: Source::Lease(source),
             fault: None,
-            ears: Vec::new(),
+            ears: SmallVec::new(),
         };
         let tape = Rc::new(Self(RefCell::new(state)));
         Player::new(&tape, first.len())
@@ -122,7 +125,7 @@ impl<H: Host> Tape<H> {
             longest: usize::MAX,
             source: Source::Fed,
             fault: None,
-            ears: Vec::new(),
+            ears: SmallVec::new(),
         };
         let tape = Rc::new(Self(RefCell::new(state)));
         Player::new(&tape, 0)

@@ -179,6 +179,7 @@ mod tests {
             body: (*b"{}").into(),
             took: Duration::ZERO,
             events: 0,
+            usage: None,
             meaning: Some(meaning(text)),
         };
         let making = Making {

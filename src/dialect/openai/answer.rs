@@ -42,6 +42,11 @@ impl AnswerFacts {
     pub fn is_json_object(&self) -> bool {
         matches!(self.shape, Shape::Object | Shape::TooDeep)
     }
+
+    /// Whether nothing says that the body is anything but an answer.
+    pub fn may_pass(&self) -> bool {
+        self.is_json_object() && (self.has_result || !self.has_error)
+    }
 }
 
 /// Looks at `body`.
