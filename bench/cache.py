@@ -4,8 +4,8 @@ against the same model without a cache.
 
     python3 bench/cache.py [target/release/shardgate] [repetitions]
 
-"hit" and "stream-hit" ask the same again and again; "paced-miss" has entries of at most 1 KiB and longer answers, so that
-each request is looked up, put on a tape, and not stored. How it is measured: pairs.py.
+"hit" and "stream-hit" ask the same again and again; of "paced" and "paced-miss" each prompt is another one, so that each
+request is looked up, put on a tape, and stored. How it is measured: pairs.py.
 """
 
 import sys
@@ -32,9 +32,9 @@ targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 
 [models.paced-miss]
 targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
-cache = { mode = "exact", entry_max = "1KiB", coalesce = false }
+cache = { mode = "exact" }
 """
-PAIRS = {"hit": ("plain",), "stream-hit": ("stream", "--stream"), "paced-miss": ("paced", "--stream")}
+PAIRS = {"hit": ("plain",), "stream-hit": ("stream", "--stream"), "paced-miss": ("paced", "--stream", "--distinct")}
 
 
 def main():

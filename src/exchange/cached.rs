@@ -34,7 +34,7 @@ use super::settle::Settle;
 use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
-use crate::cache::directive::Directive;
+use crate::cache::directive::{Bad, Directive};
 use crate::cache::fingerprint::{Asked, Tenant, counts, print};
 use crate::cache::memo::Bytes;
 use crate::config::Config;
@@ -52,6 +52,9 @@ use std::time::Duration;
 
 /// How often a request follows a flight that comes to nothing before it goes by itself.
 const TRIES_MAX: u32 = 3;
+
+/// Name and value of a field of a head.
+type Field<'a> = (&'a [u8], &'a [u8]);
 
 /// Whether answers of the model that the request of `down` asks for are cached.
 pub fn caching<'a, H: Host>(
@@ -329,14 +332,8 @@ fn find<H: Host>(
     let data = rx.data();
     let body = wanted.body.bytes(data);
     let in_body = wanted.ask.cache().map(|span| span.bytes(body));
-    let mut fields = Vec::new(); // those that count, found on the one way over the head
-    let all = request.head.fields(data).inspect(|field| {
-        if counts(field.0) {
-            fields.push(*field);
-        }
-    });
-    let directive = match Directive::read(all, in_body) {
-        Ok(directive) => directive,
+    let (directive, fields) = match read_head(request.head.fields(data), in_body) {
+        Ok(read) => read,
         Err(bad) => {
             let rewrite = wanted.rewrite.get_or_insert_default();
             rewrite.refuse(bad.field, bad.why);
@@ -394,6 +391,20 @@ fn find<H: Host>(
     remember(served.0, &bytes, &print);
     let likeness = (caching.mode == Mode::Semantic).then(|| Likeness::of(printed.near));
     Ok(Ok((Print { directive, ..print }, likeness)))
+}
+
+/// What the request allows, and the fields of its head that count: on one way over it.
+fn read_head<'a>(
+    fields: impl Iterator<Item = Field<'a>>,
+    in_body: Option<&[u8]>,
+) -> Result<(Directive, Vec<Field<'a>>), Bad> {
+    let mut counting = Vec::new();
+    let all = fields.inspect(|field| {
+        if counts(field.0) {
+            counting.push(*field);
+        }
+    });
+    Ok((Directive::read(all, in_body)?, counting))
 }
 
 /// Whose entries a request with this client key may be given.

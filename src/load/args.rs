@@ -34,7 +34,7 @@ pub enum Spread {
 
 /// What `--help` says below the options: it has to fit a screen, so the rarer ones stand here.
 const ALSO: &str = "Also: --path PATH (/v1/chat/completions), --key KEY, --warmup TIME (0s), \
-    --ramp TIME (2s),\n--spread even|random, --progress, --tolerate-errors, --allow-remote";
+    --ramp TIME (2s),\n--spread even|random, --distinct (prompts), --progress, --tolerate-errors, --allow-remote";
 
 // No doc comment: clap would show it in place of what the command is called.
 #[derive(Clone, Debug, clap::Args)]
@@ -65,6 +65,9 @@ pub struct Args {
     /// Length of the prompt in bytes
     #[arg(long, default_value_t = 500, value_name = "N")]
     pub prompt_bytes: usize,
+    /// Begin each prompt with another number, so that no cache knows it
+    #[arg(long, hide = true)]
+    pub distinct: bool,
     /// Ask for a stream and count its events
     #[arg(long)]
     pub stream: bool,
@@ -148,8 +151,10 @@ pub enum Mode {
 pub struct Plan {
     /// Where to connect.
     pub target: Target,
-    /// The whole request, head and body, sent as it is each time.
+    /// The whole request, head and body, sent as it is each time but for a number.
     pub request: Vec<u8>,
+    /// Where that is, if there is one ([`ask::digits`]).
+    pub number_at: Option<usize>,
     /// How content is told from other events in a stream.
     pub shape: Shape,
     /// Path asked for.
@@ -224,8 +229,17 @@ impl Plan {
             stream,
             key: key.as_deref(),
         };
+        let request = ask::request(&wanted)?;
+        let number_at = ask::number_at(&request).filter(|_| args.distinct);
+        if args.distinct && number_at.is_none() {
+            let least = ask::DIGITS;
+            return Err(format!(
+                "--distinct needs --prompt-bytes of {least} or more"
+            ));
+        }
         Ok(Self {
-            request: ask::request(&wanted)?,
+            request,
+            number_at,
             shape: ask::shape(&args.path),
             target,
             path: args.path.clone(),

@@ -1,9 +1,28 @@
-//! Builds the request that is sent again and again, byte for byte the same.
+//! Builds the request that is sent again and again, byte for byte the same but for a number.
 
 use std::fmt::Write as _;
 
 /// Words of the prompt; repeated and cut to the length asked for.
 const WORDS: &str = "the quick gateway relays every token of a long answer without waiting ";
+
+/// Digits of the number with which a prompt begins that is not to be like any other.
+pub(crate) const DIGITS: usize = 12;
+
+/// Where those digits are in `request`: its prompt begins there; `None`: it is too short.
+pub(crate) fn number_at(request: &[u8]) -> Option<usize> {
+    memchr::memmem::find(request, WORDS.get(..DIGITS)?.as_bytes())
+}
+
+/// The digits of `number`, which begins anew behind the last one.
+pub(crate) fn digits(number: u64) -> [u8; DIGITS] {
+    let mut digits = [b'0'; DIGITS];
+    let mut rest = number;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    digits
+}
 
 /// Which JSON key holds the text of a streamed event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +144,27 @@ mod tests {
             assert_eq!(json["model"], "a \"model\"");
             assert_eq!(json.pointer(text).unwrap().as_str().unwrap().len(), 500);
         }
+    }
+
+    /// Goal: numbered requests differ in the prompt alone, and by every number.
+    #[test]
+    fn a_number_is_a_part_of_the_prompt() {
+        let bytes = request(&wanted("/v1/chat/completions")).unwrap();
+        let at = number_at(&bytes).unwrap();
+        let numbered = |number| {
+            let mut other = bytes.clone();
+            other[at..at + DIGITS].copy_from_slice(&digits(number));
+            let body = memchr::memmem::find(&other, b"\r\n\r\n").unwrap() + 4;
+            let json: serde_json::Value = serde_json::from_slice(&other[body..]).unwrap();
+            let text = json.pointer("/messages/0/content").unwrap();
+            text.as_str().unwrap().to_owned()
+        };
+        assert!(numbered(42).starts_with("000000000042teway relays"));
+        assert_eq!(numbered(42).len(), 500);
+        assert_ne!(numbered(42), numbered(43));
+        let mut short = wanted("/v1");
+        short.prompt_bytes = DIGITS - 1;
+        assert_eq!(number_at(&request(&short).unwrap()), None);
     }
 
     /// Goal: nothing typed on the command line can break the head.

@@ -12,6 +12,7 @@
 //! - I2 The open loop's latency counts from the scheduled time, however late a lane was free.
 
 use super::args::{Mode, Plan};
+use super::ask::{DIGITS, digits};
 use super::pace::Pace;
 use super::reply::Reply;
 use super::schedule::Schedule;
@@ -73,6 +74,7 @@ struct Board {
     end: Instant,
     schedule: RefCell<Schedule>,
     begun: Cell<u64>,
+    numbered: Cell<u64>,
     live: Cell<u32>,
     left: RefCell<Option<Waker>>,
     slots: RefCell<Vec<Rc<Slot>>>,
@@ -97,12 +99,27 @@ impl Board {
             end: start + plan.duration,
             schedule: RefCell::new(schedule),
             begun: Cell::new(0),
+            numbered: Cell::new(0),
             live: Cell::new(0),
             left: RefCell::new(None),
             slots: RefCell::new(Vec::new()),
             tally: RefCell::new(Tally::new(start, primary)?),
             plan,
         })
+    }
+
+    fn put_request(&self, tx: &mut TxBuf) {
+        let Plan {
+            request, number_at, ..
+        } = &self.plan;
+        let Some(at) = *number_at else {
+            return tx.put(request);
+        };
+        let number = self.numbered.get();
+        self.numbered.set(number + 1);
+        let (before, rest) = request.split_at(at.min(request.len()));
+        let behind = rest.get(DIGITS..).unwrap_or_default();
+        tx.put_all([before, &digits(number), behind]);
     }
 
     /// When the next request of a lane should leave; none when the run is over.
@@ -314,7 +331,7 @@ impl<H: Host> Lane<H> {
         self.reply.reset();
         self.rx.clear();
         self.tx.clear();
-        self.tx.put(&self.board.plan.request);
+        self.board.put_request(&mut self.tx);
         let sent = self.slot.until(flush(&mut link, &mut self.tx)).await?;
         sent.map_err(|_| Trouble::Reset)?;
         let mut open = Open(None);
