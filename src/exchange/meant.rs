@@ -15,6 +15,7 @@
 //! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry; it
 //!   is never shown.
 
+use super::audits;
 use super::course::Course;
 use super::flight::Coming;
 use super::keep::{Meant, Print, Told, unframed};
@@ -243,10 +244,14 @@ pub fn audit<H: Host>(
     if is_wrong && stored.meaning.as_ref().is_some_and(|it| it.demote()) {
         cached.lose(Lost::Demoted, 1);
     }
-    let tenant = tenant(&course.snapshot.config, settle);
-    if cache.ledger.note(tenant, is_wrong, shard.host.now()) {
-        cached.tripped += 1;
-    }
+    drop((counters, cache));
+    let config = &course.snapshot.config;
+    let key = settle
+        .receipt
+        .key()
+        .and_then(|index| config.keys.get(index));
+    let name = key.map_or("-", |key| &key.name); // as in its line of the log
+    audits::report(shard, (tenant(config, settle), name), is_wrong);
 }
 
 /// What an answer says; `None`: it is not whole, or not only a text.
