@@ -194,8 +194,8 @@ impl<P> Entry<P> {
         })
     }
 
-    /// What an entry takes of the account.
-    fn bytes_of(shards: usize, making: &Making) -> usize {
+    /// What an entry takes of the account, in bytes: see [`Entry::bytes`].
+    pub(super) fn bytes_of(shards: usize, making: &Making) -> usize {
         let places = shards
             .max(1)
             .saturating_mul(PLACE.saturating_add(making.beside));
