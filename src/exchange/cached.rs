@@ -94,7 +94,7 @@ pub async fn serve<H: Host>(
             return Ok(next);
         }
         if let Some(likeness) = likeness.take() {
-            match meant::look(served, caching, settle, (&mut print, likeness)) {
+            match meant::look(served, caching, settle, (&mut print, likeness)).await {
                 Came::Hit(entry, told) => {
                     let found = (&print, (entry, told));
                     let next = tell(served, down, settle, found, manner).await?;
