@@ -1,6 +1,7 @@
 //! What it costs to find the entries that may answer a prompt: its vector, and the nearest eight;
 //! and all of a lookup: the prompt's meaning, the nearest eight, the verdict of the guard on each.
 
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use shardgate::base::time::Instant;
 use shardgate::cache::embed::{DIMS, Embedder, Scratch, builtin};
@@ -11,6 +12,8 @@ use shardgate::cache::key::Key;
 use shardgate::cache::meaning::{Meaning, Partitions, alike};
 use shardgate::cache::near::{FOUND_MAX, Near, Search};
 use shardgate::config::cache::Threshold;
+use shardgate::host::clock::thread_cpu_nanos;
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,99 +179,168 @@ fn key(number: u32) -> Key {
     Key::new(bytes)
 }
 
-fn lookup(c: &mut Criterion) {
-    let hour = Duration::from_secs(3600);
-    let now = Instant::default();
-    let mut group = c.benchmark_group("lookup");
-    let vocab = vocab();
-    let prompt = |group: u32, at: u32, count: usize| prompt(&vocab, (group, at), count);
-    for count in [30, 300] {
-        let (memory, partition) = (1 << 30, key(u32::MAX));
+/// A scope of [`ENTRIES`] entries, all found by meaning.
+struct Scope {
+    index: Index<Meaning>,
+    partitions: Partitions,
+    partition: Key,
+    now: Instant,
+}
+
+/// How long entries of the scope live.
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl Scope {
+    fn of(prompt: impl Fn(u32, u32) -> String) -> Self {
+        let memory = 1 << 30;
         let account = Arc::new(Account::new(memory));
-        let mut index = Index::new(0, 1, share(memory, 1 << 20, 1));
-        let mut partitions = Partitions::default();
-        for number in 0..ENTRIES {
-            let text = prompt(number / GROUP, number % GROUP, count);
-            let Some(meaning) = Meaning::of(&text, hour, &mut partitions.scratch) else {
-                continue;
+        let mut scope = Self {
+            index: Index::new(0, 1, share(memory, 1 << 20, 1)),
+            partitions: Partitions::default(),
+            partition: key(u32::MAX),
+            now: Instant::default(),
+        };
+        for number in 0..2 * ENTRIES {
+            let text = prompt(number / GROUP, number % GROUP);
+            let Some(meaning) = scope.meaning(&text) else {
+                continue; // it speaks of now, or of the caller's own
             };
-            partitions.add(partition, key(number), &meaning);
+            if scope.index.len() == ENTRIES as usize {
+                break;
+            }
+            scope.partitions.add(scope.partition, key(number), &meaning);
             let making = Making {
                 key: key(number),
-                partition: Some(partition),
+                partition: Some(scope.partition),
                 tags: Box::new([]),
-                made: now,
-                ttl: hour,
+                made: scope.now,
+                ttl: HOUR,
                 born: 0,
                 payload: 2048,
                 beside: 0,
             };
             let entry = Entry::make(&account, 1, making, meaning);
-            let _kept = entry.map(|entry| index.store(entry, now));
+            let _kept = entry.map(|entry| scope.index.store(entry, scope.now));
         }
-        assert_eq!(index.len(), ENTRIES as usize, "all can be compared");
-        let asked: Vec<_> = (0..64)
-            .map(|at| prompt(at * 19 % (ENTRIES / GROUP), GROUP, count))
-            .collect();
+        assert_eq!(scope.index.len(), ENTRIES as usize);
+        scope
+    }
+
+    fn meaning(&mut self, text: &str) -> Option<Meaning> {
+        Meaning::of(text, HOUR, &mut self.partitions.scratch)
+    }
+
+    /// What a shard does where nobody asked the same.
+    fn look(&mut self, text: &str) -> Option<f32> {
+        let meaning = self.meaning(text)?;
+        let mut best = None;
+        for found in self.partitions.nearest(&self.partition, &meaning) {
+            let entry = self.index.peek(&found.key, self.now)?;
+            let sure = alike(&meaning, &entry.payload, Threshold::Strict);
+            best = sure.or(best);
+        }
+        best
+    }
+
+    /// Of what is found for `text`: what is too far, what is vetoed, what the trees decide.
+    fn judged(&mut self, text: &str, prompt: impl Fn(u32, u32) -> String) -> [usize; 3] {
+        let guard = Guard::builtin();
         let mut judged = [0; 3];
-        for text in &asked {
-            let Some(meaning) = Meaning::of(text, hour, &mut partitions.scratch) else {
-                continue;
+        let Some(meaning) = self.meaning(text) else {
+            return judged;
+        };
+        let numbers: BTreeMap<[u8; Key::LEN], u32> =
+            (0..2 * ENTRIES).map(|it| (*key(it).bytes(), it)).collect();
+        for found in self.partitions.nearest(&self.partition, &meaning) {
+            let number = numbers.get(found.key.bytes()).copied().unwrap_or_default();
+            let theirs = guard.sketch(&prompt(number / GROUP, number % GROUP));
+            let at = match guard.verdict(&guard.sketch(text), &theirs, Point::Strict) {
+                Verdict::Different { veto: Veto::Far } => 0,
+                Verdict::Different { .. } => 1,
+                Verdict::Same { .. } | Verdict::Doubt { .. } => 2,
             };
-            let sketch = Guard::builtin().sketch(text);
-            for found in partitions.nearest(&partition, &meaning) {
-                let number = (0..ENTRIES).find(|number| key(*number) == found.key);
-                let number = number.unwrap_or(0);
-                let theirs = prompt(number / GROUP, number % GROUP, count);
-                let theirs = Guard::builtin().sketch(&theirs);
-                match Guard::builtin().verdict(&sketch, &theirs, Point::Strict) {
-                    Verdict::Different { veto: Veto::Far } => judged[0] += 1,
-                    Verdict::Different { .. } => judged[1] += 1,
-                    Verdict::Same { .. } | Verdict::Doubt { .. } => judged[2] += 1,
-                }
+            if let Some(count) = judged.get_mut(at) {
+                *count += 1;
             }
         }
-        let [far, vetoed, trees] = judged;
-        println!(
-            "of {} found: {far} far, {vetoed} vetoed, {trees} by the trees",
-            64 * FOUND_MAX
-        );
-        let mut asked = asked.iter().cycle();
-        group.bench_function(
-            BenchmarkId::from_parameter(format!("{ENTRIES}x{count}")),
-            |b| {
-                b.iter(|| {
-                    let text = asked.next().map_or("", |text| text);
-                    let meaning = Meaning::of(black_box(text), hour, &mut partitions.scratch)?;
-                    let mut best = None;
-                    for found in partitions.nearest(&partition, &meaning) {
-                        let entry = index.peek(&found.key, now)?;
-                        let sure = alike(&meaning, &entry.payload, Threshold::Strict);
-                        best = sure.or(best);
-                    }
-                    best
-                });
-            },
-        );
-        let Some(meaning) = Meaning::of(&prompt(19, GROUP, count), hour, &mut partitions.scratch)
-        else {
+        judged
+    }
+}
+
+/// The time that this thread has had of a CPU, whoever else uses it.
+struct Cpu;
+
+impl Measurement for Cpu {
+    type Intermediate = u64;
+    type Value = Duration;
+
+    fn start(&self) -> u64 {
+        thread_cpu_nanos()
+    }
+
+    fn end(&self, began: u64) -> Duration {
+        Duration::from_nanos(thread_cpu_nanos() - began)
+    }
+
+    fn add(&self, one: &Duration, other: &Duration) -> Duration {
+        *one + *other
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_secs_f64() * 1e9
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
+fn lookup(c: &mut Criterion<Cpu>) {
+    let mut group = c.benchmark_group("lookup");
+    let vocab = vocab();
+    for count in [30, 300] {
+        let prompt = |group: u32, at: u32| prompt(&vocab, (group, at), count);
+        let mut scope = Scope::of(prompt);
+        let asked = (0..64).map(|at| prompt(at * 19 % (ENTRIES / GROUP), GROUP));
+        let asked: Vec<_> = asked.filter(|it| scope.meaning(it).is_some()).collect();
+        let judged: Vec<_> = asked.iter().map(|it| scope.judged(it, prompt)).collect();
+        let trees: usize = judged.iter().map(|[_, _, trees]| trees).sum();
+        let all = asked.len() * FOUND_MAX;
+        assert!(2 * trees > all, "the trees are asked: {judged:?}");
+        let mut texts = asked.iter().cycle();
+        let name = format!("{ENTRIES}x{count}");
+        group.bench_function(BenchmarkId::from_parameter(name), |b| {
+            b.iter(|| {
+                let text = texts.next().map_or("", |text| text);
+                scope.look(black_box(text))
+            });
+        });
+        let has = |own: &u32| scope.index.peek(&key(own * GROUP), scope.now).is_some();
+        let own = (0..ENTRIES / GROUP).find(has).unwrap_or_default();
+        let text = prompt(own, GROUP);
+        group.bench_function(BenchmarkId::new("meaning", count), |b| {
+            b.iter(|| scope.meaning(black_box(&text)));
+        });
+        let meaning = scope.meaning(&text);
+        let theirs = scope.index.peek(&key(own * GROUP), scope.now).cloned();
+        let Some((meaning, theirs)) = meaning.zip(theirs) else {
             continue;
         };
-        group.bench_function(BenchmarkId::new("meaning", count), |b| {
-            let text = prompt(19, GROUP, count);
-            b.iter(|| Meaning::of(black_box(&text), hour, &mut partitions.scratch));
-        });
-        group.bench_function(BenchmarkId::new("nearest", count), |b| {
-            b.iter(|| partitions.nearest(&partition, black_box(&meaning)).len());
-        });
-        let theirs = index.peek(&key(19 * GROUP), now).cloned();
         group.bench_function(BenchmarkId::new("verdict", count), |b| {
-            let Some(theirs) = &theirs else { return };
             b.iter(|| alike(black_box(&meaning), &theirs.payload, Threshold::Strict));
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, embed, scan, lookup);
-criterion_main!(benches);
+criterion_group!(benches, embed, scan);
+criterion_group! {
+    name = lookups;
+    config = Criterion::default().with_measurement(Cpu);
+    targets = lookup
+}
+criterion_main!(lookups, benches);

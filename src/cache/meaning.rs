@@ -13,7 +13,6 @@
 //! - M3 There is no empty partition.
 
 use super::embed::{self, Scratch, Vector};
-use super::guard::eligible::barred;
 use super::guard::{Guard, Point, Sketch, Verdict};
 use super::key::Key;
 use super::near::{Found, Near, Search};
@@ -53,10 +52,7 @@ impl Meaning {
     /// Of `text`, the answer to which lives as long as `ttl`. `None`: it is not one to be compared.
     pub fn of(text: &str, ttl: Duration, scratch: &mut Scratch) -> Option<Self> {
         let guard = Guard::builtin();
-        if barred(guard, text, ttl <= FRESH).is_some() {
-            return None;
-        }
-        let sketch = guard.sketch(text);
+        let sketch = guard.admit(text, ttl <= FRESH).ok()?;
         let vector = embed::builtin().embed(text, scratch)?;
         (!sketch.is_long()).then_some(Self {
             vector,
