@@ -15,6 +15,7 @@
 //! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry; it
 //!   is never shown.
 
+use super::audits;
 use super::course::Course;
 use super::flight::Coming;
 use super::keep::{Meant, Print, Told, unframed};
@@ -30,6 +31,7 @@ use crate::cache::fingerprint::{Near, Unlike};
 use crate::cache::index::Index;
 use crate::cache::key::Key;
 use crate::cache::meaning::{Meaning, Partitions, alike};
+use crate::cache::near::Search;
 use crate::config::Config;
 use crate::config::cache::{Caching, Threshold};
 use crate::dialect::events::Wire;
@@ -75,32 +77,35 @@ pub enum Came {
 
 /// Looks for a stored answer by what the request of `print` means, where it may; what comes of the
 /// request is found by it then, too. It is counted, but for [`Came::Hit`].
-pub fn look<H: Host>(
+pub async fn look<H: Host>(
     (shard, snapshot): Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
     (print, likeness): (&mut Print, Likeness),
 ) -> Came {
-    let now = shard.host.now();
     let meant = match read(shard, caching, print, likeness) {
         Ok(meant) => meant,
         Err(why) => return bypass(shard, why),
     };
     let meant = &*print.meant.insert(meant);
     let directive = &print.directive;
-    let mut cache = shard.cache.borrow_mut();
     if !directive.may_look() {
         return bypass(shard, Bypass::Directive);
     }
-    if cache.ledger.is_off(tenant(&snapshot.config, settle), now) {
+    let tenant = tenant(&snapshot.config, settle);
+    if shard.cache.borrow().ledger.is_off(tenant, shard.host.now()) {
         return bypass(shard, Bypass::Audit);
     }
+    let sought = seek(shard, meant).await;
+    let now = shard.host.now();
+    let mut cache = shard.cache.borrow_mut();
     cache.heed_gone(now);
     let Cache {
         index, partitions, ..
     } = &mut *cache;
     let threshold = caching.semantic.threshold;
-    let best = surest(index, partitions, (meant, directive), threshold, now);
+    let about = (meant, directive);
+    let best = surest(index, (partitions, sought), about, threshold, now);
     let Some((sure, key)) = best else {
         return count(shard, Looked::Miss);
     };
@@ -122,10 +127,31 @@ pub fn look<H: Host>(
     Came::Hit(entry, told)
 }
 
+/// Searches a partition that is too large for that to be done at once: others have their turn
+/// between. `None`: it is small.
+async fn seek<H: Host>(shard: &Rc<Shard<H>>, meant: &Meant) -> Option<Box<Search>> {
+    let Meant { partition, meaning } = meant;
+    let begun = shard
+        .cache
+        .borrow_mut()
+        .partitions
+        .begin(partition, meaning);
+    let mut search = begun?;
+    while !shard
+        .cache
+        .borrow()
+        .partitions
+        .go_on(partition, &mut search)
+    {
+        shard.host.breathe().await;
+    }
+    Some(search)
+}
+
 /// The entry of whose answer it is surest that it answers what is `meant`, and how sure.
 fn surest(
     index: &Index<Stored>,
-    partitions: &mut Partitions,
+    (partitions, sought): (&mut Partitions, Option<Box<Search>>),
     (meant, directive): (&Meant, &Directive),
     threshold: Threshold,
     now: Instant,
@@ -133,7 +159,11 @@ fn surest(
     let Meant { partition, meaning } = meant;
     let mut best: Option<(f32, Key)> = None;
     let mut demoted = Vec::new();
-    for found in partitions.nearest(partition, meaning) {
+    let nearest = match sought {
+        Some(search) => partitions.end(partition, search),
+        None => partitions.nearest(partition, meaning),
+    };
+    for found in nearest {
         let entry = index.peek(&found.key, now);
         let entry = entry.filter(|entry| entry.partition() == Some(partition));
         let Some((entry, theirs)) = entry.and_then(|it| Some((it, it.payload.meaning.as_ref()?)))
@@ -243,10 +273,14 @@ pub fn audit<H: Host>(
     if is_wrong && stored.meaning.as_ref().is_some_and(|it| it.demote()) {
         cached.lose(Lost::Demoted, 1);
     }
-    let tenant = tenant(&course.snapshot.config, settle);
-    if cache.ledger.note(tenant, is_wrong, shard.host.now()) {
-        cached.tripped += 1;
-    }
+    drop((counters, cache));
+    let config = &course.snapshot.config;
+    let key = settle
+        .receipt
+        .key()
+        .and_then(|index| config.keys.get(index));
+    let name = key.map_or("-", |key| &key.name); // as in its line of the log
+    audits::report(shard, (tenant(config, settle), name), is_wrong);
 }
 
 /// What an answer says; `None`: it is not whole, or not only a text.
