@@ -27,7 +27,7 @@ impl Dice {
 }
 
 /// Keys are spread evenly, as those of requests are.
-fn key(number: u64) -> Key {
+pub(super) fn key(number: u64) -> Key {
     let mut dice = Dice(number);
     let mut bytes = [0; Key::LEN];
     for word in bytes.chunks_mut(8) {
@@ -37,12 +37,12 @@ fn key(number: u64) -> Key {
 }
 
 /// Shards with their channels, and the time.
-struct Gateway {
+pub(super) struct Gateway {
     account: Arc<Account>,
-    shards: Vec<Index<u64>>,
+    pub(super) shards: Vec<Index<u64>>,
     /// By teller, then by hearer.
     channels: BTreeMap<(usize, usize), VecDeque<Message<u64>>>,
-    now: Instant,
+    pub(super) now: Instant,
     purges: u64,
 }
 
@@ -50,7 +50,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const TTL: Duration = Duration::from_secs(100);
 
 impl Gateway {
-    fn new(shards: usize, memory: usize, entry: usize) -> Self {
+    pub(super) fn new(shards: usize, memory: usize, entry: usize) -> Self {
         let part = share(memory, entry, shards);
         Self {
             account: Arc::new(Account::new(memory)),
@@ -62,7 +62,7 @@ impl Gateway {
     }
 
     /// An entry under `number` that was asked for when `born` purges were known.
-    fn make(&self, number: u64, size: usize, born: u64) -> Option<Arc<Entry<u64>>> {
+    pub(super) fn make(&self, number: u64, size: usize, born: u64) -> Option<Arc<Entry<u64>>> {
         let making = Making {
             key: key(number),
             partition: None,
@@ -76,7 +76,7 @@ impl Gateway {
         Entry::make(&self.account, self.shards.len(), making, number)
     }
 
-    fn store(&mut self, at: usize, number: u64, size: usize) -> Result<(), Unkept> {
+    pub(super) fn store(&mut self, at: usize, number: u64, size: usize) -> Result<(), Unkept> {
         let born = self.shards[at].generation();
         self.shards[at].make_room(&key(number), size + 2048);
         let entry = self.make(number, size, born).ok_or(Unkept::TooLarge)?;
@@ -84,7 +84,7 @@ impl Gateway {
         self.shards[at].store(entry, self.now)
     }
 
-    fn get(&mut self, at: usize, number: u64) -> Option<u64> {
+    pub(super) fn get(&mut self, at: usize, number: u64) -> Option<u64> {
         let found = self.shards[at].get(&key(number), self.now);
         found.map(|entry| entry.payload)
     }
@@ -104,7 +104,7 @@ impl Gateway {
     }
 
     /// Delivers everything, in order, until nobody has anything to say.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             self.speak();
             let mut is_quiet = true;
@@ -120,13 +120,13 @@ impl Gateway {
         }
     }
 
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         for shard in &mut self.shards {
             shard.tick(self.now);
         }
     }
 
-    fn purge(&mut self, what: &Purge) {
+    pub(super) fn purge(&mut self, what: &Purge) {
         self.purges += 1;
         for shard in &mut self.shards {
             shard.purge(what, self.purges);
@@ -134,7 +134,7 @@ impl Gateway {
     }
 
     /// X3.
-    fn check_memory(&self) {
+    pub(super) fn check_memory(&self) {
         assert!(self.account.used() <= self.account.max());
         let kept: usize = self.shards.iter().map(Index::bytes).sum();
         assert!(
