@@ -210,7 +210,7 @@ fn store(c: &mut Criterion) {
         });
         let payload = stored(came.as_bytes().to_vec());
         c.bench_function(&format!("cache/pack_{}_{name}", came.len()), |b| {
-            b.iter(|| pack(black_box(&payload)));
+            b.iter(|| pack(black_box(&payload), None));
         });
     }
 }

@@ -312,7 +312,7 @@ impl<P> Index<P> {
         let (key, made) = (*entry.key(), entry.made());
         let home = key.home(self.shelf.peers.len());
         if home == self.shelf.own {
-            self.keep(entry);
+            self.keep(entry, true);
             return Ok(());
         }
         let peer = self.shelf.peers.get_mut(home).ok_or(Unkept::Busy)?;
@@ -322,6 +322,20 @@ impl<P> Index<P> {
         peer.say(Message::Offer(Arc::clone(&entry)));
         self.mirror(entry, true);
         self.offered.push_back((now + OFFER_WAIT, key, made));
+        Ok(())
+    }
+
+    /// Keeps an entry that nobody has asked for here, if this is its home: however often such a one
+    /// comes, it pushes nothing out that was asked for.
+    ///
+    /// # Errors
+    /// It is not kept.
+    pub fn take_in(&mut self, entry: Arc<Entry<P>>) -> Result<(), Unkept> {
+        self.judge(&entry)?;
+        if entry.key().home(self.shelf.peers.len()) != self.shelf.own {
+            return Err(Unkept::Busy);
+        }
+        self.keep(entry, false);
         Ok(())
     }
 
@@ -339,11 +353,11 @@ impl<P> Index<P> {
         }
     }
 
-    /// Keeps `entry` as its home.
-    fn keep(&mut self, entry: Arc<Entry<P>>) {
+    /// Keeps `entry`, which somebody here `is_asked` for, as its home.
+    fn keep(&mut self, entry: Arc<Entry<P>>, is_asked: bool) {
         let key = *entry.key();
         let _before = self.remove(&key);
-        let place = self.queues.add(key, entry.bytes());
+        let place = self.queues.add(key, entry.bytes(), is_asked);
         self.shelf.tell(|peer| peer.insert(&entry));
         let role = Role::Home(place);
         self.shelf.slots.insert(key, Slot { entry, role });
@@ -431,7 +445,7 @@ impl<P> Index<P> {
             return;
         }
         if self.judge(&entry).is_ok() && !entry.left(now).is_zero() {
-            return self.keep(entry);
+            return self.keep(entry, true);
         }
         let which = (*entry.key(), entry.made());
         let is_kept = self

@@ -12,6 +12,7 @@
 //!   guard       whether one text's answer is the other's
 //!   memo        what equal bytes came to before
 //!   remote      what boxes share: names, values and the protocol of a server
+//!   news        what they tell each other of entries
 //!   meaning     both for an entry           ledger   what audits have found
 //!   agree       whether two answers say the same
 //! ```
@@ -38,6 +39,7 @@ pub mod meaning;
 pub mod memo;
 pub mod message;
 pub mod near;
+pub mod news;
 pub mod purge;
 mod queue;
 pub mod remote;

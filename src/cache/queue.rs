@@ -88,10 +88,11 @@ impl Queues {
         self.small_bytes + self.main_bytes
     }
 
-    /// Something new is kept under `key`.
-    pub(super) fn add(&mut self, key: Key, bytes: usize) -> Place {
+    /// Something new is kept under `key`, which somebody `is_asked` for: that a ghost comes back
+    /// says nothing where nobody has.
+    pub(super) fn add(&mut self, key: Key, bytes: usize, is_asked: bool) -> Place {
         self.turn = self.turn.wrapping_add(1);
-        let was_here = self.ghosts.remove(&key.word(0));
+        let was_here = is_asked && self.ghosts.remove(&key.word(0));
         let queue = if was_here { Queue::Main } else { Queue::Small };
         let place = Place {
             queue,

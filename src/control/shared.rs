@@ -14,6 +14,8 @@
 //! - P1 The server comes first, the shards after it: so no copy that a shard fetched before the
 //!   purge stays.
 //! - P2 What is heard is heeded once, in order, by one task, and counts as heard only then.
+//! - P3 Shards are told what is heeded: what other boxes announce they learn only when every purge
+//!   that is known is, or it would be forgotten for one that was before it.
 
 use super::admin::Admin;
 use crate::base::bufpool::BufPool;
@@ -24,7 +26,7 @@ use crate::cache::remote::generations::{self, Change, Generations};
 use crate::config::Config;
 use crate::host::Host;
 use crate::host::uring::Uring;
-use crate::shard::orders::NewAddresses;
+use crate::shard::orders::{NewAddresses, Task};
 use crate::shard::remote::{Remote, Why, setup, wanted};
 use crate::shard::snapshot::{Edition, RemoteNeeds};
 use futures_lite::FutureExt;
@@ -189,10 +191,15 @@ pub async fn heed(admin: Rc<Admin>) {
         for change in changes {
             admin.purge(purge_of(change)).await;
         }
+        let turn = admin.take_turn().await; // no other configuration meanwhile
         let is_same = shared.remote().is_some_and(|it| Rc::ptr_eq(&it, &remote));
         if is_same {
+            for shard in &admin.shards {
+                shard.order(Task::Heeded(now.version())).await; // P3
+            }
             shared.heard.replace(Some(now));
         }
+        drop(turn);
     }
 }
 

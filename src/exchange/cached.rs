@@ -444,7 +444,10 @@ fn remember<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>, print: &Print) {
 /// What the same bytes came to before, if that is all that is needed of them now.
 fn recall<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>) -> Option<Print> {
     let memo = shard.memo.borrow();
-    let (entry, known) = memo.recall(bytes)?;
-    // Where nothing is stored any more a request is read, perhaps to be compared by its meaning.
-    (entry.strong_count() > 0).then(|| known.clone())
+    let (_, known) = memo.recall(bytes)?;
+    // Where nothing is stored any more a request is read, perhaps to be compared by its meaning; an
+    // entry that is over or was purged may be there for a while.
+    let cache = shard.cache.borrow();
+    let is_stored = cache.index.peek(&known.key, shard.host.now()).is_some();
+    is_stored.then(|| known.clone())
 }

@@ -32,6 +32,7 @@ use crate::shard::cache::Found;
 use crate::shard::serve::guarded;
 use crate::stats::cached::Unstored;
 use crate::wire::http1::{Chunked, Framing, Known};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,13 +107,29 @@ pub struct Print {
     pub meant: Option<Meant>,
 }
 
-/// Where something is found by meaning.
+/// How something is found by meaning.
 #[derive(Clone, Debug)]
 pub struct Meant {
-    /// Among what.
-    pub partition: Key,
-    /// As what.
+    /// What was asked.
+    pub question: Arc<Question>,
+    /// What that means.
     pub meaning: Arc<Meaning>,
+}
+
+/// What is asked, and among what it is compared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Everything of the request but the text.
+    pub partition: Key,
+    /// Its last text.
+    pub text: Box<str>,
+}
+
+impl fmt::Debug for Question {
+    /// Nothing of a prompt is ever shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Question").finish_non_exhaustive()
+    }
 }
 
 impl<H: Host> Drop for Cached<H> {
@@ -187,7 +204,8 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     match &outcome {
         Ok(entry) => {
             counters.cached.stored += 1;
-            shared::put(cached.shared.as_ref(), entry, now);
+            let question = cached.print.meant.as_ref().map(|it| &*it.question);
+            shared::put(shard, cached.shared.as_ref(), entry, question);
         }
         Err(why) => counters.cached.unstore(*why),
     }
@@ -261,7 +279,7 @@ fn make<H: Host>(
         meaning: print.meant.as_ref().map(|it| Arc::clone(&it.meaning)),
     };
     let payload = stored.bytes();
-    let partition = print.meant.as_ref().map(|it| it.partition);
+    let partition = print.meant.as_ref().map(|it| it.question.partition);
     let mut cache = shard.cache.borrow_mut();
     let making = Making {
         key: print.key,

@@ -12,16 +12,16 @@
 //! - A1 What is found this way was asked by the same tenant, for the same model, with everything
 //!   but the last text the same: no other partition is ever searched.
 //! - A2 Whatever is in doubt is a miss, and the request goes on as if nothing had been found.
-//! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry; it
-//!   is never shown.
+//! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry, and
+//!   on the server that boxes share, the text ([`super::packed`]); it is never shown.
 
 use super::audits;
 use super::course::Course;
 use super::flight::Coming;
-use super::keep::{Meant, Print, Told, unframed};
-use super::relay;
+use super::keep::{Meant, Print, Question, Told, unframed};
 use super::settle::Settle;
 use super::stored::Stored;
+use super::{relay, shared};
 use crate::base::time::Instant;
 use crate::cache::admit::bypass_near;
 use crate::cache::agree::agree;
@@ -48,7 +48,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Where a request of the same meaning would be, and the text to compare.
-pub struct Likeness(Result<(Key, Box<str>), Unlike>);
+pub struct Likeness(Result<Question, Unlike>);
 
 impl fmt::Debug for Likeness {
     /// Nothing of a prompt is ever shown.
@@ -60,7 +60,10 @@ impl fmt::Debug for Likeness {
 impl Likeness {
     /// Of what a request's print says.
     pub fn of(near: Result<Near<'_>, Unlike>) -> Self {
-        Self(near.map(|near| (near.partition, near.text.into())))
+        Self(near.map(|near| Question {
+            partition: near.partition,
+            text: near.text.into(),
+        }))
     }
 }
 
@@ -130,7 +133,8 @@ pub async fn look<H: Host>(
 /// Searches a partition that is too large for that to be done at once: others have their turn
 /// between. `None`: it is small.
 async fn seek<H: Host>(shard: &Rc<Shard<H>>, meant: &Meant) -> Option<Box<Search>> {
-    let Meant { partition, meaning } = meant;
+    let Meant { question, meaning } = meant;
+    let partition = &question.partition;
     let begun = shard
         .cache
         .borrow_mut()
@@ -156,7 +160,8 @@ fn surest(
     threshold: Threshold,
     now: Instant,
 ) -> Option<(f32, Key)> {
-    let Meant { partition, meaning } = meant;
+    let Meant { question, meaning } = meant;
+    let partition = &question.partition;
     let mut best: Option<(f32, Key)> = None;
     let mut demoted = Vec::new();
     let nearest = match sought {
@@ -212,7 +217,7 @@ fn read<H: Host>(
     print: &Print,
     likeness: Likeness,
 ) -> Result<Meant, Bypass> {
-    let (partition, text) = likeness.0?;
+    let question = likeness.0?;
     if print.directive.no_store {
         return Err(Bypass::Directive);
     }
@@ -221,9 +226,9 @@ fn read<H: Host>(
     }
     let ttl = print.directive.ttl(caching.ttl);
     let scratch = &mut shard.cache.borrow_mut().partitions.scratch;
-    let meaning = Meaning::of(&text, ttl, scratch).ok_or(Bypass::Text)?;
+    let meaning = Meaning::of(&question.text, ttl, scratch).ok_or(Bypass::Text)?;
     Ok(Meant {
-        partition,
+        question: Arc::new(question),
         meaning: Arc::new(meaning),
     })
 }
@@ -272,6 +277,7 @@ pub fn audit<H: Host>(
     let is_wrong = found == Audited::Other;
     if is_wrong && stored.meaning.as_ref().is_some_and(|it| it.demote()) {
         cached.lose(Lost::Demoted, 1);
+        shared::demote(shard, &mut cache, entry);
     }
     drop((counters, cache));
     let config = &course.snapshot.config;

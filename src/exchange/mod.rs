@@ -36,6 +36,7 @@ pub mod fallback;
 pub mod ferry;
 pub mod flight;
 pub mod form;
+pub mod heard;
 pub mod hold;
 pub mod keep;
 pub mod lease;

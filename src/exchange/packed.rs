@@ -5,17 +5,25 @@
 //!   1        1         1      1         4        8      text    text       text       text    text   text
 //!
 //!   text: its length (4 bytes, least first), then so many bytes
-//!   more: what later versions know beside the answer; whoever does not know it passes it over
+//!   more: parts: kind (1 byte), text; whoever does not know one passes it over
+//!         kind 1: partition (32), then the last text of the request, of an answer that is found by meaning
 //! ```
+//!
+//! The text goes over and not what was made of it: so every box compares by its own tables and
+//! rules, and boxes of two versions share; a meaning is never of a stranger's making. It stands
+//! with the answer to it, as long as that.
 //!
 //! Its age, its end and its checksum are the envelope's ([`crate::cache::remote::envelope`]).
 //!
 //! Invariants
 //! - P1 What was packed is unpacked unchanged.
 //! - P2 Anything else is `None`: never a panic, and never more memory than the bytes that came.
-//! - P3 The media type has nothing in it that ends a field of a head.
+//! - P3 What stands behind the answer and is not understood leaves the answer as it is.
+//! - P4 The media type has nothing in it that ends a field of a head.
 
+use super::keep::Question;
 use super::stored::Stored;
+use crate::cache::key::Key;
 use crate::dialect::events::Wire;
 use crate::dialect::model::Dialect;
 use std::time::Duration;
@@ -47,9 +55,21 @@ const fn wire_byte(wire: Wire) -> u8 {
     }
 }
 
-/// `stored` as bytes; `None` where a part is longer than 4 GiB.
-pub fn pack(stored: &Stored) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(FRONT + 24 + stored.bytes());
+/// The part of `more` that says how the answer is found by meaning.
+const QUESTION: u8 = 1;
+
+/// `stored` as bytes, with the `question` where it is found by that; `None` where a part is
+/// longer than 4 GiB.
+pub fn pack(stored: &Stored, question: Option<&Question>) -> Option<Vec<u8>> {
+    let mut more = Vec::new();
+    if let Some(Question { partition, text }) = question {
+        let length = u32::try_from(Key::LEN + text.len()).ok()?;
+        more.push(QUESTION);
+        more.extend_from_slice(&length.to_le_bytes());
+        more.extend_from_slice(partition.bytes());
+        more.extend_from_slice(text.as_bytes());
+    }
+    let mut out = Vec::with_capacity(FRONT + 24 + stored.bytes() + more.len());
     let (dialect, wire) = (dialect_byte(stored.dialect), wire_byte(stored.wire));
     out.extend_from_slice(&[FORMAT, dialect, wire, u8::from(stored.is_stream)]);
     out.extend_from_slice(&stored.events.to_le_bytes());
@@ -61,7 +81,7 @@ pub fn pack(stored: &Stored) -> Option<Vec<u8>> {
         stored.upstream_model.as_bytes(),
         stored.media.as_bytes(),
         &stored.body,
-        b"", // more
+        &more,
     ];
     for text in texts {
         out.extend_from_slice(&u32::try_from(text.len()).ok()?.to_le_bytes());
@@ -71,7 +91,7 @@ pub fn pack(stored: &Stored) -> Option<Vec<u8>> {
 }
 
 /// What was packed; `None`: these bytes are not of this format, or not whole.
-pub fn unpack(bytes: &[u8]) -> Option<Stored> {
+pub fn unpack(bytes: &[u8]) -> Option<(Stored, Option<Question>)> {
     let mut rest = bytes;
     let [format, dialect, wire, stream] = take_array(&mut rest)?;
     if format != FORMAT || stream > 1 {
@@ -101,11 +121,24 @@ pub fn unpack(bytes: &[u8]) -> Option<Stored> {
         events,
         meaning: None, // of the box that compares
     };
-    let _more = take_text(&mut rest)?;
-    rest.is_empty().then_some(stored)
+    let more = take_text(&mut rest)?;
+    rest.is_empty().then(|| (stored, question(more)))
 }
 
-/// P3.
+/// What stands behind an answer, as far as it is understood (P3).
+fn question(mut more: &[u8]) -> Option<Question> {
+    loop {
+        let [kind] = take_array(&mut more)?;
+        let mut part = take_text(&mut more)?;
+        if kind == QUESTION {
+            let partition = Key::new(take_array(&mut part)?);
+            let text = std::str::from_utf8(part).ok()?.into();
+            return Some(Question { partition, text });
+        }
+    }
+}
+
+/// P4.
 fn is_field(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
@@ -151,6 +184,11 @@ mod tests {
         }
     }
 
+    fn about(text: &str) -> Question {
+        let (partition, text) = (Key::new([9; 32]), text.into());
+        Question { partition, text }
+    }
+
     fn some() -> Stored {
         let words = ["m", "p", "", "text/event-stream"].map(str::to_owned);
         stored(words, b"data: x\n\n".to_vec(), (2, 0, true, 7 << 32 | 9))
@@ -166,7 +204,7 @@ mod tests {
     /// every kind that there is not.
     #[test]
     fn what_is_not_whole_is_nothing() {
-        let packed = pack(&some()).unwrap();
+        let packed = pack(&some(), None).unwrap();
         for end in 0..packed.len() {
             assert!(unpack(&packed[..end]).is_none(), "{end}");
         }
@@ -178,23 +216,46 @@ mod tests {
         }
     }
 
-    /// Goal: P3.
+    /// Goal: P4.
     #[test]
     fn a_media_type_ends_no_field() {
         for bad in ["a/b\r\nset-cookie: x", "a\n", "\u{e9}/x"] {
             let mut odd = some();
             odd.media = bad.into();
-            assert!(unpack(&pack(&odd).unwrap()).is_none(), "{bad:?}");
+            assert!(unpack(&pack(&odd, None).unwrap()).is_none(), "{bad:?}");
         }
     }
 
-    /// Goal: what a later version says beside the answer is passed over.
+    /// Goal: P3. Method: what is no part, and parts of a later version before the known one.
     #[test]
     fn more_is_passed_over() {
-        let mut packed = pack(&some()).unwrap();
+        let mut packed = pack(&some(), None).unwrap();
         packed.truncate(packed.len() - 4);
         packed.extend_from_slice(b"\x03\0\0\0new");
-        assert_eq!(parts(&unpack(&packed).unwrap()), parts(&some()));
+        let (stored, asked) = unpack(&packed).unwrap();
+        assert_eq!((parts(&stored), asked), (parts(&some()), None));
+        let known = about("x");
+        let more = |parts: &[&[u8]]| {
+            let mut packed = pack(&some(), None).unwrap();
+            packed.truncate(packed.len() - 4);
+            let more = parts.concat();
+            packed.extend_from_slice(&u32::try_from(more.len()).unwrap().to_le_bytes());
+            packed.extend_from_slice(&more);
+            unpack(&packed).unwrap().1
+        };
+        let (later, ours) = (
+            b"\x07\x03\0\0\0new",
+            [b"\x01\x21\0\0\0", &[9; 32][..], b"x"].concat(),
+        );
+        assert_eq!(more(&[later, &ours]), Some(known.clone()));
+        assert_eq!(more(&[&ours, later]), Some(known));
+        for bad in [
+            b"\x01\x03\0\0\0new".as_slice(),
+            &ours[..20],
+            &[&ours[..37], b"\xff"].concat(),
+        ] {
+            assert_eq!(more(&[bad]), None);
+        }
     }
 
     proptest! {
@@ -205,10 +266,13 @@ mod tests {
             media in "[ -~]{0,30}",
             body in proptest::collection::vec(any::<u8>(), 0..300),
             numbers in (0_usize..6, 0_usize..3, any::<bool>(), any::<u64>()),
+            asked in proptest::option::of(".{0,40}"),
         ) {
             let stored = stored([model, provider, upstream, media], body, numbers);
-            let packed = pack(&stored).unwrap();
-            prop_assert_eq!(parts(&unpack(&packed).unwrap()), parts(&stored));
+            let asked = asked.as_deref().map(about);
+            let packed = pack(&stored, asked.as_ref()).unwrap();
+            let (back, asked_back) = unpack(&packed).unwrap();
+            prop_assert_eq!((parts(&back), asked_back), (parts(&stored), asked));
         }
 
         /// Goal: P2. Method: any bytes, and packed answers of which one byte is another.
@@ -217,10 +281,10 @@ mod tests {
             any in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), byte: u8,
         ) {
             drop(unpack(&any));
-            let mut packed = pack(&some()).unwrap();
+            let mut packed = pack(&some(), Some(&about("How do I boil an egg?"))).unwrap();
             let at = at % packed.len();
             packed[at] = byte;
-            if let Some(stored) = unpack(&packed) {
+            if let Some((stored, _)) = unpack(&packed) {
                 prop_assert!(is_field(&stored.media));
             }
         }

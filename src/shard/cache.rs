@@ -16,6 +16,7 @@ use crate::cache::key::Key;
 use crate::cache::ledger::Ledger;
 use crate::cache::meaning::{self, Meaning, Partitions};
 use crate::cache::message::Message;
+use crate::cache::news::Demoted;
 use crate::config::Config;
 use crate::config::cache::Mode;
 use crate::exchange::stored::Stored;
@@ -30,6 +31,8 @@ pub struct Cache {
     pub partitions: Partitions,
     /// What audits of that have found.
     pub ledger: Ledger,
+    /// What it does not find by meaning, wherever it comes from.
+    pub demoted: Demoted,
     /// What entries of the box hold.
     pub account: Arc<Account>,
 }
@@ -44,6 +47,7 @@ impl Cache {
         Self {
             partitions: Partitions::default(),
             ledger: Ledger::default(),
+            demoted: Demoted::default(),
             index: Index::new(index, shards, Self::share(config, shards)),
             account,
         }
@@ -67,6 +71,16 @@ impl Cache {
     /// As [`Index::store`].
     pub fn store(&mut self, entry: &Found, now: Instant) -> Result<(), Unkept> {
         self.index.store(Arc::clone(entry), now)?;
+        self.stand(entry, now);
+        Ok(())
+    }
+
+    /// Takes an entry of another box in, for which nobody has asked here; this shard is its home.
+    ///
+    /// # Errors
+    /// As [`Index::take_in`].
+    pub fn take_in(&mut self, entry: &Found, now: Instant) -> Result<(), Unkept> {
+        self.index.take_in(Arc::clone(entry))?;
         self.stand(entry, now);
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::snapshot::{Edition, Snapshot};
 use super::{Shard, remote};
 use crate::base::time::Instant;
 use crate::cache::purge::Purge;
+use crate::exchange::heard;
 use crate::host::Host;
 use crate::stats::counters::{Counters, Latency};
 use crate::stats::view::{Cell, View};
@@ -51,6 +52,9 @@ pub enum Task {
     Abort,
     /// Stored answers are forgotten, as the purge of this number.
     Purge(Arc<Purge>, u64),
+    /// What other boxes purged is forgotten, up to this version of the generations: what they
+    /// announce may be learnt.
+    Heeded(i64),
     /// Another process accepts on the same sockets; followed by [`Task::Drain`].
     HandOver,
     /// Accept what is queued and no more; end connections with their exchanges.
@@ -123,7 +127,7 @@ pub struct Report {
 }
 
 /// Carries out one order; `cpu_nanos` is the time that the shard's thread has used.
-pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outcome {
+pub fn carry_out<H: Host>(shard: &Rc<Shard<H>>, what: &Task, cpu_nanos: u64) -> Outcome {
     let done = match what {
         Task::Report => return Outcome::Report(Box::new(report(shard, cpu_nanos))),
         Task::Addresses(new) => {
@@ -149,6 +153,10 @@ pub fn carry_out<H: Host>(shard: &Shard<H>, what: &Task, cpu_nanos: u64) -> Outc
         Task::Purge(what, number) => {
             shard.cache.borrow_mut().index.purge(what, *number);
             shard.mail.ring();
+            Ok(())
+        }
+        Task::Heeded(version) => {
+            heard::join(shard, *version);
             Ok(())
         }
         Task::HandOver => {
@@ -182,7 +190,7 @@ fn prepare<H: Host>(shard: &Shard<H>, edition: &Edition) -> Result<(), String> {
     Ok(())
 }
 
-fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
+fn commit<H: Host>(shard: &Rc<Shard<H>>, epoch: u64) -> Result<(), String> {
     let prepared = shard.prepared.borrow().clone();
     let Some(next) = prepared.filter(|next| next.epoch == epoch) else {
         return Err(format!("epoch {epoch} is not prepared")); // O2
@@ -191,6 +199,7 @@ fn commit<H: Host>(shard: &Shard<H>, epoch: u64) -> Result<(), String> {
     let before = shard.current.replace(Rc::clone(&next));
     next.go_on_from(&before);
     shard.renew_remote(Some(&before.config));
+    heard::hear(shard);
     shard.targets.borrow_mut().enter(next.places.targets());
     shard.set_server_tls(next.server_tls.clone());
     let mut cache = shard.cache.borrow_mut();

@@ -123,11 +123,11 @@ pub enum Event {
     Tripped,
     /// The server named another node.
     Redirected,
-    /// An entry of another box was heard of.
+    /// An announcement of another shard or box was heeded.
     Heard,
-    /// An entry of another box was announced and never came.
+    /// One never came, or could not be heeded.
     Missed,
-    /// An announcement made no sense.
+    /// One made no sense.
     Unread,
 }
 
@@ -165,6 +165,52 @@ impl Event {
     }
 }
 
+/// What became of an entry of another box that was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learnt {
+    /// It was fetched, and is found by meaning here.
+    Learnt,
+    /// It is here already.
+    Known,
+    /// It is over, was purged, or is not on the server any more.
+    Gone,
+    /// It is of no use here: its model is not compared by meaning, or not there, or its text not
+    /// one to be compared.
+    Foreign,
+    /// An audit has found it wrong: it is not found by meaning.
+    Demoted,
+    /// There is no room for it.
+    Full,
+    /// What was announced or fetched cannot be read.
+    Bad,
+}
+
+impl Learnt {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Learnt,
+        Self::Known,
+        Self::Gone,
+        Self::Foreign,
+        Self::Demoted,
+        Self::Full,
+        Self::Bad,
+    ];
+
+    /// As it is shown.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Learnt => "learnt",
+            Self::Known => "known",
+            Self::Gone => "gone",
+            Self::Foreign => "foreign",
+            Self::Demoted => "demoted",
+            Self::Full => "full",
+            Self::Bad => "bad",
+        }
+    }
+}
+
 /// How many there were of each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -172,6 +218,7 @@ pub struct Counts {
     puts: [u64; Put::ALL.len()],
     told: [u64; Put::ALL.len()],
     events: [u64; Event::ALL.len()],
+    learnt: [u64; Learnt::ALL.len()],
 }
 
 fn note(counts: &mut [u64], at: usize, many: u64) {
@@ -196,6 +243,11 @@ impl Counts {
         note(&mut self.told, what as usize, 1);
     }
 
+    /// Counts an entry that was announced.
+    pub fn note_learnt(&mut self, what: Learnt) {
+        note(&mut self.learnt, what as usize, 1);
+    }
+
     /// Counts what happened on a connection, `many` times.
     pub fn note(&mut self, what: Event, many: u64) {
         note(&mut self.events, what as usize, many);
@@ -216,6 +268,11 @@ impl Counts {
         self.told.get(what as usize).copied().unwrap_or_default()
     }
 
+    /// Announced entries of which that became.
+    pub fn learnt(&self, what: Learnt) -> u64 {
+        self.learnt.get(what as usize).copied().unwrap_or_default()
+    }
+
     /// How often that happened on a connection.
     pub fn events(&self, what: Event) -> u64 {
         self.events.get(what as usize).copied().unwrap_or_default()
@@ -228,6 +285,7 @@ impl Counts {
             (&mut self.puts, &other.puts),
             (&mut self.told, &other.told),
             (&mut self.events, &other.events),
+            (&mut self.learnt, &other.learnt),
         ];
         for (mine, theirs) in pairs {
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
@@ -269,6 +327,11 @@ impl Total {
         let rows = Put::ALL.into_iter().map(|it| (it.name(), counts.told(it)));
         let help = "Entries that were to be announced to other boxes, by what became of it.";
         family(out, ("announcements", "result"), help, rows);
+        let rows = Learnt::ALL
+            .into_iter()
+            .map(|it| (it.name(), counts.learnt(it)));
+        let help = "Entries that other boxes announced, by what became of them here.";
+        family(out, ("news", "result"), help, rows);
         let rows = Event::ALL
             .into_iter()
             .map(|it| (it.name(), counts.events(it)));
@@ -319,6 +382,10 @@ mod tests {
             counts.note_put(what);
             counts.note_told(what);
         }
+        for (at, what) in Learnt::ALL.into_iter().enumerate() {
+            assert_eq!(what as usize, at);
+            counts.note_learnt(what);
+        }
         for (at, what) in Event::ALL.into_iter().enumerate() {
             assert_eq!(what as usize, at);
             counts.note(what, 3);
@@ -331,6 +398,9 @@ mod tests {
                 .all(|what| counts.puts(*what) == 2 && counts.told(*what) == 2)
         );
         assert!(Event::ALL.iter().all(|what| counts.events(*what) == 6));
+        assert!(Learnt::ALL.iter().all(|what| counts.learnt(*what) == 2));
+        let names: BTreeSet<_> = Learnt::ALL.iter().map(|what| what.name()).collect();
+        assert_eq!(names.len(), Learnt::ALL.len());
         let names: BTreeSet<_> = Get::ALL.iter().map(|what| what.name()).collect();
         assert_eq!(names.len(), Get::ALL.len());
         let names: BTreeSet<_> = Event::ALL.iter().map(|what| what.name()).collect();
@@ -343,6 +413,7 @@ mod tests {
         total.counts.note_get(Get::Hit);
         total.counts.note_put(Put::Late);
         total.counts.note_told(Put::Down);
+        total.counts.note_learnt(Learnt::Full);
         total.counts.note(Event::Missed, 5);
         (total.lines, total.open) = ((1, 3), 1);
         total.add(&total.clone());
@@ -353,6 +424,7 @@ mod tests {
             "shardgate_cache_remote_gets_total{result=\"hit\"} 2",
             "shardgate_cache_remote_stores_total{result=\"late\"} 2",
             "shardgate_cache_remote_announcements_total{result=\"down\"} 2",
+            "shardgate_cache_remote_news_total{result=\"full\"} 2",
             "shardgate_cache_remote_events_total{event=\"missed\"} 10",
             "shardgate_cache_remote_connections{state=\"up\"} 2",
             "shardgate_cache_remote_connections{state=\"down\"} 4",

@@ -26,7 +26,7 @@ impl Dice {
 }
 
 /// Keys are spread evenly, as those of requests are.
-fn key(number: u64) -> Key {
+pub(super) fn key(number: u64) -> Key {
     let mut dice = Dice(number);
     let mut bytes = [0; Key::LEN];
     for word in bytes.chunks_mut(8) {
@@ -41,7 +41,7 @@ pub(crate) struct Gateway {
     pub(crate) shards: Vec<Index<u64>>,
     /// By teller, then by hearer.
     channels: BTreeMap<(usize, usize), VecDeque<Message<u64>>>,
-    now: Instant,
+    pub(crate) now: Instant,
     purges: u64,
 }
 
@@ -61,7 +61,7 @@ impl Gateway {
     }
 
     /// Of an entry under `number` that was asked for when `born` purges were known.
-    fn making(&self, number: u64, size: usize, born: u64) -> Making {
+    pub(crate) fn making(&self, number: u64, size: usize, born: u64) -> Making {
         Making {
             key: key(number),
             partition: None,
@@ -74,7 +74,7 @@ impl Gateway {
         }
     }
 
-    fn make(&self, number: u64, size: usize, born: u64) -> Option<Arc<Entry<u64>>> {
+    pub(crate) fn make(&self, number: u64, size: usize, born: u64) -> Option<Arc<Entry<u64>>> {
         let making = self.making(number, size, born);
         Entry::make(&self.account, self.shards.len(), making, number)
     }
@@ -131,7 +131,7 @@ impl Gateway {
         }
     }
 
-    fn purge(&mut self, what: &Purge) {
+    pub(super) fn purge(&mut self, what: &Purge) {
         self.purges += 1;
         for shard in &mut self.shards {
             shard.purge(what, self.purges);

@@ -14,3 +14,4 @@ mod rates;
 #[expect(dead_code, reason = "the suite of the dialects uses all of it")]
 mod recorded;
 mod recordings;
+mod taken_in;

@@ -239,11 +239,7 @@ fn what_is_dropped_ends() {
             let setup = setup(server.at, step + 1);
             let pool = setup.buffers.clone();
             let remote = ready(&host, setup).await;
-            let listening = shardgate::shard::remote::news::listen(
-                &remote,
-                shardgate::shard::remote::news::From::Now,
-                Box::new(|_| {}),
-            );
+            let listening = shardgate::shard::remote::news::listen(&remote, Box::new(|_| None));
             let ended = Ended::default();
             let end = ended.clone();
             host.spawn(async move {

@@ -15,27 +15,28 @@ use std::rc::Rc;
 use std::time::Duration;
 
 impl<H: Host> Inner<H> {
-    pub(super) async fn get(&self, key: &Key) -> Result<Found, Get> {
-        let until = self.common.host.now() + self.common.settings.deadline;
+    pub(super) async fn get(&self, way: Way, key: &Key, max: Duration) -> Result<Found, Get> {
+        let until = self.common.host.now() + max;
         let names = &self.common.names;
         let (generations, entry) = (&names.generations, names.entry(key));
-        let ask = |name, words| self.ask((Way::Read, name), words, until);
+        let ask = |name, words| self.ask((way, name), words, until);
         let words: [&[u8]; 3] = [b"HGET", generations, VERSION];
         let get: [&[u8]; 2] = [b"GET", &entry];
         let (version, value) = zip(ask(generations, &words), ask(&entry, &get)).await;
         let value = value.map_err(Why::of_get)?;
         let version = version.map_err(Why::of_get)?.number();
-        let Reply::Bytes(value) = value else {
-            return Err(Get::Miss);
-        };
         let known = self.generations.borrow().clone();
         let newest = known.filter(|known| Some(known.version()) == version);
-        let generations = if let Some(newest) = newest {
-            newest
-        } else {
-            // One reads them; for the others it is not known whether this was purged.
-            let _turn = Turn::take(&self.is_learning).ok_or(Get::Purged)?;
-            self.learn(Way::Read, until).await.map_err(Why::of_get)?
+        let Reply::Bytes(value) = value else {
+            if newest.is_none() {
+                // What comes of the request is stamped with them: else nobody would be given it.
+                drop(self.renew(way, until).await);
+            }
+            return Err(Get::Miss);
+        };
+        let generations = match newest {
+            Some(newest) => newest,
+            None => self.renew(way, until).await?,
         };
         let (label, payload) = envelope::open(key, &value).map_err(|_| Get::Bad)?;
         if !generations.admits(key, &label.stamp) {
@@ -52,6 +53,16 @@ impl<H: Host> Inner<H> {
             left,
             stamp: label.stamp,
         })
+    }
+
+    /// Reads the generations. Of those in a hurry one does; for the others it is not known whether
+    /// what they found was purged.
+    async fn renew(&self, way: Way, until: Instant) -> Result<Rc<Generations>, Get> {
+        let _turn = match way {
+            Way::Read => Some(Turn::take(&self.is_learning).ok_or(Get::Purged)?),
+            Way::Write => None,
+        };
+        self.learn(way, until).await.map_err(Why::of_get)
     }
 
     /// Reads the generations; makes them where there are none.
@@ -91,7 +102,7 @@ impl<H: Host> Inner<H> {
         key: &Key,
         payload: &[u8],
         (tags, ttl): (&[&[u8]], Duration),
-        before: Option<&Generations>,
+        (before, news): (Option<&Generations>, Option<&[u8]>),
     ) -> Result<(), Put> {
         let name = self.common.names.entry(key);
         let line = self.route(&name, Way::Write);
@@ -104,7 +115,7 @@ impl<H: Host> Inner<H> {
         };
         let sealed = envelope::seal(key, &label, payload).ok_or(Put::Unfit)?;
         let hold = Hold::take(self, sealed.len()).ok_or(Put::Full)?;
-        let seconds = label.ttl.to_string();
+        let (seconds, news) = (label.ttl.to_string(), news.map(<[u8]>::to_vec));
         self.common.host.spawn(async move {
             let inner = &hold.0;
             let until = inner.common.host.now() + WRITE_MAX;
@@ -112,11 +123,33 @@ impl<H: Host> Inner<H> {
             let outcome = inner.ask((Way::Write, &name), &words, until).await;
             let what = outcome.map_or_else(Why::of_put, |_| Put::Done);
             inner.common.counts.borrow_mut().note_put(what);
+            // Whoever hears of it finds it: on a cluster its node is not the stream's.
+            if let Some(news) = news.filter(|_| what == Put::Done) {
+                inner.announce(&news);
+            }
         });
         Ok(())
     }
 
-    pub(super) fn announce(self: &Rc<Self>, news: &[u8]) -> Result<(), Put> {
+    pub(super) fn withdraw(self: &Rc<Self>, key: &Key, news: &[u8]) {
+        let (inner, news) = (Rc::clone(self), news.to_vec());
+        let name = self.common.names.entry(key);
+        self.common.host.spawn(async move {
+            let until = inner.common.host.now() + WRITE_MAX;
+            let gone: [&[u8]; 2] = [b"DEL", &name];
+            // Where that fails, those who hear the news know that it is no good.
+            drop(inner.ask((Way::Write, &name), &gone, until).await);
+            inner.announce(&news);
+        });
+    }
+
+    pub(super) fn announce(self: &Rc<Self>, news: &[u8]) {
+        if let Err(what) = self.try_announce(news) {
+            self.common.counts.borrow_mut().note_told(what);
+        }
+    }
+
+    fn try_announce(self: &Rc<Self>, news: &[u8]) -> Result<(), Put> {
         if news.len() > NEWS_MAX {
             return Err(Put::Unfit);
         }

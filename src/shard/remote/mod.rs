@@ -1,10 +1,10 @@
 //! The tier that boxes share, on Valkey or Redis: what a shard asks of it and how.
 //!
 //! ```text
-//!   get ─┐                    ┌─ Node ─┬─ Line: reads    pipelined, replies matched in order
-//!   put ─┼─► Remote ── route ─┤        └─ Line: writes
-//!   …   ─┘     │              └─ Node (of a cluster: by slot, MOVED and ASK followed)
-//!              └─ keeper: the generations and the cluster's map, once a second
+//!   get   ─┐                    ┌─ Node ─┬─ Line: reads    pipelined, replies matched in order
+//!   put   ─┼─► Remote ── route ─┤        └─ Line: writes   and what nobody waits for
+//!   fetch ─┘     │              └─ Node (of a cluster: by slot, MOVED and ASK followed)
+//!                └─ keeper: the generations and the cluster's map, once a second
 //!   news ──► a connection of its own: XREAD of what other boxes announce
 //! ```
 //!
@@ -41,7 +41,7 @@ use crate::policy::addresses::Addresses;
 use crate::stats::remote::{Counts, Event, Get, Put, Total};
 use crate::stats::view::State;
 use line::Place;
-use nodes::Node;
+use nodes::{Node, Way};
 pub use of_shard::{setup, wanted};
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -260,6 +260,11 @@ struct Inner<H: Host> {
     held: Cell<usize>,
     /// Announcements so far.
     told: Cell<u64>,
+    /// The last of the generations that the box has heeded; what others announce may be learnt
+    /// from the first one on.
+    heeded: Cell<Option<i64>>,
+    /// Somebody listens to what they announce.
+    is_heard: Cell<bool>,
 }
 
 impl<H: Host> Remote<H> {
@@ -306,6 +311,8 @@ impl<H: Host> Remote<H> {
             is_learning: Cell::new(false),
             held: Cell::new(0),
             told: Cell::new(0),
+            heeded: Cell::default(),
+            is_heard: Cell::default(),
         });
         host.spawn(nodes::keep(Rc::clone(&inner)));
         Ok(Self(inner))
@@ -354,7 +361,8 @@ impl<H: Host> Remote<H> {
     /// # Errors
     /// Why there is none; it is counted.
     pub async fn look(&self, key: &Key) -> Result<Found, Get> {
-        let outcome = self.0.get(key).await;
+        let deadline = self.0.common.settings.deadline;
+        let outcome = self.0.get(Way::Read, key, deadline).await;
         let what = match &outcome {
             Ok(_) => Get::Hit,
             Err(what) => *what,
@@ -363,18 +371,44 @@ impl<H: Host> Remote<H> {
         outcome
     }
 
+    /// The entry under `key`, which nobody waits for: within [`WRITE_MAX`], and on the connection
+    /// for what may take longer. It is not counted as a look-up.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn fetch(&self, key: &Key) -> Result<Found, Get> {
+        self.0.get(Way::Write, key, WRITE_MAX).await
+    }
+
     /// Stores `payload` under `key` for `ttl`, in the background. `before` is what
     /// [`Remote::generations`] gave before the answer was asked for.
     pub fn put(
         &self,
         key: &Key,
         payload: &[u8],
-        (tags, ttl): (&[&[u8]], Duration),
+        about: (&[&[u8]], Duration),
         before: Option<&Generations>,
     ) {
-        if let Err(what) = self.0.put(key, payload, (tags, ttl), before) {
+        self.put_and_tell(key, payload, about, (before, None));
+    }
+
+    /// The same, and then tells the other boxes `news` of it, if the server has taken it.
+    pub fn put_and_tell(
+        &self,
+        key: &Key,
+        payload: &[u8],
+        (tags, ttl): (&[&[u8]], Duration),
+        (before, news): (Option<&Generations>, Option<&[u8]>),
+    ) {
+        if let Err(what) = self.0.put(key, payload, (tags, ttl), (before, news)) {
             self.0.common.counts.borrow_mut().note_put(what);
         }
+    }
+
+    /// Takes the entry under `key` from the server and tells the other boxes `news` of it, in the
+    /// background.
+    pub fn withdraw(&self, key: &Key, news: &[u8]) {
+        self.0.withdraw(key, news);
     }
 
     /// Purges for all boxes. When this ends well, no look-up that begins later, on any box,
@@ -389,9 +423,23 @@ impl<H: Host> Remote<H> {
     /// Tells the other boxes of an entry, in the background: they get `news` as it is
     /// ([`news::listen`]). At most [`NEWS_MAX`] bytes.
     pub fn announce(&self, news: &[u8]) {
-        if let Err(what) = self.0.announce(news) {
-            self.0.common.counts.borrow_mut().note_told(what);
-        }
+        self.0.announce(news);
+    }
+
+    /// The box has forgotten what was purged up to this version of the generations.
+    pub fn heed(&self, version: i64) {
+        self.0.heeded.set(Some(version));
+    }
+
+    /// The last version that the box has heeded, if it has one.
+    pub fn heeded(&self) -> Option<i64> {
+        self.0.heeded.get()
+    }
+
+    /// Whether somebody is to listen now: the box has heeded what was purged before, and nobody was
+    /// told so yet.
+    pub fn begins_to_listen(&self) -> bool {
+        self.heeded().is_some() && !self.0.is_heard.replace(true)
     }
 
     /// How it stands.

@@ -3,15 +3,21 @@
 //! ```text
 //!   XREAD COUNT 64 BLOCK 1000 STREAMS news ID ──► entries o, n, d ──► heard(d), oldest first
 //!     ▲                                                │
-//!     └── ID of the last one, kept over connections ◄──┘
+//!     └── ID of the last one, kept over connections ◄──┘ when it is heeded
 //!
 //!   o  who announced it: our own are passed over
 //!   n  counts what it announced: what is missing between two was trimmed or never sent
 //! ```
 //!
+//! It begins with the oldest that the server still has, so who starts anew hears what it missed.
+//! One announcement is heeded at a time, and nothing is read ahead of that but a reply: what waits
+//! waits on the server, within [`super::NEWS_KEPT`].
+//!
 //! Invariants
-//! - N1 An announcement is heard at most once, as long as the server keeps its clock.
-//! - N2 What another box announced and is not heard, between two that are, is counted.
+//! - N1 An announcement is heeded at most once, as long as the server keeps its clock. Where that
+//!   fails it is heard again after a pause, [`TRIES`] times.
+//! - N2 What another box announced and is not heeded is counted: a gap between two, one that makes
+//!   no sense, one that failed too often.
 
 use super::nodes::Way;
 use super::wire::{self, Wire, said};
@@ -22,6 +28,7 @@ use crate::host::{Host, Link};
 use crate::stats::remote::Event;
 use ahash::AHashMap;
 use futures_lite::FutureExt;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,53 +44,44 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// The pause before a connection is made anew.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How often an announcement is heard before it is given up.
+const TRIES: u32 = 8;
+
 /// Boxes whose counts are remembered; more begin anew.
 const ORIGINS_MAX: usize = 4096;
 
 /// Before the first announcement.
 const FIRST: &[u8] = b"0-0";
 
-/// What is called with each announcement.
-pub type Heard = Box<dyn FnMut(&[u8])>;
+/// What is called with each announcement; what it gives is waited for, where it gives something.
+pub type Heard = Box<dyn FnMut(&[u8]) -> Option<Heeding>>;
 
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    /// With everything that the server still has.
-    Start,
-    /// With what is announced from now on.
-    Now,
-}
+/// Work on an announcement: whether it was done, or is to be tried again.
+pub type Heeding = Pin<Box<dyn Future<Output = bool>>>;
 
-/// Calls `heard` with each announcement of another shard or box, until the [`Remote`] is
-/// dropped. To be spawned, on one shard or on each. `heard` must not take long.
+/// Calls `heard` with each announcement of another shard or box, from the oldest that the server
+/// has on, until the [`Remote`] is dropped. To be spawned. `heard` itself must not take long.
 pub fn listen<H: Host>(
     remote: &Remote<H>,
-    from: From,
     heard: Heard,
 ) -> impl Future<Output = ()> + use<H> + 'static {
     let inner = Rc::clone(&remote.0);
-    run(inner, from, heard)
+    run(inner, heard)
 }
 
-async fn run<H: Host>(inner: Rc<Inner<H>>, from: From, mut heard: Heard) {
-    let mut last = match from {
-        From::Start => Some(FIRST.to_vec()),
-        From::Now => None,
+async fn run<H: Host>(inner: Rc<Inner<H>>, heard: Heard) {
+    let mut reader = Reader {
+        inner: &inner,
+        origins: Origins::default(),
+        last: FIRST.to_vec(),
+        tries: 0,
+        heard,
     };
-    let mut origins = Origins::default();
     let common = &inner.common;
     while !common.is_retired.get() {
         let place = inner.route(&common.names.news, Way::Read).place();
         let trouble = match wire::open(common, place).await {
-            Ok(mut wire) => {
-                let mut reader = Reader {
-                    inner: &inner,
-                    origins: &mut origins,
-                    heard: &mut heard,
-                };
-                reader.read_on(&mut wire, &mut last).await
-            }
+            Ok(mut wire) => reader.read_on(&mut wire).await,
             Err(trouble) => trouble,
         };
         if !common.is_retired.get() {
@@ -141,45 +139,42 @@ impl<'a> News<'a> {
 
 struct Reader<'a, H: Host> {
     inner: &'a Inner<H>,
-    origins: &'a mut Origins,
-    heard: &'a mut dyn FnMut(&[u8]),
+    origins: Origins,
+    /// Of the last announcement that needs no more work.
+    last: Vec<u8>,
+    /// How often the one behind it has failed.
+    tries: u32,
+    heard: Heard,
 }
 
 impl<H: Host> Reader<'_, H> {
     /// Reads until the connection is of no use; gives why.
-    async fn read_on<L: Link>(&mut self, wire: &mut Wire<L>, last: &mut Option<Vec<u8>>) -> String {
+    async fn read_on<L: Link>(&mut self, wire: &mut Wire<L>) -> String {
         loop {
-            let known = last.clone();
-            let name = &self.inner.common.names.news;
-            let words: &[&[u8]] = if let Some(id) = &known {
-                &[
-                    b"XREAD", b"COUNT", AT_ONCE, b"BLOCK", BLOCK, b"STREAMS", name, id,
-                ]
-            } else {
-                &[b"XREVRANGE", name, b"+", b"-", b"COUNT", b"1"]
-            };
-            let reply = match self.say(wire, words).await {
+            let (name, last) = (&self.inner.common.names.news, &self.last);
+            let words: [&[u8]; 8] = [
+                b"XREAD", b"COUNT", AT_ONCE, b"BLOCK", BLOCK, b"STREAMS", name, last,
+            ];
+            let reply = match self.say(wire, &words).await {
                 Ok(reply) => reply,
                 Err(trouble) => return trouble,
             };
-            if self.inner.common.is_retired.get() {
-                return String::new();
-            }
-            if known.is_none() {
-                let newest = reply
-                    .list()
-                    .and_then(|all| all.first()?.list()?.first()?.bytes());
-                *last = Some(newest.unwrap_or(FIRST).to_vec());
-                continue;
-            }
             if let Reply::List(streams) = &reply {
                 for entry in streams
                     .iter()
                     .filter_map(|it| it.list()?.get(1)?.list())
                     .flatten()
                 {
-                    self.take(entry, last);
+                    if self.inner.common.is_retired.get() {
+                        return String::new();
+                    }
+                    if !self.take(entry).await {
+                        return "an announced entry is to be fetched once more".to_owned();
+                    }
                 }
+            }
+            if self.inner.common.is_retired.get() {
+                return String::new();
             }
             self.inner.common.host.breathe().await;
         }
@@ -203,25 +198,45 @@ impl<H: Host> Reader<'_, H> {
         Err(format!("the stream was refused: {}", said(text)))
     }
 
-    fn take(&mut self, entry: &Reply, last: &mut Option<Vec<u8>>) {
-        let common = &self.inner.common;
-        if let Some(id) = entry.list().and_then(|it| it.first()?.bytes()) {
-            *last = Some(id.to_vec());
-        }
+    /// Whether what was announced with `entry` needs no more work.
+    async fn take(&mut self, entry: &Reply) -> bool {
+        let inner = self.inner;
+        let common = &inner.common;
+        let id = entry.list().and_then(|it| it.first()?.bytes());
         let Some(news) = News::read(entry) else {
             common.note(Event::Unread);
-            return;
+            self.pass(id);
+            return true;
         };
+        debug_assert!(!news.id.is_empty());
         if news.origin == common.origin {
-            return;
+            self.pass(id);
+            return true;
         }
         let missed = self.origins.hear(news.origin, news.number);
-        let mut counts = common.counts.borrow_mut();
-        counts.note(Event::Missed, missed);
-        counts.note(Event::Heard, 1);
-        drop(counts);
-        debug_assert!(!news.id.is_empty());
-        (self.heard)(news.text);
+        common.counts.borrow_mut().note(Event::Missed, missed);
+        let heeding = (self.heard)(news.text);
+        let is_done = match heeding {
+            None => true,
+            Some(heeding) => heeding.await,
+        };
+        if !is_done {
+            self.tries += 1;
+            if self.tries < TRIES {
+                return false; // N1
+            }
+        }
+        common.note(if is_done { Event::Heard } else { Event::Missed });
+        self.pass(id);
+        true
+    }
+
+    /// The next announcement is the one behind `id`.
+    fn pass(&mut self, id: Option<&[u8]>) {
+        self.tries = 0;
+        if let Some(id) = id {
+            id.clone_into(&mut self.last);
+        }
     }
 }
 
