@@ -152,8 +152,8 @@ fn answer(is_stream: bool) -> String {
 }
 
 /// What a shard does when an answer to a request of 1 KiB has come: the key of the request, a look
-/// at the answer, an entry, its place in the index, and what the other shard is told. `pack` is what
-/// a shared tier takes beside.
+/// at the answer, an entry, its place in the index, and what the other shard is told. `pack` is
+/// what a shared tier takes beside.
 fn store(c: &mut Criterion) {
     let request = body(800, false);
     let Ok(read) = speak::ask(Route::Chat, request.as_bytes(), "gpt-4o", true) else {
