@@ -71,7 +71,8 @@ pub(super) fn bars(guard: &Guard, (prompt, cut): (&str, &Cut), is_fresh: bool) -
     }
     let words = &guard.lexicon.barred;
     let text = |at: usize| cut.pieces.get(at).map(|piece| cut.of(piece));
-    for (at, piece) in cut.pieces.iter().enumerate() {
+    let pieces = cut.pieces.iter().enumerate();
+    for (at, piece) in pieces.filter(|(_, piece)| words.firsts.contains(&piece.key)) {
         let mut run = piece.key;
         for length in 1..=4 {
             if !is_fresh && words.time.contains(&run) {

@@ -118,6 +118,8 @@ pub(super) enum Number {
 /// The words of a prompt that make it no matter for this tier.
 #[derive(Debug, Default)]
 pub(super) struct Barred {
+    /// The first words of all.
+    pub(super) firsts: AHashSet<u64>,
     pub(super) time: AHashSet<u64>,
     pub(super) account: AHashSet<u64>,
 }
@@ -318,12 +320,23 @@ impl Lexicon {
                     self.point.insert((a.min(b), a.max(b)));
                 }
             }
-            "time" => self.barred.time.extend(rest.split("; ").flat_map(barred)),
-            "account" => self
-                .barred
-                .account
-                .extend(rest.split("; ").flat_map(barred)),
+            "time" | "account" => self.bar(kind, rest),
             _ => self.faults.push(format!("{kind}: {rest}")),
+        }
+    }
+
+    /// Barred words, and turns of phrase.
+    fn bar(&mut self, kind: &str, rest: &str) {
+        let Barred {
+            firsts,
+            time,
+            account,
+        } = &mut self.barred;
+        let all = if kind == "time" { time } else { account };
+        for part in rest.split("; ").flat_map(barred) {
+            let first = part.split(' ').next().unwrap_or_default();
+            firsts.insert(key(first.as_bytes()));
+            all.insert(key(part.as_bytes()));
         }
     }
 
@@ -521,18 +534,13 @@ const MONEY: [&str; 12] = [
     "bitcoin",
 ];
 
-/// The key of one barred word, or of two and three in a row.
-fn barred(turn: &str) -> impl Iterator<Item = u64> {
-    let parts = if turn.contains(' ') && !PHRASES.iter().any(|word| turn.contains(word)) {
+/// One turn of phrase, or the barred words of a row.
+fn barred(turn: &str) -> Vec<&str> {
+    if turn.contains(' ') && !PHRASES.iter().any(|word| turn.contains(word)) {
         turn.split(' ').collect()
     } else {
         vec![turn]
-    };
-    parts
-        .into_iter()
-        .map(|part| key(part.as_bytes()))
-        .collect::<Vec<_>>()
-        .into_iter()
+    }
 }
 
 /// A barred entry with one of these is a turn of phrase, else a row of single words.
