@@ -76,14 +76,6 @@ class Boxes(list):
             while not self.has(key_of(gateway, next(FRESH)), within=0.3):
                 assert time.monotonic() < until, gateway.status()
 
-    def stored(self, gateway, *asked) -> str:
-        """The key of an answer that this box has put on the server. What it is asked for while it heeds purges of before
-        its start (it knows of none, and forgets everything once) is not stored, and asked for again."""
-        until = time.monotonic() + PATIENCE
-        while not self.has(key := key_of(gateway, *asked), within=0.5):
-            assert time.monotonic() < until, gateway.status()
-        return key
-
     def has(self, key: str, within=PATIENCE) -> bool:
         """Whether the server gets the entry."""
         until = time.monotonic() + within
@@ -197,7 +189,7 @@ def test_a_restart_loses_nothing(boxes, provider):
     first = boxes.start()
     boxes.settle()
     seeds = [next(FRESH) for _ in range(6)]
-    assert all(boxes.has(boxes.stored(first, seed)) for seed in seeds)
+    assert all(boxes.has(key_of(first, seed)) for seed in seeds)
     boxes.stop(first)
     anew = boxes.start(shards=2)
     boxes.settle()
@@ -239,7 +231,7 @@ def test_a_purge_is_for_all_boxes(boxes, provider, what):
     boxes.settle()
     seed = next(FRESH)
     models = ("five", "six")
-    keys = [boxes.stored(one, seed, model) for model in models]
+    keys = [key_of(one, seed, model) for model in models]
     assert all(boxes.has(key) for key in keys)
     assert [use_of(gateway, seed, model) for gateway in boxes for model in models] == ["hit"] * 4
 
@@ -268,7 +260,7 @@ def test_a_copy_belongs_to_who_made_it(boxes):
     one, other = [boxes.start(cache='scope = "shared"') for _ in range(2)]
     boxes.settle()
     seed = next(FRESH)
-    assert boxes.has(boxes.stored(one, seed))
+    assert boxes.has(key_of(one, seed))
     assert plain(other, key="KEY_B", seed=seed)[1] == "hit"
     assert purge(one, "?client=team-a")[0] == 200
 
@@ -281,7 +273,7 @@ def test_a_purge_that_the_server_did_not_take_is_told(boxes, server, provider):
     one, other = boxes.start(), boxes.start()
     boxes.settle()
     seed = next(FRESH)
-    assert boxes.has(boxes.stored(one, seed))
+    assert boxes.has(key_of(one, seed))
     assert use_of(other, seed) == "hit"
     server.kill()
     wait_until(one, lambda tier: tier["connections_up"] == 0)
@@ -378,7 +370,7 @@ def test_a_reload_brings_the_server(boxes, server):
 
     reload(with_server[:start] + with_server[end:])
     seed = next(FRESH)
-    assert boxes.has(boxes.stored(one, seed))
+    assert boxes.has(key_of(one, seed))
     assert use_of(other, seed) == "miss"
     assert purge(other)[0] == 200 and use_of(one, seed) == "hit", "a purge is its own"
     reload(with_server)
