@@ -152,7 +152,9 @@ fn prompt(vocab: &[&str], (group, at): (u32, u32), count: usize) -> String {
         let word = if roll(2) == 0 {
             joints.get(roll(joints.len()))
         } else {
-            vocab.get(roll(vocab.len()))
+            // As often as words are in texts: the table has the commonest ones first.
+            let rank = roll(1000) * roll(1000) / 1000 * roll(1000) / 1000;
+            vocab.get(rank * vocab.len() / 1000 + roll(vocab.len() / 1000))
         };
         let Some(word) = word else { continue };
         let mut cost = 0;
