@@ -31,6 +31,7 @@ use super::replay;
 use super::reply::Manner;
 use super::request::asked;
 use super::settle::Settle;
+use super::vectors::Embedder;
 use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
@@ -97,7 +98,18 @@ pub async fn serve<H: Host>(
             return Ok(next);
         }
         if let Some(likeness) = likeness.take() {
-            match meant::look(served, caching, settle, (&mut print, likeness)) {
+            let about = (&mut print, likeness);
+            let came = match Embedder::of(caching) {
+                None => meant::look(served, caching, settle, about),
+                Some(embedder) => {
+                    let course = Course::new(served, down, settle.receipt.began, manner);
+                    let total = course.ok_or(Kind::Internal)?.total;
+                    let within = (caching, total);
+                    // Not a part of every connection's task.
+                    Box::pin(meant::ask(served, embedder, (down, settle), about, within)).await?
+                }
+            };
+            match came {
                 Came::Hit(entry, told) => {
                     let found = (&print, (entry, told));
                     let next = tell(served, down, settle, found, manner).await?;

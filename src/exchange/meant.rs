@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   no entry under the key ─► Meaning ─► nearest eight of the partition ─► alike? ─► the surest
+//!                              └ its vector asked of a provider ([`super::vectors`]), where one is named
 //!                                                                              │
 //!                       shadow: counted, no more ◄─────────────────────────────┤
 //!                       by lot: asked upstream ─► agree? ─no─► demoted, ledger ┤
@@ -16,11 +17,14 @@
 //!   is never shown.
 
 use super::course::Course;
+use super::down::Down;
 use super::flight::Coming;
 use super::keep::{Meant, Print, Told, unframed};
-use super::relay;
 use super::settle::Settle;
 use super::stored::Stored;
+use super::vectors::Embedder;
+use super::{relay, vectors};
+use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::cache::admit::bypass_near;
 use crate::cache::agree::agree;
@@ -29,7 +33,7 @@ use crate::cache::entry::Tag;
 use crate::cache::fingerprint::{Near, Unlike};
 use crate::cache::index::Index;
 use crate::cache::key::Key;
-use crate::cache::meaning::{Meaning, Partitions, alike};
+use crate::cache::meaning::{Meaning, Partitions, alike, apart};
 use crate::config::Config;
 use crate::config::cache::{Caching, Threshold};
 use crate::dialect::events::Wire;
@@ -76,17 +80,67 @@ pub enum Came {
 /// Looks for a stored answer by what the request of `print` means, where it may; what comes of the
 /// request is found by it then, too. It is counted, but for [`Came::Hit`].
 pub fn look<H: Host>(
-    (shard, snapshot): Served<'_, H>,
+    served: Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
     (print, likeness): (&mut Print, Likeness),
 ) -> Came {
-    let now = shard.host.now();
-    let meant = match read(shard, caching, print, likeness) {
-        Ok(meant) => meant,
-        Err(why) => return bypass(shard, why),
+    match read(served.0, caching, print, likeness) {
+        Ok(Read {
+            partition, meaning, ..
+        }) => search(served, caching, settle, (print, partition, meaning)),
+        Err(why) => bypass(served.0, why),
+    }
+}
+
+/// The same where the vector is asked of a provider, which is waited for until `total` at most.
+/// Without one nothing is found, and what comes of the request is not found by meaning.
+///
+/// # Errors
+/// [`Kind::ClientGone`].
+pub async fn ask<H: Host>(
+    served: Served<'_, H>,
+    embedder: Embedder<'_>,
+    (down, settle): (&mut Down<H::Stream>, &Settle<H>),
+    (print, likeness): (&mut Print, Likeness),
+    (caching, total): (&Caching, Instant),
+) -> Result<Came, Kind> {
+    let (shard, snapshot) = served;
+    let Read {
+        partition,
+        meaning,
+        text,
+    } = match read(shard, caching, print, likeness) {
+        Ok(read) => read,
+        Err(why) => return Ok(bypass(shard, why)),
     };
-    let meant = &*print.meant.insert(meant);
+    let tenant = tenant(&snapshot.config, settle);
+    let is_off = shard.cache.borrow().ledger.is_off(tenant, shard.host.now());
+    if is_off {
+        return Ok(bypass(shard, Bypass::Audit));
+    }
+    let placed = vectors::vector(served, down, embedder, &text, total).await?;
+    Ok(match placed {
+        Some(placed) => {
+            let partition = apart(&partition, placed.space);
+            let meaning = meaning.placed(placed);
+            search(served, caching, settle, (print, partition, meaning))
+        }
+        None if print.directive.may_look() => count(shard, Looked::Miss),
+        None => bypass(shard, Bypass::Directive),
+    })
+}
+
+/// Looks for what is `meaning`'s.
+fn search<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    caching: &Caching,
+    settle: &Settle<H>,
+    (print, partition, meaning): (&mut Print, Key, Meaning),
+) -> Came {
+    let now = shard.host.now();
+    let meaning = Arc::new(meaning);
+    let meant = &*print.meant.insert(Meant { partition, meaning });
     let directive = &print.directive;
     let mut cache = shard.cache.borrow_mut();
     if !directive.may_look() {
@@ -175,13 +229,20 @@ fn bypass<H: Host>(shard: &Rc<Shard<H>>, why: Bypass) -> Came {
     Came::Nothing
 }
 
-/// What the request means.
+/// What a request means.
+struct Read {
+    partition: Key,
+    meaning: Meaning,
+    text: Box<str>,
+}
+
+/// What the request means, by the built-in embedder.
 fn read<H: Host>(
     shard: &Rc<Shard<H>>,
     caching: &Caching,
     print: &Print,
     likeness: Likeness,
-) -> Result<Meant, Bypass> {
+) -> Result<Read, Bypass> {
     let (partition, text) = likeness.0?;
     if print.directive.no_store {
         return Err(Bypass::Directive);
@@ -192,9 +253,10 @@ fn read<H: Host>(
     let ttl = print.directive.ttl(caching.ttl);
     let scratch = &mut shard.cache.borrow_mut().partitions.scratch;
     let meaning = Meaning::of(&text, ttl, scratch).ok_or(Bypass::Text)?;
-    Ok(Meant {
+    Ok(Read {
         partition,
-        meaning: Arc::new(meaning),
+        meaning,
+        text,
     })
 }
 
