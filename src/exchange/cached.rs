@@ -31,7 +31,6 @@ use super::replay;
 use super::reply::Manner;
 use super::request::asked;
 use super::settle::Settle;
-use super::vectors::Embedder;
 use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
@@ -89,8 +88,7 @@ pub async fn serve<H: Host>(
     };
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
-    let (mut tries, mut audits) = (0, None);
-    let mut tier = Tier::Exact;
+    let (mut tries, mut audits, mut tier) = (0, None, Tier::Exact);
     let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
@@ -99,17 +97,7 @@ pub async fn serve<H: Host>(
         }
         if let Some(likeness) = likeness.take() {
             let about = (&mut print, likeness);
-            let came = match Embedder::of(caching) {
-                None => meant::look(served, caching, settle, about),
-                Some(embedder) => {
-                    let course = Course::new(served, down, settle.receipt.began, manner);
-                    let total = course.ok_or(Kind::Internal)?.total;
-                    let within = (caching, total);
-                    // Not a part of every connection's task.
-                    Box::pin(meant::ask(served, embedder, (down, settle), about, within)).await?
-                }
-            };
-            match came {
+            match meant::find(served, (caching, manner), (down, settle), about).await? {
                 Came::Hit(entry, told) => {
                     let found = (&print, (entry, told));
                     let next = tell(served, down, settle, found, manner).await?;

@@ -20,6 +20,7 @@ use super::course::Course;
 use super::down::Down;
 use super::flight::Coming;
 use super::keep::{Meant, Print, Told, unframed};
+use super::reply::Manner;
 use super::settle::Settle;
 use super::stored::Stored;
 use super::vectors::Embedder;
@@ -79,7 +80,26 @@ pub enum Came {
 
 /// Looks for a stored answer by what the request of `print` means, where it may; what comes of the
 /// request is found by it then, too. It is counted, but for [`Came::Hit`].
-pub fn look<H: Host>(
+///
+/// # Errors
+/// [`Kind::ClientGone`], where a provider is asked for the vector.
+pub async fn find<H: Host>(
+    served: Served<'_, H>,
+    (caching, manner): (&Caching, Manner),
+    (down, settle): (&mut Down<H::Stream>, &Settle<H>),
+    about: (&mut Print, Likeness),
+) -> Result<Came, Kind> {
+    let Some(embedder) = Embedder::of(caching) else {
+        return Ok(look(served, caching, settle, about));
+    };
+    let course = Course::new(served, down, settle.receipt.began, manner);
+    let within = (caching, course.ok_or(Kind::Internal)?.total);
+    // Not a part of every connection's task.
+    Box::pin(ask(served, embedder, (down, settle), about, within)).await
+}
+
+/// By the table that is compiled in.
+fn look<H: Host>(
     served: Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
@@ -93,12 +113,9 @@ pub fn look<H: Host>(
     }
 }
 
-/// The same where the vector is asked of a provider, which is waited for until `total` at most.
-/// Without one nothing is found, and what comes of the request is not found by meaning.
-///
-/// # Errors
-/// [`Kind::ClientGone`].
-pub async fn ask<H: Host>(
+/// By the vector that a provider is asked for, and waited for until `total` at most. Without it
+/// nothing is found, and what comes of the request is not found by meaning.
+async fn ask<H: Host>(
     served: Served<'_, H>,
     embedder: Embedder<'_>,
     (down, settle): (&mut Down<H::Stream>, &Settle<H>),

@@ -377,7 +377,7 @@ mod tests {
             assert!(body.iter().count() > 1);
             let clients = RequestReader::new(HeadLimits::REQUEST).push(CLIENTS);
             let out = Outgoing {
-                head: clients.unwrap().as_ref(),
+                head: Some(&clients.unwrap().unwrap()),
                 data: CLIENTS,
                 route: Route::Converse,
                 is_translated: true,

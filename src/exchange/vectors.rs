@@ -128,7 +128,7 @@ impl Call {
 
 /// How a request comes by a vector.
 enum Way {
-    Here(Placed),
+    Here(Box<Placed>),
     Wait(Rc<Call>, Wanted),
     None(Wanted),
 }
@@ -147,7 +147,7 @@ pub async fn vector<H: Host>(
 ) -> Result<Option<Placed>, Kind> {
     let shard = served.0;
     let (how, placed) = match find(served, embedder, text) {
-        Way::Here(placed) => (Wanted::Known, Some(placed)),
+        Way::Here(placed) => (Wanted::Known, Some(*placed)),
         Way::None(why) => (why, None),
         Way::Wait(call, how) => {
             down.arm((shard.host.now() + embedder.timeout).min(total));
@@ -178,7 +178,7 @@ fn find<H: Host>(served: Served<'_, H>, embedder: Embedder<'_>, text: &str) -> W
     let name = maker.name(text);
     let vectors = &mut *shard.vectors.borrow_mut();
     if let Some(placed) = vectors.known.get(&name) {
-        return Way::Here(placed.clone());
+        return Way::Here(Box::new(placed.clone()));
     }
     if let Some(call) = vectors.under_way.get(&name) {
         return Way::Wait(Rc::clone(call), Wanted::Joined);

@@ -348,7 +348,7 @@ def test_the_simulated_provider_embeds(provider, tmp_path, sockets):
     endpoint = Provider()
     config = CONFIG.format(
         provider=provider.address, vectors=endpoint.address, timeout="2s", breaker="consecutive = 100", shards=2
-    ).replace('model = "small"', 'model = "sim/vectors-text/dims-1024"')
+    ).replace('model = "small"', 'model = "sim/by-text/dims-1024"')
     gateway = Gateway(tmp_path, config, {**KEYS, "VECTORS": SECRET}, sockets=sockets)
     try:
         for at in range(20):
