@@ -5,8 +5,15 @@
 //!
 //! Source: OpenAI API reference, "Embeddings"; base64 holds little-endian `f32`s (RFC 4648, 4).
 
-use super::ask::Coding;
+use super::answer::Plain;
+use super::ask::{Ask, Coding};
+use super::behave::Behaviour;
+use super::plan::Refused;
+use super::provider::Provider;
+use super::refusal::Refusal;
 use crate::cache::embed::{Scratch, builtin};
+use crate::dialect::route::Route;
+use crate::dialect::speak;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use std::rc::Rc;
@@ -97,6 +104,35 @@ pub fn body(vectors: &[Rc<[u8]>], model: &[u8], tokens: u32) -> Option<Vec<u8>> 
             .as_bytes(),
     );
     Some(out)
+}
+
+/// What answers a request for embeddings in `OpenAI`'s dialect.
+///
+/// # Errors
+/// [`Refused`]: it asks for too much.
+pub(super) fn answer(
+    provider: &Provider,
+    (ask, asked): (&Ask, &[u8]),
+    how: &Behaviour,
+    model: &[u8],
+    tokens: u32,
+) -> Result<Plain, Refused> {
+    let shape = (ask.dims.unwrap_or(how.dims), ask.coding);
+    let tokens = how.tokens.prompt.unwrap_or(tokens);
+    // Texts are read only where they count; numbers of tokens are none.
+    let read = how
+        .by_text
+        .then(|| speak::embed(Route::Embeddings, asked, "").ok());
+    let texts = read.flatten().map_or_else(Vec::new, |read| read.inputs);
+    let fits = ask.inputs <= INPUTS_MAX;
+    fits.then(|| provider.vectors((ask.inputs as usize, &texts), shape))
+        .flatten()
+        .and_then(|vectors| body(&vectors, model, tokens))
+        .map(Plain::of)
+        .ok_or_else(|| {
+            let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
+            (refusal, String::new())
+        })
 }
 
 #[cfg(test)]

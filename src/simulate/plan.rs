@@ -465,7 +465,7 @@ impl Plan {
             return Ok(());
         }
         let mut body = if route == Route::Embeddings {
-            embeddings(provider, (ask, request.body), &self.how, model, prompt)?
+            embed::answer(provider, (ask, request.body), &self.how, model, prompt)?
         } else {
             Plain::completion(&names, &self.how, prompt, &provider.words)
         };
@@ -558,31 +558,6 @@ fn behaviour(
         how.fate = Fate::Status(500);
     }
     Ok(how)
-}
-
-fn embeddings(
-    provider: &Provider,
-    (ask, body): (&Ask, &[u8]),
-    how: &Behaviour,
-    model: &[u8],
-    tokens: u32,
-) -> Result<Plain, Refused> {
-    let shape = (ask.dims.unwrap_or(how.dims), ask.coding);
-    let tokens = how.tokens.prompt.unwrap_or(tokens);
-    // Texts are read only where they count; numbers of tokens are none.
-    let read = how
-        .by_text
-        .then(|| speak::embed(Spoken::Embeddings, body, "").ok());
-    let texts = read.flatten().map_or_else(Vec::new, |read| read.inputs);
-    let fits = ask.inputs <= embed::INPUTS_MAX;
-    fits.then(|| provider.vectors((ask.inputs as usize, &texts), shape))
-        .flatten()
-        .and_then(|vectors| embed::body(&vectors, model, tokens))
-        .map(Plain::of)
-        .ok_or_else(|| {
-            let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
-            (refusal, String::new())
-        })
 }
 
 fn model(id: &str) -> String {
