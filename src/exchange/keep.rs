@@ -102,6 +102,8 @@ pub struct Print {
     pub is_limited: bool,
     /// It wants a stream.
     pub is_stream: bool,
+    /// It wants vectors: of so many texts; 0 where that is not known.
+    pub inputs: Option<usize>,
     /// Where it, and what comes of it, is found by meaning.
     pub meant: Option<Meant>,
 }
@@ -224,12 +226,12 @@ fn make<H: Host>(
     let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
-    let worth = if coming.head.is_stream {
-        worth::of_stream(dialect, wire, &body)
-    } else {
-        worth::of_plain(dialect, &body)
-    };
     let print = &cached.print;
+    let worth = match (print.inputs, coming.head.is_stream) {
+        (Some(inputs), _) => worth::of_vectors(dialect, &body, inputs),
+        (None, true) => worth::of_stream(dialect, wire, &body),
+        (None, false) => worth::of_plain(dialect, &body),
+    };
     let facts = Facts {
         is_continued: receipt.continued.count() > 0,
         is_asked: step.fallback.is_none(),

@@ -232,7 +232,8 @@ def test_requests_at_once_share_a_call(start, provider, vectors):
         vectors.release.set()
         texts = {answer.result()[0] for answer in answers}
     assert vectors.texts == [FRANCE] and len(texts) == 1 and len(provider.asked) == 1
-    assert wanted(gateway) == {"asked": 1, "joined": 7}
+    ways = wanted(gateway)  # known: it came after the answer
+    assert ways.pop("asked") == 1 and sum(ways.values()) == 7 and set(ways) <= {"joined", "known"}
 
 
 @pytest.mark.parametrize(
