@@ -13,3 +13,4 @@ mod index;
 #[expect(dead_code, reason = "the suite of the dialects uses all of it")]
 mod recorded;
 mod recordings;
+mod vectors;
