@@ -3,10 +3,13 @@ whatever goes wrong with it costs a stored answer at most."""
 
 import concurrent.futures
 import hashlib
+import http.client
 import itertools
 import json
 import math
 import re
+import signal
+import ssl
 import struct
 import threading
 import time
@@ -17,6 +20,7 @@ from listening import Listening
 from processes import Gateway, Provider
 from tenants import KEYS, TENANTS
 from test_semantic import FRANCE, REWORDED, Echo, ask, looked, row, use
+from tls_files import Authority
 
 CONFIG = """shards = {shards}
 
@@ -124,14 +128,14 @@ def vectors():
 def start(provider, vectors, tmp_path, sockets):
     running = []
 
-    def start(timeout="2s", breaker="consecutive = 100", shards=1, address=None):
+    def start(timeout="2s", breaker="consecutive = 100", shards=1, address=None, change=("", "")):
         config = CONFIG.format(
             provider=provider.address,
             vectors=address or vectors.address,
             timeout=timeout,
             breaker=breaker,
             shards=shards,
-        )
+        ).replace(*change)
         running.append(Gateway(tmp_path, config, {**KEYS, "VECTORS": SECRET}, sockets=sockets))
         return running[-1]
 
@@ -332,6 +336,63 @@ def test_an_endpoint_that_is_back_is_asked_again(start, provider, vectors):
     wait_until(lambda: called(gateway).get("done") == 1)
     assert use(ask(gateway, FRANCE)) == "miss"
     assert use(ask(gateway, REWORDED)) == "semantic-hit"
+
+
+def test_the_endpoint_is_reached_as_its_provider_is(start, provider, vectors, tmp_path):
+    """Goal: TLS with the provider's own authority, and Azure's path and key. Method: both at once."""
+    authority = Authority(tmp_path, "vectors-ca")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("vectors"))
+    vectors.server.socket = context.wrap_socket(vectors.server.socket, server_side=True)
+    plain = f'[providers.vectors]\ndialect = "openai"\nbase_url = "http://{vectors.address}/deep/v1"\n'
+    azure = plain.replace("openai", "azure").replace("http://127.0.0.1", "https://localhost")
+    azure += f'api_version = "2024-10-21"\ntls = {{ ca = "{authority.path}" }}\n'
+    gateway = start(change=(plain, azure))
+    ask(gateway, FRANCE)
+    assert use(ask(gateway, REWORDED)) == "semantic-hit"
+    call = vectors.asked[0]
+    assert call["path"] == "/deep/v1/openai/deployments/small/embeddings?api-version=2024-10-21"
+    assert call["head"]["api-key"] == SECRET and "authorization" not in call["head"]
+
+
+def test_a_client_that_leaves_takes_nothing_with_it(start, provider, vectors):
+    """Goal: who waits for a vector and leaves is no more asked for anything, and the vector is known when it comes."""
+    gateway = start()
+    vectors.does = "hold"
+    body = json.dumps({"model": "p/m", "messages": [{"role": "user", "content": FRANCE}]})
+    head = {"authorization": f"Bearer {KEYS['KEY_A']}", "content-type": "application/json"}
+    client = http.client.HTTPConnection(gateway.host, gateway.port)
+    client.request("POST", "/v1/chat/completions", body, head)
+    wait_until(lambda: len(vectors.asked) == 1)
+    client.close()
+    wait_until(lambda: gateway.total("exchanges_open") == 0)
+    vectors.does = ""
+    vectors.release.set()
+    wait_until(lambda: called(gateway) == {"done": 1})
+    assert provider.asked == []
+    assert use(ask(gateway, FRANCE)) == "miss"
+    assert wanted(gateway) == {"known": 1}
+
+
+def test_a_reload_changes_the_model(start, provider, vectors):
+    """Goal: what was found by the vectors of one model is not found by those of another, and is again by its own."""
+    gateway = start()
+    ask(gateway, FRANCE)
+    before = gateway.config_path.read_text()
+
+    def reload(text):
+        epoch = gateway.status()["config"]["epoch"]
+        gateway.config_path.write_text(text)
+        gateway.child.send_signal(signal.SIGHUP)
+        wait_until(lambda: gateway.status()["config"]["epoch"] == epoch + 1)
+
+    reload(before.replace('model = "small"', 'model = "large"'))
+    assert use(ask(gateway, REWORDED)) == "miss"
+    assert use(ask(gateway, "please: what is the capital of france")) == "semantic-hit"
+    reload(before)
+    assert use(ask(gateway, "what is the capital of France, please")) == "semantic-hit"
+    assert [call["body"]["model"] for call in vectors.asked] == ["small", "large", "large", "small"]
+    assert len(provider.asked) == 2
 
 
 def test_vectors_of_other_lengths_are_never_compared(start, provider, vectors):
