@@ -101,6 +101,8 @@ impl<'a> Embedder<'a> {
 /// A call under way, for all that wait for it.
 #[derive(Debug, Default)]
 struct Call {
+    /// Nobody waits for it (V1).
+    is_probe: bool,
     came: RefCell<Option<Result<Placed, Wanted>>>,
     wakers: RefCell<Vec<Waker>>,
 }
@@ -131,6 +133,15 @@ enum Way {
     Here(Box<Placed>),
     Wait(Rc<Call>, Wanted),
     None(Wanted),
+}
+
+impl Way {
+    fn to(call: &Rc<Call>, how: Wanted) -> Self {
+        if call.is_probe {
+            return Self::None(Wanted::Breaker);
+        }
+        Self::Wait(Rc::clone(call), how)
+    }
 }
 
 /// The vector of `text`; `None`: there is none in time, which is counted. Waits until `total` at
@@ -181,7 +192,7 @@ fn find<H: Host>(served: Served<'_, H>, embedder: Embedder<'_>, text: &str) -> W
         return Way::Here(Box::new(placed.clone()));
     }
     if let Some(call) = vectors.under_way.get(&name) {
-        return Way::Wait(Rc::clone(call), Wanted::Joined);
+        return Way::to(call, Wanted::Joined);
     }
     if vectors.under_way.len() >= CALLS_MAX {
         return Way::None(Wanted::Busy);
@@ -196,7 +207,10 @@ fn find<H: Host>(served: Served<'_, H>, embedder: Embedder<'_>, text: &str) -> W
         return Way::None(Wanted::Breaker);
     }
     let permit = breaker.permit(verdict);
-    let call = Rc::new(Call::default());
+    let call = Rc::new(Call {
+        is_probe: permit.is_probe(),
+        ..Call::default()
+    });
     vectors.under_way.insert(name, Rc::clone(&call));
     let errand = Errand {
         shard: Rc::clone(shard),
@@ -214,10 +228,7 @@ fn find<H: Host>(served: Served<'_, H>, embedder: Embedder<'_>, text: &str) -> W
         shard,
         errand.run(asked::ask(embedder.model, text), embedder.timeout),
     );
-    if permit.is_probe() {
-        return Way::None(Wanted::Breaker); // V1
-    }
-    Way::Wait(call, Wanted::Asked)
+    Way::to(&call, Wanted::Asked)
 }
 
 fn turn<'a, H: Host>(shard: &Shard<H>, snapshot: &'a Snapshot<H::Stream>) -> Turn<'a> {

@@ -330,6 +330,7 @@ def test_an_endpoint_that_is_back_is_asked_again(start, provider, vectors):
         return len(vectors.asked) == 2
 
     wait_until(is_probed)
+    assert use(ask(gateway, vectors.texts[1], key="KEY_B")) == "miss"  # nor who wants the same
     assert set(wanted(gateway)) == {"failed", "breaker"}
     vectors.does = ""
     vectors.release.set()

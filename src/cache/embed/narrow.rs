@@ -36,7 +36,7 @@ const PART: usize = DIMS / TIMES;
 pub(super) const RULES: u64 = 1;
 
 /// The direction of `numbers`; `None` where they have none, or are more than [`NUMBERS_MAX`].
-/// About 8 µs for 1,536.
+/// About 11 µs for 1,536.
 pub fn narrow(numbers: &[f32]) -> Option<Vector> {
     if numbers.len() > NUMBERS_MAX {
         return None;
@@ -53,9 +53,9 @@ pub fn narrow(numbers: &[f32]) -> Option<Vector> {
         let mut hash = mixed(at);
         for part in parts.iter_mut() {
             let place = usize::try_from(hash % PART as u64).unwrap_or(0);
-            let sign = if hash & 0x20 == 0 { 1.0 } else { -1.0 };
+            let sign = u32::try_from(hash & 0x20).unwrap_or(0) << 26; // without a branch
             if let Some(place) = part.get_mut(place) {
-                *place += sign * number;
+                *place += f32::from_bits(number.to_bits() ^ sign);
             }
             hash >>= 6;
         }
