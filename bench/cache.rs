@@ -1,13 +1,19 @@
-//! What the cache costs a request: its key, beside reading it, and a look into the index.
+//! What the cache costs a request: its key, beside reading it, a look into the index, and all that
+//! storing an answer takes.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use shardgate::base::time::Instant;
-use shardgate::cache::entry::{Account, Entry, Making};
+use shardgate::cache::entry::{Account, Entry, Making, Tag};
 use shardgate::cache::fingerprint::{Asked, Tenant, print};
 use shardgate::cache::index::{Index, share};
 use shardgate::cache::key::Key;
+use shardgate::dialect::events::Wire;
+use shardgate::dialect::model::Dialect;
 use shardgate::dialect::route::Route;
 use shardgate::dialect::speak;
+use shardgate::dialect::worth;
+use shardgate::exchange::packed::pack;
+use shardgate::exchange::stored::Stored;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,5 +118,101 @@ fn index(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, keys, index);
+/// An answer of a chat, of about 2 KiB, and whether it is a stream.
+fn answer(is_stream: bool) -> String {
+    let words = "The sky is blue since air scatters blue light more than red. ";
+    if !is_stream {
+        let text = words.repeat(28);
+        return format!(
+            r#"{{"id":"c","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{{"index":0,"message":{{"role":"assistant","content":"{text}"}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":20,"completion_tokens":390,"total_tokens":410}}}}"#
+        );
+    }
+    let event = |choice: &str| {
+        format!(
+            "data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{{\"index\":0,{choice}}}]}}\n\n"
+        )
+    };
+    let words = words.split_inclusive(' ').take(12);
+    let said = words.map(|word| {
+        event(&format!(
+            "\"delta\":{{\"content\":\"{word}\"}},\"finish_reason\":null"
+        ))
+    });
+    let end = event("\"delta\":{},\"finish_reason\":\"stop\"");
+    said.collect::<String>() + &end + "data: [DONE]\n\n"
+}
+
+/// What a shard does when an answer to a request of 1 KiB has come: the key of the request, a look
+/// at the answer, an entry, its place in the index, and what the other shard is told. `pack` is what
+/// a shared tier takes beside.
+fn store(c: &mut Criterion) {
+    let request = body(800, false);
+    let Ok(read) = speak::ask(Route::Chat, request.as_bytes(), "gpt-4o", true) else {
+        return;
+    };
+    let asked = Asked {
+        tenant: Tenant::Key("team-a"),
+        namespace: None,
+        route: Route::Chat,
+        model: "gpt-4o",
+        fields: &[],
+        body: request.as_bytes(),
+        request: &read,
+    };
+    let memory = 64 << 20;
+    let account = Arc::new(Account::new(memory));
+    let mut index = Index::new(0, 2, share(memory, 1 << 20, 2));
+    let mut number = 0;
+    for (name, is_stream) in [("plain", false), ("stream", true)] {
+        let came = answer(is_stream);
+        let stored = |body: Vec<u8>| Stored {
+            model: "gpt-4o".into(),
+            provider: "p".into(),
+            upstream_model: "".into(),
+            dialect: Dialect::Chat,
+            wire: Wire::Lines,
+            is_stream,
+            media: "application/json".into(),
+            body: body.into(),
+            took: Duration::ZERO,
+            events: 1,
+            meaning: None,
+        };
+        c.bench_function(&format!("cache/store_{}_{name}", came.len()), |b| {
+            b.iter(|| {
+                number += 1;
+                let printed = print(black_box(&asked)).ok()?;
+                let body = came.as_bytes().to_vec();
+                let worth = if is_stream {
+                    worth::of_stream(Dialect::Chat, Wire::Lines, &body)
+                } else {
+                    worth::of_plain(Dialect::Chat, &body)
+                };
+                assert!(worth.complete && !worth.has_error);
+                let payload = stored(body);
+                let making = Making {
+                    key: key(number ^ u64::from(printed.key.bytes()[0])),
+                    partition: None,
+                    tags: [Tag::of("model", "gpt-4o"), Tag::of("client", "team-a")].into(),
+                    made: Instant::from_nanos(number),
+                    ttl: Duration::from_secs(3600),
+                    born: 0,
+                    payload: payload.bytes(),
+                    beside: 0,
+                };
+                index.make_room(&making);
+                let entry = Entry::make(&account, 2, making, payload)?;
+                let kept = index.store(entry, Instant::from_nanos(number));
+                while index.next(1).is_some() {}
+                kept.ok()
+            });
+        });
+        let payload = stored(came.as_bytes().to_vec());
+        c.bench_function(&format!("cache/pack_{}_{name}", came.len()), |b| {
+            b.iter(|| pack(black_box(&payload)));
+        });
+    }
+}
+
+criterion_group!(benches, keys, index, store);
 criterion_main!(benches);

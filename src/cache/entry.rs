@@ -87,6 +87,12 @@ impl Tag {
         Self(fold.finish().word(0))
     }
 
+    /// The shard of `shards` that keeps count for who has this tag; 0 when there is none.
+    pub fn home(self, shards: usize) -> usize {
+        let shards = u64::try_from(shards).unwrap_or(u64::MAX).max(1);
+        usize::try_from(self.0 % shards).unwrap_or_default()
+    }
+
     /// As boxes tell each other; the same on all of them.
     pub const fn bytes(self) -> [u8; 8] {
         self.0.to_le_bytes()
@@ -188,8 +194,8 @@ impl<P> Entry<P> {
         })
     }
 
-    /// What an entry takes of the account.
-    fn bytes_of(shards: usize, making: &Making) -> usize {
+    /// What an entry takes of the account, in bytes: see [`Entry::bytes`].
+    pub(super) fn bytes_of(shards: usize, making: &Making) -> usize {
         let places = shards
             .max(1)
             .saturating_mul(PLACE.saturating_add(making.beside));

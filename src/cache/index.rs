@@ -26,7 +26,7 @@
 //!
 //! [`Account`]: super::entry::Account
 
-use super::entry::Entry;
+use super::entry::{Entry, Making};
 use super::key::Key;
 use super::message::{Message, Peer};
 use super::purge::{Purge, Purges};
@@ -291,11 +291,14 @@ impl<P> Index<P> {
         Some(slot)
     }
 
-    /// Makes room for an entry of `bytes` bytes under `key`, so that it can be made: the account
-    /// has room for it then, if this is its home.
-    pub fn make_room(&mut self, key: &Key, bytes: usize) {
-        if key.home(self.shelf.peers.len()) == self.shelf.own {
-            let limit = self.share.saturating_sub(bytes);
+    /// Makes room for the entry that is to be made of `making`, with all that it takes, so that it
+    /// can be made: the account has room for it then, if this is its home. For one that is larger
+    /// than the share, and so will not be stored, nothing has to go.
+    pub fn make_room(&mut self, making: &Making) {
+        let shards = self.shelf.peers.len();
+        if making.key.home(shards) == self.shelf.own
+            && let Some(limit) = self.share.checked_sub(Entry::<P>::bytes_of(shards, making))
+        {
             self.queues.shrink(limit, &mut self.shelf);
         }
     }

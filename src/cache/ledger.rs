@@ -7,7 +7,8 @@
 //!
 //! Invariants
 //! - L1 A tenant with [`WRONG_MAX`] wrong answers among its last [`LAST`] audited ones is off for
-//!   [`OFF`] from the last of them on; then it begins anew.
+//!   [`OFF`] from the last of them on; then it begins anew. All its audits are noted in one ledger
+//!   of the box; the others are told when it is off.
 //! - L2 What one tenant is told says nothing of another.
 
 use super::entry::Tag;
@@ -27,7 +28,23 @@ pub const OFF: Duration = Duration::from_secs(3600);
 /// Tenants that are told apart; with more, those that are not off are forgotten.
 const TENANTS_MAX: usize = 4096;
 
-/// The audits of a shard's semantic hits.
+/// What an audit means for its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Fine,
+    /// It is off.
+    Off {
+        /// Until then.
+        until: Instant,
+        /// For so many wrong answers
+        wrong: u32,
+        /// among so many that were audited.
+        audited: u32,
+    },
+}
+
+/// The audits of semantic hits of the tenants whose home a shard is, and who is off.
 #[derive(Debug, Default)]
 pub struct Ledger(AHashMap<Tag, Tenant>);
 
@@ -35,6 +52,8 @@ pub struct Ledger(AHashMap<Tag, Tenant>);
 struct Tenant {
     /// A bit for each audit, the last one lowest; 1: wrong.
     wrong: u128,
+    /// How many there were, up to [`LAST`].
+    audited: u32,
     /// It is off until then.
     off: Option<Instant>,
 }
@@ -47,22 +66,38 @@ impl Ledger {
     }
 
     /// Notes an audit of what `tenant` would have been served; whether it is off from here on.
-    pub fn note(&mut self, tenant: Tag, is_wrong: bool, now: Instant) -> bool {
+    pub fn note(&mut self, tenant: Tag, is_wrong: bool, now: Instant) -> Verdict {
+        let tenant = self.place(tenant, now);
+        let seen = (1_u128 << LAST) - 1;
+        tenant.wrong = (tenant.wrong << 1 | u128::from(is_wrong)) & seen;
+        tenant.audited = (tenant.audited + 1).min(LAST);
+        let (wrong, audited) = (tenant.wrong.count_ones(), tenant.audited);
+        if wrong < WRONG_MAX {
+            return Verdict::Fine;
+        }
+        let until = now + OFF;
+        *tenant = Tenant {
+            off: Some(until),
+            ..Tenant::default()
+        };
+        Verdict::Off {
+            until,
+            wrong,
+            audited,
+        }
+    }
+
+    /// Another ledger says that `tenant` is off `until` then.
+    pub fn turn_off(&mut self, tenant: Tag, until: Instant, now: Instant) {
+        self.place(tenant, now).off = Some(until);
+    }
+
+    fn place(&mut self, tenant: Tag, now: Instant) -> &mut Tenant {
         if self.0.len() >= TENANTS_MAX && !self.0.contains_key(&tenant) {
             self.0
                 .retain(|_, it| it.off.is_some_and(|until| now < until));
         }
-        let tenant = self.0.entry(tenant).or_default();
-        let seen = (1_u128 << LAST) - 1;
-        tenant.wrong = (tenant.wrong << 1 | u128::from(is_wrong)) & seen;
-        let is_off = tenant.wrong.count_ones() >= WRONG_MAX;
-        if is_off {
-            *tenant = Tenant {
-                wrong: 0,
-                off: Some(now + OFF),
-            };
-        }
-        is_off
+        self.0.entry(tenant).or_default()
     }
 }
 
@@ -74,29 +109,43 @@ mod tests {
         Instant::default() + Duration::from_secs(seconds)
     }
 
-    /// Goal: L1 and L2. Method: wrong audits at the edges of the window.
+    /// Goal: L1 and L2. Method: wrong audits at the edges of the window; another ledger is told.
     #[test]
     fn three_wrong_of_a_hundred_are_too_many() {
         let (mine, other) = (Tag::of("client", "a"), Tag::of("client", "b"));
         let mut ledger = Ledger::default();
-        assert!(!ledger.is_off(mine, at(0)));
-        assert!(!ledger.note(mine, true, at(0)));
-        assert!(!ledger.note(mine, true, at(0)));
+        let mut note = |is_wrong, second| ledger.note(mine, is_wrong, at(second));
+        assert_eq!(note(true, 0), Verdict::Fine);
+        assert_eq!(note(true, 0), Verdict::Fine);
         for _ in 2..LAST {
-            assert!(!ledger.note(mine, false, at(1)));
+            assert_eq!(note(false, 1), Verdict::Fine);
         }
         // The first one has left the window.
-        assert!(!ledger.note(mine, true, at(2)));
-        assert!(!ledger.is_off(mine, at(2)));
+        assert_eq!(note(true, 2), Verdict::Fine);
         for second in 3..=u64::from(LAST) {
-            assert!(!ledger.note(mine, second == u64::from(LAST), at(second)));
+            let is_wrong = second == u64::from(LAST);
+            assert_eq!(note(is_wrong, second), Verdict::Fine);
         }
-        assert!(ledger.note(mine, true, at(200)), "three within a hundred");
-        assert!(ledger.is_off(mine, at(200)) && !ledger.is_off(other, at(200)));
-        assert!(ledger.is_off(mine, at(199 + OFF.as_secs())));
-        assert!(!ledger.is_off(mine, at(200 + OFF.as_secs())));
+        let off = note(true, 200);
+        let until = at(200) + OFF;
+        let (wrong, audited) = (WRONG_MAX, LAST);
+        let want = Verdict::Off {
+            until,
+            wrong,
+            audited,
+        };
+        assert_eq!(off, want, "three within a hundred");
+        let mut second = Ledger::default();
+        second.turn_off(mine, until, at(201));
+        for ledger in [&ledger, &second] {
+            assert!(ledger.is_off(mine, at(201)) && !ledger.is_off(other, at(201)));
+            assert!(ledger.is_off(mine, at(199 + OFF.as_secs())));
+            assert!(!ledger.is_off(mine, at(200 + OFF.as_secs())));
+        }
         // It begins anew.
-        assert!(!ledger.note(mine, true, at(200 + OFF.as_secs())));
+        let mut note = |is_wrong| ledger.note(mine, is_wrong, at(200 + OFF.as_secs()));
+        assert_eq!([note(true), note(true)], [Verdict::Fine; 2]);
+        assert!(matches!(note(true), Verdict::Off { audited: 3, .. }));
     }
 
     /// Goal: many tenants take no memory without end, and who is off stays off.

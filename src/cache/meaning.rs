@@ -14,7 +14,6 @@
 //! - M4 Vectors that say nothing about each other are in [different partitions](apart).
 
 use super::embed::{self, Placed, Scratch, Vector};
-use super::guard::eligible::barred;
 use super::guard::{Guard, Point, Sketch, Verdict};
 use super::key::{Fold, Key};
 use super::near::{Found, Near, Search};
@@ -54,10 +53,7 @@ impl Meaning {
     /// Of `text`, the answer to which lives as long as `ttl`. `None`: it is not one to be compared.
     pub fn of(text: &str, ttl: Duration, scratch: &mut Scratch) -> Option<Self> {
         let guard = Guard::builtin();
-        if barred(guard, text, ttl <= FRESH).is_some() {
-            return None;
-        }
-        let sketch = guard.sketch(text);
+        let sketch = guard.admit(text, ttl <= FRESH).ok()?;
         let vector = embed::builtin().embed(text, scratch)?;
         (!sketch.is_long()).then_some(Self {
             vector,
@@ -184,6 +180,32 @@ impl Partitions {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.all.clear();
+    }
+
+    /// Begins a search for the entries of `partition` that are nearest to `meaning`, where that
+    /// would take too long at once: [`Partitions::go_on`] until it is over, then
+    /// [`Partitions::end`]. `None`: [`Partitions::nearest`] is quick enough.
+    pub fn begin(&mut self, partition: &Key, meaning: &Meaning) -> Option<Box<Search>> {
+        let near = self.all.get(partition).filter(|near| near.is_large())?;
+        let mut search = Box::new(std::mem::take(&mut self.search));
+        near.begin(&meaning.vector.dims, &mut search);
+        Some(search)
+    }
+
+    /// Goes on with it for up to 100 µs; whether it is over.
+    pub fn go_on(&self, partition: &Key, search: &mut Search) -> bool {
+        let near = self.all.get(partition);
+        near.is_none_or(|near| near.step(search))
+    }
+
+    /// What it came to: as [`Partitions::nearest`].
+    pub fn end(&mut self, partition: &Key, mut search: Box<Search>) -> &[Found<Key>] {
+        self.found.clear();
+        if let Some(near) = self.all.get(partition) {
+            near.end(&mut search, &mut self.found);
+        }
+        self.search = *search; // its memory is used again
+        &self.found
     }
 
     /// The entries of `partition` that are nearest to `meaning`, nearest first.

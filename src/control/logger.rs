@@ -1,7 +1,7 @@
 //! The log thread: writes what shards and control hand over, so that no shard ever waits
 //! for a terminal, a pipe or a disk.
 
-use crate::shard::log::{Entry, Format};
+use crate::shard::log::{self, Entry, Format};
 use std::io::{self, IsTerminal, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -76,9 +76,5 @@ impl Say {
 
 /// One line from the gateway itself: what happened, in the format of the access log.
 pub fn event(format: Format, what: &str) -> Entry {
-    Entry::Lines(match format {
-        Format::Off => String::new(),
-        Format::Text => format!("shardgate: {what}\n"),
-        Format::Json => format!("{}\n", serde_json::json!({ "message": what })),
-    })
+    Entry::Lines(log::event(format, what))
 }

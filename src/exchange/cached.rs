@@ -172,6 +172,11 @@ async fn lead<H: Host>(
     manner: Manner,
     flight: &Rc<Flight<H>>,
 ) -> Result<Next, Kind> {
+    let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
+    if let Some(wanted) = wanted {
+        let rewrite = wanted.rewrite.get_or_insert_default();
+        rewrite.crowd = Some(Rc::clone(flight.crowd()));
+    }
     let outcome = attempt::attempts(served, down, settle, manner).await;
     if let Err(kind) = outcome
         && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
@@ -284,11 +289,13 @@ async fn follow<H: Host>(
     }
     let began = course.shard.host.now();
     down.arm(course.total);
+    let waiting = flight.crowd().join();
     let landed = match down.wait(|cx| flight.poll_landed(cx)).await {
         Wait::Done(landed) => landed,
         Wait::Gone => return Err(Kind::ClientGone),
         Wait::Late => return Err(course.late(Kind::TotalTimeout)),
     };
+    drop(waiting);
     settle.receipt.upstream += course.shard.host.now().since(began);
     let coming = match landed {
         Landed::Comes(coming) => coming,

@@ -6,6 +6,8 @@
 //!   [`AHEAD_MAX`] bytes plus one read.
 //! - I2 What fills the silence of a stream goes out before anything else.
 //! - I3 At rest no block is held, and nothing of a request.
+//! - I4 A client that is gone is no reason to call off what others wait for, too: until there is
+//!   an answer, the exchange goes on without it while one of them waits.
 
 use super::pulse::{Beat, Pulse};
 use super::request::Request;
@@ -102,19 +104,20 @@ impl<L: Link> Down<L> {
         self.timer.arm(at);
     }
 
-    /// Waits for `poll`, for the client to go away, or for the end set by [`Down::arm`].
+    /// Waits for `poll`, for the client to go away if nobody else waits (I4), or for the end set by
+    /// [`Down::arm`].
     pub async fn wait<T>(&mut self, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Wait<T> {
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(value) = poll(cx) {
                     return Poll::Ready(Wait::Done(value));
                 }
-                if self.poll_gone(cx).is_ready() {
+                if self.poll_gone(cx).is_ready() && !self.is_missed(cx) {
                     return Poll::Ready(Wait::Gone);
                 }
                 let is_due = self.timer.poll_fired(cx).is_ready();
                 if self.pulse.is_some() && !self.beat(cx, is_due) {
-                    return Poll::Ready(Wait::Gone);
+                    continue; // gone
                 }
                 if !is_due {
                     return Poll::Pending;
@@ -125,6 +128,19 @@ impl<L: Link> Down<L> {
             }
         })
         .await
+    }
+
+    /// Whether others wait for what comes of the exchange whose client is gone (I4).
+    #[cold]
+    fn is_missed(&mut self, cx: &Context<'_>) -> bool {
+        let wanted = self.request.as_ref().and_then(|it| it.wanted.as_ref());
+        let rewrite = wanted.and_then(|wanted| wanted.rewrite.as_deref());
+        let crowd = rewrite.and_then(|rewrite| rewrite.crowd.as_deref());
+        let is_missed = crowd.is_some_and(|crowd| crowd.poll_empty(cx).is_pending());
+        if is_missed && let Some(pulse) = self.pulse.take() {
+            self.timer.arm(pulse.until()); // nobody is told that it goes on
+        }
+        is_missed
     }
 
     /// Fills the silence when that is due, and arms the timer anew; false when the client is

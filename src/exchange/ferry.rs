@@ -362,7 +362,10 @@ async fn carry<H: Host>(
         }
         flight.poll_landed(cx)
     });
-    let coming = match landed.await {
+    let waiting = flight.crowd().join();
+    let landed = landed.await;
+    drop(waiting);
+    let coming = match landed {
         Landed::Comes(coming) => coming,
         Landed::Failed(kind) => return End::Failed(kind),
         Landed::Over => return End::Over,

@@ -10,8 +10,13 @@
 //! provider's last refusal, is what the others get from the [`Tape`]; of attempts before that
 //! they see nothing. A fault that ends the leader's exchange ends theirs.
 //!
+//! The leader's client may leave before there is an answer: the attempts go on for the others who
+//! wait, its [`Crowd`], and are called off when the last of them leaves
+//! ([`super::down::Down::wait`]).
+//!
 //! Invariants
-//! - L1 Of those that wait for a leader that left without an answer one leads next.
+//! - L1 Who leads goes on while anybody waits, whether its own client does or not. Of those that
+//!   come to wait in the moment in which it leaves nevertheless one leads next.
 //! - L2 A flight ends with the last who knows of it; its tape, and with it the connection, too.
 
 use super::tape::Tape;
@@ -20,7 +25,7 @@ use crate::cache::key::Key;
 use crate::host::Host;
 use crate::wire::http1::Framing;
 use ahash::AHashMap;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -71,6 +76,7 @@ impl<H: Host> Flights<H> {
 pub struct Flight<H: Host> {
     stage: RefCell<Stage<H>>,
     wakers: RefCell<Vec<Waker>>,
+    crowd: OnceCell<Rc<Crowd>>,
     epoch: u64,
     is_stored: Cell<bool>,
     at_end: RefCell<Option<AtEnd>>,
@@ -89,6 +95,47 @@ impl<H: Host> Drop for Flight<H> {
     fn drop(&mut self) {
         if let Some(AtEnd(act)) = self.at_end.take() {
             act();
+        }
+    }
+}
+
+/// Those who wait for what a flight comes to, beside who leads it.
+#[derive(Debug, Default)]
+pub struct Crowd {
+    count: Cell<usize>,
+    /// The leader, when its client is gone.
+    leader: RefCell<Option<Waker>>,
+}
+
+/// One of a [`Crowd`], until it is dropped.
+#[derive(Debug)]
+pub struct Waiting(Rc<Crowd>);
+
+impl Crowd {
+    /// One more waits.
+    pub fn join(self: &Rc<Self>) -> Waiting {
+        self.count.set(self.count.get() + 1);
+        Waiting(Rc::clone(self))
+    }
+
+    /// Ready when nobody waits, or nobody does any more.
+    pub fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.count.get() == 0 {
+            return Poll::Ready(());
+        }
+        *self.leader.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let Crowd { count, leader } = &*self.0;
+        count.set(count.get().saturating_sub(1));
+        if count.get() == 0
+            && let Some(leader) = leader.take()
+        {
+            leader.wake();
         }
     }
 }
@@ -152,6 +199,7 @@ impl<H: Host> Flight<H> {
         Rc::new(Self {
             stage: RefCell::new(Stage::Waiting),
             wakers: RefCell::default(),
+            crowd: OnceCell::new(),
             epoch,
             is_stored: Cell::new(false),
             at_end: RefCell::default(),
@@ -166,6 +214,11 @@ impl<H: Host> Flight<H> {
     /// `act` is called when nobody knows of it any more.
     pub fn at_end(&self, act: impl FnOnce() + 'static) {
         *self.at_end.borrow_mut() = Some(AtEnd(Box::new(act)));
+    }
+
+    /// Who waits for what it comes to, beside who leads it.
+    pub fn crowd(&self) -> &Rc<Crowd> {
+        self.crowd.get_or_init(Rc::default)
     }
 
     /// Whether it is of use to those who come now.

@@ -276,7 +276,7 @@ fn make<H: Host>(
         beside: partition.map_or(0, |it| cache.partitions.beside(&it)),
     };
     let account = Arc::clone(&cache.account);
-    cache.index.make_room(&print.key, payload);
+    cache.index.make_room(&making);
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
     cache.store(&entry, now)?;
     Ok(entry)

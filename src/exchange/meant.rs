@@ -16,6 +16,7 @@
 //! - A3 Of the text stays what the guard needs, its words in lower case, as long as the entry; it
 //!   is never shown.
 
+use super::audits;
 use super::course::Course;
 use super::down::Down;
 use super::flight::Coming;
@@ -35,6 +36,7 @@ use crate::cache::fingerprint::{Near, Unlike};
 use crate::cache::index::Index;
 use crate::cache::key::Key;
 use crate::cache::meaning::{Meaning, Partitions, alike, apart};
+use crate::cache::near::Search;
 use crate::config::Config;
 use crate::config::cache::{Caching, Threshold};
 use crate::dialect::events::Wire;
@@ -90,7 +92,7 @@ pub async fn find<H: Host>(
     about: (&mut Print, Likeness),
 ) -> Result<Came, Kind> {
     let Some(embedder) = Embedder::of(caching) else {
-        return Ok(look(served, caching, settle, about));
+        return Ok(look(served, caching, settle, about).await);
     };
     let course = Course::new(served, down, settle.receipt.began, manner);
     let within = (caching, course.ok_or(Kind::Internal)?.total);
@@ -99,18 +101,22 @@ pub async fn find<H: Host>(
 }
 
 /// By the table that is compiled in.
-fn look<H: Host>(
+async fn look<H: Host>(
     served: Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
     (print, likeness): (&mut Print, Likeness),
 ) -> Came {
     match read(served.0, caching, print, likeness) {
-        Ok(Read {
-            partition, meaning, ..
-        }) => search(served, caching, settle, (print, partition, meaning)),
-        Err(why) => bypass(served.0, why),
+        Ok(read) => print.meant = Some(meant(read.partition, read.meaning)),
+        Err(why) => return bypass(served.0, why),
     }
+    search(served, caching, settle, print).await
+}
+
+fn meant(partition: Key, meaning: Meaning) -> Meant {
+    let meaning = Arc::new(meaning);
+    Meant { partition, meaning }
 }
 
 /// By the vector that a provider is asked for, and waited for until `total` at most. Without it
@@ -137,41 +143,45 @@ async fn ask<H: Host>(
         return Ok(bypass(shard, Bypass::Audit));
     }
     let placed = vectors::vector(served, down, embedder, &text, total).await?;
-    Ok(match placed {
-        Some(placed) => {
-            let partition = apart(&partition, placed.space);
-            let meaning = meaning.placed(placed);
-            search(served, caching, settle, (print, partition, meaning))
+    let Some(placed) = placed else {
+        if print.directive.may_look() {
+            return Ok(count(shard, Looked::Miss));
         }
-        None if print.directive.may_look() => count(shard, Looked::Miss),
-        None => bypass(shard, Bypass::Directive),
-    })
+        return Ok(bypass(shard, Bypass::Directive));
+    };
+    let partition = apart(&partition, placed.space);
+    print.meant = Some(meant(partition, meaning.placed(placed)));
+    Ok(search(served, caching, settle, print).await)
 }
 
-/// Looks for what is `meaning`'s.
-fn search<H: Host>(
+/// Looks for what is `print`'s.
+async fn search<H: Host>(
     (shard, snapshot): Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
-    (print, partition, meaning): (&mut Print, Key, Meaning),
+    print: &Print,
 ) -> Came {
-    let now = shard.host.now();
-    let meaning = Arc::new(meaning);
-    let meant = &*print.meant.insert(Meant { partition, meaning });
     let directive = &print.directive;
-    let mut cache = shard.cache.borrow_mut();
     if !directive.may_look() {
         return bypass(shard, Bypass::Directive);
     }
-    if cache.ledger.is_off(tenant(&snapshot.config, settle), now) {
+    let tenant = tenant(&snapshot.config, settle);
+    if shard.cache.borrow().ledger.is_off(tenant, shard.host.now()) {
         return bypass(shard, Bypass::Audit);
     }
+    let Some(meant) = &print.meant else {
+        return count(shard, Looked::Miss);
+    };
+    let sought = seek(shard, meant).await;
+    let now = shard.host.now();
+    let mut cache = shard.cache.borrow_mut();
     cache.heed_gone(now);
     let Cache {
         index, partitions, ..
     } = &mut *cache;
     let threshold = caching.semantic.threshold;
-    let best = surest(index, partitions, (meant, directive), threshold, now);
+    let about = (meant, directive);
+    let best = surest(index, (partitions, sought), about, threshold, now);
     let Some((sure, key)) = best else {
         return count(shard, Looked::Miss);
     };
@@ -193,10 +203,31 @@ fn search<H: Host>(
     Came::Hit(entry, told)
 }
 
+/// Searches a partition that is too large for that to be done at once: others have their turn
+/// between. `None`: it is small.
+async fn seek<H: Host>(shard: &Rc<Shard<H>>, meant: &Meant) -> Option<Box<Search>> {
+    let Meant { partition, meaning } = meant;
+    let begun = shard
+        .cache
+        .borrow_mut()
+        .partitions
+        .begin(partition, meaning);
+    let mut search = begun?;
+    while !shard
+        .cache
+        .borrow()
+        .partitions
+        .go_on(partition, &mut search)
+    {
+        shard.host.breathe().await;
+    }
+    Some(search)
+}
+
 /// The entry of whose answer it is surest that it answers what is `meant`, and how sure.
 fn surest(
     index: &Index<Stored>,
-    partitions: &mut Partitions,
+    (partitions, sought): (&mut Partitions, Option<Box<Search>>),
     (meant, directive): (&Meant, &Directive),
     threshold: Threshold,
     now: Instant,
@@ -204,7 +235,11 @@ fn surest(
     let Meant { partition, meaning } = meant;
     let mut best: Option<(f32, Key)> = None;
     let mut demoted = Vec::new();
-    for found in partitions.nearest(partition, meaning) {
+    let nearest = match sought {
+        Some(search) => partitions.end(partition, search),
+        None => partitions.nearest(partition, meaning),
+    };
+    for found in nearest {
         let entry = index.peek(&found.key, now);
         let entry = entry.filter(|entry| entry.partition() == Some(partition));
         let Some((entry, theirs)) = entry.and_then(|it| Some((it, it.payload.meaning.as_ref()?)))
@@ -322,10 +357,14 @@ pub fn audit<H: Host>(
     if is_wrong && stored.meaning.as_ref().is_some_and(|it| it.demote()) {
         cached.lose(Lost::Demoted, 1);
     }
-    let tenant = tenant(&course.snapshot.config, settle);
-    if cache.ledger.note(tenant, is_wrong, shard.host.now()) {
-        cached.tripped += 1;
-    }
+    drop((counters, cache));
+    let config = &course.snapshot.config;
+    let key = settle
+        .receipt
+        .key()
+        .and_then(|index| config.keys.get(index));
+    let name = key.map_or("-", |key| &key.name); // as in its line of the log
+    audits::report(shard, (tenant(config, settle), name), is_wrong);
 }
 
 /// What an answer says; `None`: it is not whole, or not only a text.

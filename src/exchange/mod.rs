@@ -25,6 +25,7 @@
 pub mod answer;
 pub mod asker;
 pub mod attempt;
+pub mod audits;
 pub mod beside;
 pub mod cached;
 pub mod connection;

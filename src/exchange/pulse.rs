@@ -125,6 +125,11 @@ impl Pulse {
         until.min(self.due)
     }
 
+    /// When the wait that is under way ends.
+    pub fn until(&self) -> Instant {
+        self.until
+    }
+
     /// Something was sent to the client at `now`.
     pub fn rest(&mut self, now: Instant) {
         self.due = now + self.every;

@@ -12,6 +12,7 @@
 //! - W2 What a target cannot honour is never left out in silence: it is another target's turn,
 //!   and with none left the client is told the field.
 
+use super::flight::Crowd;
 use super::tail::Tail;
 use crate::base::fault::Kind;
 use crate::config::Overrides;
@@ -23,6 +24,7 @@ use crate::dialect::seam::Way;
 use crate::dialect::tokens::Weight;
 use crate::dialect::{abilities, anthropic, onward, speak, tokens};
 use std::fmt::Write as _;
+use std::rc::Rc;
 
 /// What is known of a request beyond its bytes, once a target needed it.
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Rewrite {
     pub tail: Tail,
     /// What a provider said in a stream, before its content, at the attempt that was last.
     pub said: Option<Box<Refused>>,
+    /// Who else waits for what comes of the request, where others may.
+    pub crowd: Option<Rc<Crowd>>,
     /// Why there is no body: the field, and the sentence about it.
     refused: Option<(String, String)>,
 }

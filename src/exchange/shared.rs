@@ -130,7 +130,7 @@ fn copy<H: Host>(
     };
     let mut cache = shard.cache.borrow_mut();
     let account = Arc::clone(&cache.account);
-    cache.index.make_room(&print.key, payload);
+    cache.index.make_room(&making);
     let entry = Entry::copy(&account, shard.shards, (making, found.age), stored);
     let kept = entry.map(|entry| cache.index.store(entry, now));
     match kept {

@@ -216,6 +216,34 @@ mod tests {
         cache.partitions.nearest(&partition, &meaning(text)).len()
     }
 
+    /// Goal: what an audit demoted on one shard is demoted on all, its home among them, also where
+    /// the partitions are made anew. Method: entries of both homes, demoted by the shard that made
+    /// them and by the other one.
+    #[test]
+    fn what_is_demoted_is_so_everywhere() {
+        let mut caches = caches();
+        let now = Instant::default();
+        let names = ["a", "b", "c", "d", "e", "f"];
+        for (at, name) in names.iter().enumerate() {
+            let text = format!("How do I boil {at} eggs?");
+            let entry = entry(&caches[0], (name, &text), HOUR);
+            caches[0].store(&entry, now).unwrap();
+        }
+        talk(&mut caches, now);
+        let meaning = |cache: &Cache, name: &str| {
+            let entry = cache.index.peek(&key(name), now).unwrap();
+            entry.payload.meaning.clone().unwrap()
+        };
+        for (at, name) in names.iter().enumerate() {
+            assert!(meaning(&caches[at % 2], name).demote());
+            assert!(caches.iter().all(|it| meaning(it, name).is_demoted()));
+        }
+        for cache in &mut caches {
+            cache.rebuild();
+            assert_eq!(found(cache, "How do I boil an egg?"), 0);
+        }
+    }
+
     /// Goal: S1. Method: two shards, entries of both homes; they are found on both, and on none
     /// when their time is over; also after the partitions were made anew.
     #[test]

@@ -76,6 +76,16 @@ impl Log {
         is_first
     }
 
+    /// Says what happened to the gateway itself, at once.
+    pub fn say(&self, what: &str) {
+        if self.format == Format::Off {
+            return;
+        }
+        self.lines.borrow_mut().push_str(&event(self.format, what));
+        self.count.set(self.count.get() + 1);
+        self.send();
+    }
+
     fn send(&self) {
         let lines = self.lines.take();
         if lines.is_empty() {
@@ -96,6 +106,15 @@ impl Log {
     pub fn hand_over(&self) -> u64 {
         self.send();
         self.dropped.replace(0)
+    }
+}
+
+/// The line of what happened to the gateway itself.
+pub fn event(format: Format, what: &str) -> String {
+    match format {
+        Format::Off => String::new(),
+        Format::Text => format!("shardgate: {what}\n"),
+        Format::Json => format!("{}\n", serde_json::json!({ "message": what })),
     }
 }
 

@@ -11,6 +11,7 @@
 
 use super::Shard;
 use crate::cache::message::Message;
+use crate::exchange::audits::Audit;
 use crate::exchange::ferry::Hail;
 use crate::exchange::stored::Stored;
 use crate::host::Host;
@@ -29,6 +30,20 @@ pub enum Letter {
     Cache(Message<Stored>),
     /// Of answers that are on their way.
     Hail(Hail),
+    /// Of answers by meaning that were compared with new ones.
+    Audit(Audit),
+}
+
+impl From<Hail> for Letter {
+    fn from(hail: Hail) -> Self {
+        Self::Hail(hail)
+    }
+}
+
+impl From<Audit> for Letter {
+    fn from(audit: Audit) -> Self {
+        Self::Audit(audit)
+    }
 }
 
 /// What waits for the other shards, by their number.
@@ -37,7 +52,7 @@ pub struct Mail(RefCell<Vec<Out>>);
 
 #[derive(Debug, Default)]
 struct Out {
-    hails: VecDeque<Hail>,
+    letters: VecDeque<Letter>,
     /// The writer, when it had nothing to do.
     writer: Option<Waker>,
     /// Who waits for room.
@@ -51,9 +66,9 @@ impl Mail {
     }
 
     /// Tells shard `to`, as soon as it listens.
-    pub fn post(&self, to: usize, hail: Hail) {
+    pub fn post(&self, to: usize, letter: impl Into<Letter>) {
         if let Some(out) = self.0.borrow_mut().get_mut(to) {
-            out.hails.push_back(hail);
+            out.letters.push_back(letter.into());
             out.ring();
         }
     }
@@ -67,7 +82,7 @@ impl Mail {
     pub fn poll_room(&self, to: usize, cx: &Context<'_>) -> Poll<()> {
         let mut outs = self.0.borrow_mut();
         match outs.get_mut(to) {
-            Some(out) if out.hails.len() >= ROOM => {
+            Some(out) if out.letters.len() >= ROOM => {
                 out.waiting.push(cx.waker().clone());
                 Poll::Pending
             }
@@ -92,9 +107,9 @@ impl<H: Host> Shard<H> {
             let Some(out) = outs.get_mut(to) else {
                 return Poll::Pending;
             };
-            if let Some(hail) = out.hails.pop_front() {
+            if let Some(letter) = out.letters.pop_front() {
                 out.waiting.drain(..).for_each(Waker::wake);
-                return Poll::Ready(Letter::Hail(hail));
+                return Poll::Ready(letter);
             }
             if let Some(message) = self.cache.borrow_mut().index.next(to) {
                 return Poll::Ready(Letter::Cache(message));

@@ -24,6 +24,7 @@ use crate::base::time::Instant;
 use crate::cache::entry::{Account, Entry};
 use crate::cache::memo::Memo;
 use crate::config::Config;
+use crate::exchange::audits;
 use crate::exchange::ferry::{self, Ferries};
 use crate::exchange::flight::Flights;
 use crate::exchange::keep::Print;
@@ -411,6 +412,7 @@ impl<H: Host> Shard<H> {
                 self.mail.ring();
             }
             Letter::Hail(hail) => ferry::hear(self, from, hail),
+            Letter::Audit(audit) => audits::hear(self, audit),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod fingerprint;
 mod index;
+mod rates;
 #[path = "../dialects/recorded.rs"]
 #[expect(dead_code, reason = "the suite of the dialects uses all of it")]
 mod recorded;

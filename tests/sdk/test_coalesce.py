@@ -19,6 +19,25 @@ base_url = "http://{provider}/v1"
 [providers.q]
 dialect = "anthropic"
 base_url = "http://{provider}"
+
+[models.alive]
+stream.keepalive = "200ms"
+targets = [{{ provider = "p", model = "sim/ttft-1500ms/rate-100/events-20" }}]
+
+[models.hedged]
+strategy = "priority"
+hedge = {{ after = "800ms", extra_max = "100%" }}
+targets = [
+  {{ provider = "p", model = "sim/ttft-60s" }},
+  {{ provider = "p", model = "sim/ttft-1200ms/rate-100/events-20" }},
+]
+
+[models.second]
+strategy = "priority"
+targets = [
+  {{ provider = "p", model = "sim/ttft-1200ms/status-503" }},
+  {{ provider = "p", model = "sim/ttft-300ms/rate-100/events-20" }},
+]
 """
 
 
@@ -100,11 +119,11 @@ def field(answer, name) -> str:
 
 
 def test_identical_streams_are_one_exchange(gateway, provider):
-    """Goal: 200 clients at once cause one exchange, and get the same events, each once and in order."""
-    sent = request(gateway, "p/sim/ttft-300ms/rate-50/events-40")
+    """Goal: 1,000 clients at once cause one exchange, and get the same events, each once and in order."""
+    sent = request(gateway, "p/sim/ttft-1s/rate-50/events-40")
 
     async def run():
-        return await asyncio.gather(*(ask(gateway, sent) for _ in range(200)))
+        return await asyncio.gather(*(ask(gateway, sent) for _ in range(1000)))
 
     answers = asyncio.run(run())
     bodies = {body_of(answer) for answer in answers}
@@ -112,7 +131,7 @@ def test_identical_streams_are_one_exchange(gateway, provider):
     assert bodies.pop().rstrip().endswith(b"data: [DONE]")
     assert provider.at_rest()["requests"] == 1
     uses = sorted(field(answer, "x-shardgate-cache") for answer in answers)
-    assert uses.count("miss") == 1 and uses.count("coalesced") == 199
+    assert uses.count("miss") == 1 and uses.count("coalesced") == 999
 
 
 def test_who_comes_late_gets_all_of_it(gateway, provider):
@@ -147,6 +166,57 @@ def test_the_others_go_on_when_the_first_leaves(gateway, provider):
     bodies = {body_of(answer) for answer in asyncio.run(run())}
     assert len(bodies) == 1 and bodies.pop().rstrip().endswith(b"data: [DONE]")
     assert provider.at_rest()["requests"] == 1
+
+
+async def join_and_leave(gateway, provider, sent, others):
+    """The exchange of a first client, once `others` follow it and it has left; gives what these get."""
+    first = asyncio.create_task(ask(gateway, sent))
+    while provider.stats()["requests"] < 1:
+        await asyncio.sleep(0.01)
+    waiting = [asyncio.create_task(ask(gateway, sent)) for _ in range(others)]
+    while gateway.total("exchanges_open") < 1 + others:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # until the shards have told each other
+    first.cancel()
+    return waiting
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize("model", ["p", "alive", "hedged", "second"])
+def test_the_others_get_the_answer_when_the_first_leaves_before_it(gateway, provider, model, stream):
+    """Goal: the exchange lives while anyone listens, also before there is an answer: there is no second one. Method:
+    a provider that thinks for 1.5 s; the client that caused the exchange leaves meanwhile. The same with comments
+    meanwhile, in a race, and where the first target fails after the client has left."""
+    name = f"{model}/sim/ttft-1500ms/rate-100/events-20" if model == "p" else model
+    sent = request(gateway, name, stream=stream)
+
+    async def run():
+        return [await task for task in await join_and_leave(gateway, provider, sent, 5)]
+
+    answers = asyncio.run(run())
+    assert {field(answer, "x-shardgate-cache") for answer in answers} <= {"coalesced", ""}  # early heads do not say
+    bodies = [body_of(answer) for answer in answers]
+    if stream:
+        assert len({texts(body) for body in bodies}) == 1 and texts(bodies[0])
+        assert all(body.rstrip().endswith(b"data: [DONE]") for body in bodies)
+    else:
+        assert len(set(bodies)) == 1 and json.loads(bodies[0])["choices"][0]["message"]["content"]
+    assert provider.at_rest()["requests"] == (2 if model in ("hedged", "second") else 1)
+
+
+def test_an_exchange_that_all_have_left_is_called_off(gateway, provider):
+    """Goal: before there is an answer, too, the provider is left when the last one leaves, and not before."""
+    sent = request(gateway, "p/sim/ttft-60s/events-3")
+
+    async def run():
+        waiting = await join_and_leave(gateway, provider, sent, 3)
+        await asyncio.sleep(0.2)
+        assert provider.stats()["cancelled"] == 0
+        for task in waiting:
+            task.cancel()
+
+    asyncio.run(run())
+    assert provider.wait_until(lambda stats: stats["cancelled"] == 1)["requests"] == 1
 
 
 def test_a_slow_reader_holds_nobody_up(gateway, provider):

@@ -17,6 +17,15 @@ pub const PIECES_MAX: usize = 512;
 /// Most bytes of a prompt that is compared.
 pub const BYTES_MAX: usize = 8192;
 
+/// Puts `c` in lower case behind `text`; nearly always it is one byte.
+fn push_lower(text: &mut String, c: char) {
+    if c.is_ascii() {
+        text.push(c.to_ascii_lowercase());
+    } else {
+        text.extend(c.to_lowercase());
+    }
+}
+
 /// What a piece is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u8)]
@@ -416,7 +425,7 @@ impl Cutter<'_, '_> {
         raw.clear();
         lower.clear();
         raw.push(first);
-        lower.extend(first.to_lowercase());
+        push_lower(&mut lower, first);
         let (mut code, mut turned, mut digits) = (first == '_', false, false);
         let (mut initials, mut uppers) = (true, usize::from(first.is_uppercase()));
         let mut letters = 1;
@@ -449,7 +458,7 @@ impl Cutter<'_, '_> {
                 _ => {}
             }
             raw.push(c);
-            lower.extend(if c == '’' { '\'' } else { c }.to_lowercase());
+            push_lower(&mut lower, if c == '’' { '\'' } else { c });
             self.last = c;
         }
         code |= self.suffix(&mut raw, &mut lower);

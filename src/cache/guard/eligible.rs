@@ -8,7 +8,7 @@
 //! - I1 Decided by the prompt alone; what the request's other parts rule out (tools, images,
 //!   temperature) is ruled out elsewhere.
 
-use super::cut::{BYTES_MAX, PIECES_MAX};
+use super::cut::{BYTES_MAX, Cut, PIECES_MAX};
 use super::lexicon::{key, seeded};
 use super::{Guard, cut};
 use std::fmt;
@@ -58,6 +58,11 @@ pub fn barred(guard: &Guard, prompt: &str, is_fresh: bool) -> Option<Barred> {
     let Some(cut) = cut::cut(prompt, &guard.lexicon) else {
         return Some(Barred::Long);
     };
+    bars(guard, (prompt, &cut), is_fresh)
+}
+
+/// The same of a prompt that was cut.
+pub(super) fn bars(guard: &Guard, (prompt, cut): (&str, &Cut), is_fresh: bool) -> Option<Barred> {
     if cut.pieces.is_empty() {
         return Some(Barred::Long);
     }

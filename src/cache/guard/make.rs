@@ -40,9 +40,14 @@ pub(super) struct Token {
 }
 
 pub(super) fn sketch(guard: &Guard, prompt: &str) -> Sketch {
-    let Some(cut) = cut(prompt, &guard.lexicon) else {
-        return Sketch::long(guard.mark);
-    };
+    match cut(prompt, &guard.lexicon) {
+        Some(cut) => of_cut(guard, cut),
+        None => Sketch::long(guard.mark),
+    }
+}
+
+/// The sketch of a prompt that was cut.
+pub(super) fn of_cut(guard: &Guard, cut: Cut) -> Sketch {
     let mut making = Making {
         guard,
         cut,

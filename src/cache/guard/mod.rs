@@ -38,8 +38,11 @@ pub use sketch::Sketch;
 pub use trees::TreesFault;
 pub use veto::Veto;
 
+use eligible::Barred;
 use frame::Frames;
 use lexicon::{Lexicon, key, seeded};
+use order::Order;
+use pair::Pair;
 use std::sync::LazyLock;
 use trees::Trees;
 
@@ -155,39 +158,60 @@ impl Guard {
         make::sketch(self, prompt)
     }
 
+    /// The same of a prompt that may not be for the semantic tier: it is cut once for both.
+    /// `is_fresh` as of [`eligible::barred`].
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub fn admit(&self, prompt: &str, is_fresh: bool) -> Result<Sketch, Barred> {
+        let cut = cut::cut(prompt, &self.lexicon).ok_or(Barred::Long)?;
+        match eligible::bars(self, (prompt, &cut), is_fresh) {
+            Some(why) => Err(why),
+            None => Ok(make::of_cut(self, cut)),
+        }
+    }
+
     /// Whether the answer to one prompt serves the other.
     pub fn verdict(&self, a: &Sketch, b: &Sketch, point: Point) -> Verdict {
-        match self.judge(a, b) {
-            (_, Some(veto)) => Verdict::Different { veto },
-            (features, None) => {
-                let p = self
-                    .trees
-                    .as_ref()
-                    .map_or(0.0, |trees| trees.chance(&features));
-                let is_written_alike = a.whole == b.whole && features.first() == Some(&1.0);
-                // Politeness, case and stops aside they are one text.
-                let p = if is_written_alike && self.trees.is_ok() {
-                    1.0
-                } else {
-                    p
-                };
-                if p >= self.threshold(point) {
-                    Verdict::Same { p }
-                } else {
-                    Verdict::Doubt { p }
-                }
-            }
+        let laid = match self.lay(a, b) {
+            Err(veto)
+            | Ok(Laid {
+                veto: Some(veto), ..
+            }) => return Verdict::Different { veto },
+            Ok(laid) => laid,
+        };
+        let features = laid.features();
+        let p = match &self.trees {
+            // Politeness, case and stops aside they are one text.
+            Ok(_) if a.whole == b.whole && features.first() == Some(&1.0) => 1.0,
+            Ok(trees) => trees.chance(&features),
+            Err(_) => 0.0,
+        };
+        if p >= self.threshold(point) {
+            Verdict::Same { p }
+        } else {
+            Verdict::Doubt { p }
         }
     }
 
     /// The features of a pair and what vetoes it: what the trees are trained on.
     pub fn judge(&self, a: &Sketch, b: &Sketch) -> ([f32; FEATURES], Option<Veto>) {
-        let none = [0.0; FEATURES];
+        match self.lay(a, b) {
+            Err(veto) => ([0.0; FEATURES], Some(veto)),
+            Ok(laid) => (laid.features(), laid.veto),
+        }
+    }
+
+    /// Lays two prompts side by side.
+    ///
+    /// # Errors
+    /// Why that comes to nothing.
+    fn lay<'s>(&self, a: &'s Sketch, b: &'s Sketch) -> Result<Laid<'s>, Veto> {
         if a.is_long || b.is_long {
-            return (none, Some(Veto::Long));
+            return Err(Veto::Long);
         }
         if a.mark != self.mark || b.mark != self.mark {
-            return (none, Some(Veto::Version));
+            return Err(Veto::Version);
         }
         // I2: which of two equally good likes a word gets depends on the side.
         let (a, b) = if (a.whole, a.body) <= (b.whole, b.body) {
@@ -197,7 +221,7 @@ impl Guard {
         };
         let pair = pair::lay(a, b);
         if pair.is_far {
-            return (none, Some(Veto::Far));
+            return Err(Veto::Far);
         }
         let order = order::order(a, b, &pair, &self.lexicon);
         let veto = if a.whole == b.whole {
@@ -205,6 +229,27 @@ impl Guard {
         } else {
             veto::veto(a, b, &pair, order, &self.lexicon)
         };
-        (feature::features(a, b, &pair, order), veto)
+        Ok(Laid {
+            a,
+            b,
+            pair,
+            order,
+            veto,
+        })
+    }
+}
+
+/// Two prompts side by side.
+struct Laid<'s> {
+    a: &'s Sketch,
+    b: &'s Sketch,
+    pair: Pair,
+    order: Order,
+    veto: Option<Veto>,
+}
+
+impl Laid<'_> {
+    fn features(&self) -> [f32; FEATURES] {
+        feature::features(self.a, self.b, &self.pair, self.order)
     }
 }
