@@ -175,6 +175,7 @@ fn store(c: &mut Criterion) {
             media: "application/json".into(),
             body: body.into(),
             took: Duration::ZERO,
+            usage: None,
             events: 1,
             meaning: None,
         };

@@ -19,7 +19,7 @@
 //!   allows.
 //! - C3 Whatever cannot be replayed is asked for as if there were no cache.
 
-use super::attempt::{self, Failed};
+use super::attempt::Failed;
 use super::connection::Next;
 use super::course::Course;
 use super::down::{Down, Wait};
@@ -70,24 +70,26 @@ pub fn caching<'a, H: Host>(
     (caching.mode.is_on() && is_kept).then_some(caching)
 }
 
-/// Serves a request whose model's answers are cached as `caching` says.
+/// Serves a request whose model's answers are cached as `caching` says; `None`: attempts are to be
+/// made, and a fault of theirs is [`failed`]. They are not made here: this future is boxed, and
+/// what waits for every event of a stream should be in the one place that is at hand.
 ///
 /// # Errors
-/// As [`attempt::attempts`]; [`Kind::NotCached`].
+/// What the client is told; [`Kind::NotCached`].
 pub async fn serve<H: Host>(
     served: Served<'_, H>,
     caching: &Caching,
     down: &mut Down<H::Stream>,
     settle: &mut Settle<H>,
     manner: Manner,
-) -> Result<Next, Kind> {
+) -> Result<Option<Next>, Kind> {
     let shard = served.0;
     let (mut print, mut likeness) = match find(served, caching, down, settle)? {
         Ok(found) => found,
         Err(why) => {
             settle.receipt.cache = Some(CacheUse::Bypass);
             shard.counters.borrow_mut().cached.bypass(Tier::Exact, why);
-            return attempt::attempts(served, down, settle, manner).await;
+            return Ok(None);
         }
     };
     let born = shard.cache.borrow().index.generation();
@@ -97,7 +99,7 @@ pub async fn serve<H: Host>(
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
             shared::note_hit(shard, tier);
-            return Ok(next);
+            return Ok(Some(next));
         }
         if let Some(likeness) = likeness.take() {
             let about = (&mut print, likeness);
@@ -108,7 +110,7 @@ pub async fn serve<H: Host>(
                     meant::told(shard, next.is_some());
                     if let Some(next) = next {
                         looked(Looked::Miss);
-                        return Ok(next);
+                        return Ok(Some(next));
                     }
                 }
                 Came::Audit(entry) => audits = Some(entry),
@@ -135,7 +137,8 @@ pub async fn serve<H: Host>(
             }
             looked(Looked::Miss);
             settle.receipt.cache = Some(CacheUse::Miss);
-            return lead(served, down, settle, manner, &flight).await;
+            lead(down, &flight);
+            return Ok(None);
         }
         settle.receipt.cache = Some(CacheUse::Coalesced);
         let course = Course::new(served, down, settle.receipt.began, manner);
@@ -143,7 +146,7 @@ pub async fn serve<H: Host>(
         match follow(&course, down, settle, &flight).await? {
             Some(next) => {
                 looked(Looked::Coalesced);
-                return Ok(next);
+                return Ok(Some(next));
             }
             None => may_follow = flight.is_over(),
         }
@@ -164,26 +167,22 @@ async fn board<H: Host>(
     (flight, leads)
 }
 
-/// Makes the attempts; who follows hears what they come to.
-async fn lead<H: Host>(
-    served: Served<'_, H>,
-    down: &mut Down<H::Stream>,
-    settle: &mut Settle<H>,
-    manner: Manner,
-    flight: &Rc<Flight<H>>,
-) -> Result<Next, Kind> {
+/// Who asks makes attempts for all who follow.
+fn lead<H: Host>(down: &mut Down<H::Stream>, flight: &Rc<Flight<H>>) {
     let wanted = down.request.as_mut().and_then(|it| it.wanted.as_mut());
     if let Some(wanted) = wanted {
         let rewrite = wanted.rewrite.get_or_insert_default();
         rewrite.crowd = Some(Rc::clone(flight.crowd()));
     }
-    let outcome = attempt::attempts(served, down, settle, manner).await;
-    if let Err(kind) = outcome
-        && !matches!(kind, Kind::ClientGone | Kind::ShutDown)
+}
+
+/// The attempts came to nothing but this: who follows hears of it.
+pub fn failed<H: Host>(settle: &Settle<H>, kind: Kind) {
+    if !matches!(kind, Kind::ClientGone | Kind::ShutDown)
+        && let Some(cached) = settle.cached.as_ref().filter(|cached| cached.leads)
     {
-        flight.fail(kind);
+        cached.flight.fail(kind);
     }
-    outcome
 }
 
 /// Delivers the stored answer; `None`: there is none, or none that can be told to this client.

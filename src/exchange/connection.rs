@@ -19,7 +19,7 @@ use crate::policy::auth;
 use crate::policy::plan::Plan;
 use crate::shard::Shard;
 use crate::shard::snapshot::Served;
-use crate::wire::http1::{Known, Method, RequestHead, Version};
+use crate::wire::http1::{Known, Method, RequestHead};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
@@ -84,11 +84,7 @@ async fn exchange<H: Host>(
         }
     };
     let head = &request.head;
-    let manner = Manner {
-        closes: !head.keep_alive || shard.is_draining(),
-        is_head: head.method == Method::Head,
-        is_http10: head.version == Version::Http10,
-    };
+    let manner = Manner::of(head, shard.is_draining());
     let served = (shard, &snapshot);
     let mut settle = Settle::new(shard, &snapshot, shard.request_id(), began);
     let asked = match admit(served, down, head, &mut settle) {
@@ -115,18 +111,26 @@ async fn exchange<H: Host>(
     down.begin_request(body.used);
     let next = match asked {
         Asked::Model(route) => {
-            let answered = match understand(served, down, &mut settle, request, (route, body)) {
+            let found = match understand(served, down, &mut settle, request, (route, body)) {
                 Ok(()) => match cached::caching(served, down) {
-                    None => attempt::attempts(served, down, &mut settle, manner).await,
+                    None => Ok(None),
                     Some(caching) => {
                         Box::pin(cached::serve(served, caching, down, &mut settle, manner)).await
                     }
                 },
                 Err(kind) => Err(kind),
             };
+            let answered = match found {
+                Ok(None) => attempt::attempts(served, down, &mut settle, manner).await,
+                Ok(Some(next)) => Ok(next),
+                Err(kind) => Err(kind),
+            };
             match answered {
                 Ok(next) => next,
-                Err(kind) => reply::error(shard, down, settle, kind, manner).await,
+                Err(kind) => {
+                    cached::failed(&settle, kind);
+                    reply::error(shard, down, settle, kind, manner).await
+                }
             }
         }
         Asked::Local(local) => reply::local(shard, down, settle, (local, head.path), manner).await,

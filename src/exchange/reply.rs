@@ -16,8 +16,8 @@ use crate::host::Host;
 use crate::shard::Shard;
 use crate::stats::receipt::RequestId;
 use crate::wire::http1::{
-    END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_own_field,
-    put_status_line,
+    END_OF_HEAD, LAST_CHUNK, Method, RequestHead, Version, put_chunk, put_decimal_field, put_field,
+    put_own_field, put_status_line,
 };
 use std::rc::Rc;
 use std::sync::Arc;
@@ -49,6 +49,15 @@ impl Manner {
         is_head: false,
         is_http10: false,
     };
+
+    /// Of a reply to the request with this head.
+    pub fn of(head: &RequestHead, is_draining: bool) -> Self {
+        Self {
+            closes: !head.keep_alive || is_draining,
+            is_head: head.method == Method::Head,
+            is_http10: head.version == Version::Http10,
+        }
+    }
 
     /// The same, but the connection ends with it when `is_open`: nothing else tells where
     /// the body ends (RFC 9112, 6.3).
