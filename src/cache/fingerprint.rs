@@ -41,6 +41,9 @@ use serde_json::Value;
 /// version are not found.
 const VERSION: &str = "shardgate request 1";
 
+/// The same of requests for vectors.
+const VECTORS: &str = "shardgate embeddings 1";
+
 /// Who may be given an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tenant<'a> {
@@ -67,7 +70,7 @@ pub struct Asked<'a> {
     pub fields: &'a [(&'a [u8], &'a [u8])],
     /// The body as it came.
     pub body: &'a [u8],
-    /// What [`crate::dialect::speak::ask`] read in it.
+    /// What [`crate::dialect::speak::ask`] read in it; not looked at where vectors are asked for.
     pub request: &'a Request,
 }
 
@@ -151,6 +154,9 @@ const ANTHROPIC_VERSIONS: [&[u8]; 2] = [b"2023-06-01", b"2026-10-21"];
 /// # Errors
 /// It has none.
 pub fn print<'a>(asked: &Asked<'a>) -> Result<Print<'a>, NoKey> {
+    if asked.route == Route::Embeddings {
+        return of_vectors(asked);
+    }
     let request = asked.request;
     if !asked.route.is_chat() {
         return Err(NoKey::Route);
@@ -173,6 +179,20 @@ pub fn print<'a>(asked: &Asked<'a>) -> Result<Print<'a>, NoKey> {
     Ok(Print {
         key: fold.finish(),
         near: near(asked, last).map(|text| Near { partition, text }),
+    })
+}
+
+/// The same of a request for vectors: its body as a tree, whatever is in it, but for what no vector
+/// differs by. Only requests in this dialect share entries.
+fn of_vectors<'a>(asked: &Asked<'a>) -> Result<Print<'a>, NoKey> {
+    let mut fold = Fold::new(VECTORS);
+    whom(&mut fold, asked);
+    fold.text(asked.model);
+    fields(&mut fold, asked);
+    beyond::fold_in(&mut fold, asked.route, asked.body, 0).map_err(|_| NoKey::Odd)?;
+    Ok(Print {
+        key: fold.finish(),
+        near: Err(Unlike::NoText),
     })
 }
 

@@ -42,7 +42,7 @@ impl Key {
     }
 
     /// The `at`th eight bytes.
-    pub(super) fn word(&self, at: usize) -> u64 {
+    pub(crate) fn word(&self, at: usize) -> u64 {
         let (words, _) = self.0.as_chunks::<8>();
         words.get(at).map_or(0, |word| u64::from_le_bytes(*word))
     }

@@ -11,10 +11,11 @@
 //! - M2 An entry of which an audit found that its answer was another one is [demoted](
 //!   Meaning::demote): it is found by its own key alone from then on, by all shards at once.
 //! - M3 There is no empty partition.
+//! - M4 Vectors that say nothing about each other are in [different partitions](apart).
 
-use super::embed::{self, Scratch, Vector};
+use super::embed::{self, Placed, Scratch, Vector};
 use super::guard::{Guard, Point, Sketch, Verdict};
-use super::key::Key;
+use super::key::{Fold, Key};
 use super::near::{Found, Near, Search};
 use crate::config::cache::Threshold;
 use ahash::AHashMap;
@@ -36,8 +37,8 @@ pub const BESIDE_FIRST: usize = 1664;
 pub struct Meaning {
     vector: Vector,
     sketch: Sketch,
-    /// Which table made the vector: [`embed::VERSION`].
-    table: u64,
+    /// Where the vector is from: [`embed::VERSION`], or [`Placed::space`].
+    space: u64,
     is_demoted: AtomicBool,
 }
 
@@ -57,9 +58,20 @@ impl Meaning {
         (!sketch.is_long()).then_some(Self {
             vector,
             sketch,
-            table: embed::VERSION,
+            space: embed::VERSION,
             is_demoted: AtomicBool::new(false),
         })
+    }
+
+    /// The same, found by a provider's vector of the text in place of the built-in one. The text
+    /// is one to be compared all the same: the guard was measured on no others.
+    #[must_use]
+    pub fn placed(self, placed: Placed) -> Self {
+        Self {
+            vector: placed.vector,
+            space: placed.space,
+            ..self
+        }
     }
 
     /// Bytes of memory that it takes.
@@ -86,7 +98,7 @@ pub fn alike(one: &Meaning, other: &Meaning, threshold: Threshold) -> Option<f32
         Threshold::Balanced => (Point::Balanced, 0),
         Threshold::At(parts) => (Point::Balanced, parts),
     };
-    if one.table != other.table || other.is_demoted() {
+    if one.space != other.space || other.is_demoted() {
         return None;
     }
     let guard = Guard::builtin();
@@ -96,6 +108,14 @@ pub fn alike(one: &Meaning, other: &Meaning, threshold: Threshold) -> Option<f32
         Verdict::Doubt { .. } | Verdict::Different { .. } => return None,
     };
     (guard.fault().is_none() && f64::from(p) * 10_000.0 >= f64::from(least)).then_some(p)
+}
+
+/// The part of `partition` for vectors of `space` (M4).
+pub fn apart(partition: &Key, space: u64) -> Key {
+    let mut fold = Fold::new("partition of a space");
+    fold.key(partition);
+    fold.number(space);
+    fold.finish()
 }
 
 /// Reads the tables that are compiled in, so that no request waits for it: some 10 ms.
@@ -201,7 +221,6 @@ impl Partitions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::key::Fold;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
@@ -255,7 +274,7 @@ mod tests {
         let text = "What is the capital of France?";
         let (one, mut other) = (meaning(text), meaning(text));
         assert!(alike(&one, &other, Threshold::Strict).is_some());
-        other.table += 1;
+        other.space += 1;
         assert_eq!(alike(&one, &other, Threshold::Strict), None);
         let other = meaning(text);
         assert!(other.demote() && !other.demote());

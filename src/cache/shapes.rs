@@ -80,6 +80,7 @@ pub(super) const fn of(route: Route) -> Option<&'static Shape> {
         Route::Chat => &openai::CHAT,
         Route::Completions => &openai::COMPLETIONS,
         Route::Responses => &openai::RESPONSES,
+        Route::Embeddings => &openai::EMBEDDINGS,
         Route::Messages => &others::ANTHROPIC,
         Route::Generate | Route::StreamGenerate => &others::GEMINI,
         Route::CohereChat => &others::COHERE,

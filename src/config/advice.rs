@@ -5,7 +5,7 @@
 
 use super::fault::Findings;
 use super::model::defaults::TRIES_MAX;
-use super::model::{Config, Model, Target};
+use super::model::{Config, Embedder, Mode, Model, Target};
 use super::value::show_duration;
 use super::walk::{Item, Section, entries};
 use std::time::Duration;
@@ -213,6 +213,15 @@ fn is_used(config: &Config, index: usize, name: &str) -> bool {
         || targets.any(|target| target.provider == index)
         || fallbacks.any(|fallback| fallback.model == implicit)
         || patterns.any(may_ask)
+        || config.models.iter().any(|model| embeds(model, index))
+}
+
+/// Whether answers of `model` are found by the vectors of the provider at `index`.
+fn embeds(model: &Model, index: usize) -> bool {
+    let Embedder::Provider { provider, .. } = &model.cache.semantic.embedder else {
+        return false;
+    };
+    *provider == index && model.cache.mode == Mode::Semantic
 }
 
 #[cfg(test)]
@@ -234,7 +243,7 @@ mod tests {
     fn each_pointless_setting_is_told_at_its_place() {
         let two = "targets = [{ provider = \"p\", model = \"a\" }, { provider = \"q\" }]";
         let key = "[[keys]]\nname = \"k\"\nsecret = { env = \"K\" }\nmodels = ";
-        let cases: [(String, &[&str]); 14] = [
+        let cases: [(String, &[&str]); 15] = [
             (
                 format!("[models.m]\n{two}\nfallbacks = [\"p/a\", \"q/m\", \"q/n\"]"),
                 &[
@@ -282,6 +291,14 @@ mod tests {
                     "4:12: no model has a target at \"q\" and no key may ask for \"q/…\"; give it a \
                    target or remove it",
                 ],
+            ),
+            (
+                format!(
+                    "{key}[\"m\"]\n[models.m]\ntargets = [{{ provider = \"p\" }}]\n\
+                     [cache]\nmode = \"semantic\"\n\
+                     semantic = {{ embedder = {{ provider = \"q\", model = \"e\" }} }}"
+                ),
+                &[],
             ),
             (format!("{key}[\"q/*\", \"p/x\"]"), &[]),
             (format!("{key}[\"*\"]\n[models.m]\n{two}"), &[]),

@@ -153,7 +153,7 @@ fn full() -> String {
      [providers.aws]\ndialect = \"bedrock\"\nbase_url = \"https://bedrock-runtime.eu-west-1.amazonaws.com\"\naws = { region = \"eu-west-1\", access_key_id = { env = \"KEY\" }, secret_access_key = { env = \"KEY2\" }, session_token = { env = \"TOKEN\" } }\n\
      [providers.vertex]\ndialect = \"anthropic\"\nflavour = \"vertex\"\nbase_url = \"http://127.0.0.1:9/publishers/anthropic\"\n\
      [models.\"gpt-4o\"]\nstrategy = \"priority\"\ntargets = [{ provider = \"azure.eu\", model = \"prod\" }, { provider = \"local\" }]\nfallbacks = [\"small\", \"local/tiny:1b\"]\n\
-     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\ncache = { mode = \"semantic\", ttl = \"5m\", scope = \"key\", semantic = { threshold = \"strict\", audit = \"2%\", embedder = \"builtin\" } }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
+     timeouts = { total = \"2h\" }\nstream = { keepalive = \"off\" }\ncache = { mode = \"semantic\", ttl = \"5m\", scope = \"key\", semantic = { threshold = \"strict\", audit = \"2%\", embedder = { provider = \"azure.eu\", model = \"e/3\", timeout = \"300ms\" } } }\nhedge = { after = \"p90\", extra_max = \"7%\" }\n\
      [models.small]\nstrategy = \"priority\"\ntargets = [{ provider = \"local\", weight = 10000, tier = 64, price = { input = 0.000001, output = 1000 } }]\nfallbacks = [\"gpt-4o\"]\nhedge = { after = \"1500ms\" }\n\
      [models.\"*\"]\nstrategy = \"round_robin\"\ntargets = [{ provider = \"local\", model = \"any\", abilities = { context = 8000, thinking = \"off\", images = false } }]\n"
         .to_owned()
@@ -202,13 +202,32 @@ fn what_is_cached_arrives() {
         semantic: Semantic {
             threshold: Threshold::Strict,
             audit_percent: 2,
-            embedder: Embedder::Builtin,
+            embedder: Embedder::Provider {
+                provider: 1,
+                model: "e/3".to_owned(),
+                timeout: Duration::from_millis(300),
+            },
             ..s.clone()
         },
         ..c.clone()
     };
     assert_eq!(*model, want);
     assert!(config.models[1..].iter().all(|other| other.cache == *c));
+}
+
+/// Goal: an embedder needs no more than who and what.
+#[test]
+fn an_embedder_has_a_timeout() {
+    let text = "[cache]\nmode = \"semantic\"\n[cache.semantic]\n\
+                embedder = { provider = \"p\", model = \"m\" }\n\
+                [providers.p]\ndialect = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n";
+    let config = good(text).config;
+    let want = Embedder::Provider {
+        provider: 0,
+        model: "m".to_owned(),
+        timeout: Duration::from_millis(200),
+    };
+    assert_eq!(config.cache.of_models.semantic.embedder, want);
 }
 
 /// Goal: where the shared tier is, and with what one gets there, arrives; where little is written

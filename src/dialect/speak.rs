@@ -133,6 +133,19 @@ pub fn vectors<'a>(dialect: Dialect, body: &'a [u8], embed: &Embed) -> Result<Ve
     }
 }
 
+/// How many vectors are in `body`, an answer with embeddings in any coding; `None`: it is none.
+pub fn count_vectors(dialect: Dialect, body: &[u8]) -> Option<usize> {
+    let found = match dialect {
+        Dialect::Gemini => gemini::embed::read_answer(body),
+        Dialect::Cohere => cohere::embed::read_answer(body),
+        Dialect::Bedrock => bedrock::embed::read_answer(body),
+        Dialect::Chat | Dialect::Responses | Dialect::Anthropic => {
+            return chat::embed::count(body);
+        }
+    };
+    found.ok().map(|found| found.values.len())
+}
+
 /// Writes the answer to `embed`, which came by `route`.
 pub fn put_vectors(
     route: Route,

@@ -24,6 +24,7 @@ mod words;
 use super::events::{Cutter, Wire, event};
 use super::model::Dialect;
 use super::openai::template::Template;
+use super::speak;
 use crate::base::fault::Kind;
 use crate::wire::sse::frame;
 use look::{Look, Seen};
@@ -103,6 +104,17 @@ pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Worth {
         Wire::Frames | Wire::Wrapped => rest.is_empty(),
     };
     look.worth(!is_broken && is_between && look.has_ended())
+}
+
+/// Of the whole answer `body` to a request for the vectors of so many `inputs`; 0: some.
+pub fn of_vectors(dialect: Dialect, body: &[u8], inputs: usize) -> Worth {
+    let found = speak::count_vectors(dialect, body);
+    let complete = found.is_some_and(|found| found == inputs || (inputs == 0 && found > 0));
+    Worth {
+        complete,
+        stop: complete.then_some(Why::Stop),
+        ..Worth::default()
+    }
 }
 
 /// Whether an event is known by its name to say nothing that decides.

@@ -30,6 +30,7 @@ use super::meant::{self, Came, Likeness};
 use super::replay;
 use super::reply::Manner;
 use super::request::asked;
+use super::rewrite::Rewrite;
 use super::settle::Settle;
 use super::{ferry, pulse, shared};
 use crate::base::bytes::TxBuf;
@@ -39,6 +40,8 @@ use crate::cache::fingerprint::{Asked, Tenant, counts, print};
 use crate::cache::memo::Bytes;
 use crate::config::Config;
 use crate::config::cache::{Caching, Mode, Replay, Scope};
+use crate::dialect::model::Request;
+use crate::dialect::route::Route;
 use crate::host::Host;
 use crate::policy::plan::Step;
 use crate::shard::Shard;
@@ -63,7 +66,8 @@ pub fn caching<'a, H: Host>(
 ) -> Option<&'a Caching> {
     let wanted = down.request.as_ref()?.wanted.as_ref()?;
     let caching = &snapshot.config.models.get(wanted.model)?.cache;
-    (caching.mode.is_on() && wanted.route.is_chat()).then_some(caching)
+    let is_kept = wanted.route.is_chat() || wanted.route == Route::Embeddings;
+    (caching.mode.is_on() && is_kept).then_some(caching)
 }
 
 /// Serves a request whose model's answers are cached as `caching` says; `None`: attempts are to be
@@ -90,8 +94,7 @@ pub async fn serve<H: Host>(
     };
     let born = shard.cache.borrow().index.generation();
     let mut may_follow = caching.coalesce && !print.directive.no_coalesce;
-    let (mut tries, mut audits) = (0, None);
-    let mut tier = Tier::Exact;
+    let (mut tries, mut audits, mut tier) = (0, None, Tier::Exact);
     let looked = |came| shard.counters.borrow_mut().cached.look(Tier::Exact, came);
     loop {
         if let Some(next) = hit(served, down, settle, &print, manner).await? {
@@ -99,7 +102,8 @@ pub async fn serve<H: Host>(
             return Ok(Some(next));
         }
         if let Some(likeness) = likeness.take() {
-            match meant::look(served, caching, settle, (&mut print, likeness)).await {
+            let about = (&mut print, likeness);
+            match meant::find(served, (caching, manner), (down, settle), about).await? {
                 Came::Hit(entry, told) => {
                     let found = (&print, (entry, told));
                     let next = tell(served, down, settle, found, manner).await?;
@@ -358,20 +362,17 @@ fn find<H: Host>(
         return Ok(Ok((Print { directive, ..known }, None)));
     }
     let rewrite = wanted.rewrite.get_or_insert_default();
-    if rewrite
-        .read(wanted.route, body, &model, wanted.ask.stream)
-        .is_err()
-    {
+    let read = rewrite.read(wanted.route, body, &model, wanted.ask.stream);
+    if read.is_err() {
         return Ok(Err(Bypass::Odd)); // its provider says what is wrong
     }
-    let Some(read) = rewrite.request() else {
+    let Some((temperature, is_limited, inputs)) = decisive(rewrite) else {
         return Ok(Err(Bypass::Route));
     };
-    let temperature = read.sampling.temperature;
     if !caching.temperature_max.admits(temperature) {
         return Ok(Err(Bypass::Temperature));
     }
-    let is_limited = read.max_tokens.is_some();
+    let none = Request::default();
     let tenant = tenant(caching, &served.1.config, settle.receipt.key())?;
     let printed = print(&Asked {
         tenant,
@@ -380,7 +381,7 @@ fn find<H: Host>(
         model: &model,
         fields: &fields,
         body,
-        request: read,
+        request: rewrite.request().unwrap_or(&none),
     });
     let printed = match printed {
         Ok(print) => print,
@@ -392,6 +393,7 @@ fn find<H: Host>(
         temperature,
         is_limited,
         is_stream: wanted.ask.stream,
+        inputs,
         meant: None,
     };
     remember(served.0, &bytes, &print);
@@ -413,6 +415,16 @@ fn read_head<'a>(
     Ok((Directive::read(all, in_body)?, counting))
 }
 
+/// What decides beside a key: the temperature, whether the request limits the answer itself, and
+/// how many vectors it wants, if any. Of those luck is no part.
+fn decisive(rewrite: &Rewrite) -> Option<(Option<f64>, bool, Option<usize>)> {
+    match (rewrite.request(), &rewrite.embed) {
+        (Some(read), _) => Some((read.sampling.temperature, read.max_tokens.is_some(), None)),
+        (None, Some(embed)) => Some((Some(0.0), false, Some(embed.inputs.len()))),
+        (None, None) => None,
+    }
+}
+
 /// Whose entries a request with this client key may be given.
 fn tenant<'a>(
     caching: &Caching,
@@ -432,8 +444,12 @@ fn tenant<'a>(
     })
 }
 
-/// Notes what `bytes` came to, for as long as there is an answer to them.
+/// Notes what `bytes` came to, for as long as there is an answer to them. To tell vectors in the
+/// client's dialect takes the request as it was read, so those are read again.
 fn remember<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>, print: &Print) {
+    if print.inputs.is_some() {
+        return;
+    }
     let cache = shard.cache.borrow();
     if let Some(entry) = cache.index.peek(&print.key, shard.host.now()) {
         let known = (Arc::downgrade(entry), print.clone());

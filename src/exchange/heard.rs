@@ -45,7 +45,6 @@ use crate::stats::remote::{Get, Learnt};
 use futures_lite::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How much longer than one that is here an announced entry must live to be fetched, in
@@ -210,8 +209,5 @@ fn meant<H: Host>(shard: &Shard<H>, question: Question, found: &remote::Found) -
     let life: Duration = found.age.saturating_add(found.left) * 10 / 11;
     let scratch = &mut shard.cache.borrow_mut().partitions.scratch;
     let meaning = Meaning::of(&question.text, life, scratch)?;
-    Some(Meant {
-        question: Arc::new(question),
-        meaning: Arc::new(meaning),
-    })
+    Some(Meant::new((question, meaning)))
 }

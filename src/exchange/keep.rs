@@ -21,9 +21,10 @@ use crate::base::bytes::TxBuf;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
 use crate::cache::directive::Directive;
+use crate::cache::embed::Placed;
 use crate::cache::entry::{Entry, Making, Tag};
 use crate::cache::key::Key;
-use crate::cache::meaning::Meaning;
+use crate::cache::meaning::{Meaning, apart};
 use crate::dialect::model::Stop;
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
@@ -103,6 +104,8 @@ pub struct Print {
     pub is_limited: bool,
     /// It wants a stream.
     pub is_stream: bool,
+    /// It wants vectors: of so many texts; 0 where that is not known.
+    pub inputs: Option<usize>,
     /// Where it, and what comes of it, is found by meaning.
     pub meant: Option<Meant>,
 }
@@ -112,17 +115,39 @@ pub struct Print {
 pub struct Meant {
     /// What was asked.
     pub question: Arc<Question>,
+    /// Where it is found: that of the question, or what is in it for the vectors of its kind.
+    pub partition: Key,
     /// What that means.
     pub meaning: Arc<Meaning>,
 }
 
 /// What is asked, and among what it is compared.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq)]
 pub struct Question {
     /// Everything of the request but the text.
     pub partition: Key,
     /// Its last text.
     pub text: Box<str>,
+    /// Its vector, where that is a provider's.
+    pub placed: Option<Placed>,
+}
+
+impl Meant {
+    /// What is found by `question`, which means this but for its vector.
+    pub fn new((question, meaning): (Question, Meaning)) -> Self {
+        let (partition, meaning) = match &question.placed {
+            None => (question.partition, meaning),
+            Some(placed) => (
+                apart(&question.partition, placed.space),
+                meaning.placed(placed.clone()),
+            ),
+        };
+        Self {
+            question: Arc::new(question),
+            partition,
+            meaning: Arc::new(meaning),
+        }
+    }
 }
 
 impl fmt::Debug for Question {
@@ -242,12 +267,12 @@ fn make<H: Host>(
     let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
-    let worth = if coming.head.is_stream {
-        worth::of_stream(dialect, wire, &body)
-    } else {
-        worth::of_plain(dialect, &body)
-    };
     let print = &cached.print;
+    let worth = match (print.inputs, coming.head.is_stream) {
+        (Some(inputs), _) => worth::of_vectors(dialect, &body, inputs),
+        (None, true) => worth::of_stream(dialect, wire, &body),
+        (None, false) => worth::of_plain(dialect, &body),
+    };
     let facts = Facts {
         is_continued: receipt.continued.count() > 0,
         is_asked: step.fallback.is_none(),
@@ -279,7 +304,7 @@ fn make<H: Host>(
         meaning: print.meant.as_ref().map(|it| Arc::clone(&it.meaning)),
     };
     let payload = stored.bytes();
-    let partition = print.meant.as_ref().map(|it| it.question.partition);
+    let partition = print.meant.as_ref().map(|it| it.partition);
     let mut cache = shard.cache.borrow_mut();
     let making = Making {
         key: print.key,

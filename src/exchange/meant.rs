@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   no entry under the key ─► Meaning ─► nearest eight of the partition ─► alike? ─► the surest
+//!                              └ its vector asked of a provider ([`super::vectors`]), where one is named
 //!                                                                              │
 //!                       shadow: counted, no more ◄─────────────────────────────┤
 //!                       by lot: asked upstream ─► agree? ─no─► demoted, ledger ┤
@@ -17,11 +18,15 @@
 
 use super::audits;
 use super::course::Course;
+use super::down::Down;
 use super::flight::Coming;
 use super::keep::{Meant, Print, Question, Told, unframed};
+use super::reply::Manner;
 use super::settle::Settle;
 use super::stored::Stored;
-use super::{relay, shared};
+use super::vectors::Embedder;
+use super::{relay, shared, vectors};
+use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::cache::admit::bypass_near;
 use crate::cache::agree::agree;
@@ -45,7 +50,6 @@ use crate::shard::snapshot::Served;
 use crate::stats::cached::{Audited, Bypass, Looked, Lost, Tier};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Where a request of the same meaning would be, and the text to compare.
 pub struct Likeness(Result<Question, Unlike>);
@@ -63,6 +67,7 @@ impl Likeness {
         Self(near.map(|near| Question {
             partition: near.partition,
             text: near.text.into(),
+            placed: None,
         }))
     }
 }
@@ -80,17 +85,76 @@ pub enum Came {
 
 /// Looks for a stored answer by what the request of `print` means, where it may; what comes of the
 /// request is found by it then, too. It is counted, but for [`Came::Hit`].
-pub async fn look<H: Host>(
-    (shard, snapshot): Served<'_, H>,
+///
+/// # Errors
+/// [`Kind::ClientGone`], where a provider is asked for the vector.
+pub async fn find<H: Host>(
+    served: Served<'_, H>,
+    (caching, manner): (&Caching, Manner),
+    (down, settle): (&mut Down<H::Stream>, &Settle<H>),
+    about: (&mut Print, Likeness),
+) -> Result<Came, Kind> {
+    let Some(embedder) = Embedder::of(caching) else {
+        return Ok(look(served, caching, settle, about).await);
+    };
+    let course = Course::new(served, down, settle.receipt.began, manner);
+    let within = (caching, course.ok_or(Kind::Internal)?.total);
+    // Not a part of every connection's task.
+    Box::pin(ask(served, embedder, (down, settle), about, within)).await
+}
+
+/// By the table that is compiled in.
+async fn look<H: Host>(
+    served: Served<'_, H>,
     caching: &Caching,
     settle: &Settle<H>,
     (print, likeness): (&mut Print, Likeness),
 ) -> Came {
-    let meant = match read(shard, caching, print, likeness) {
-        Ok(meant) => meant,
-        Err(why) => return bypass(shard, why),
+    match read(served.0, caching, print, likeness) {
+        Ok(read) => print.meant = Some(Meant::new(read)),
+        Err(why) => return bypass(served.0, why),
+    }
+    search(served, caching, settle, print).await
+}
+
+/// By the vector that a provider is asked for, and waited for until `total` at most. Without it
+/// nothing is found, and what comes of the request is not found by meaning.
+async fn ask<H: Host>(
+    served: Served<'_, H>,
+    embedder: Embedder<'_>,
+    (down, settle): (&mut Down<H::Stream>, &Settle<H>),
+    (print, likeness): (&mut Print, Likeness),
+    (caching, total): (&Caching, Instant),
+) -> Result<Came, Kind> {
+    let (shard, snapshot) = served;
+    let (mut question, meaning) = match read(shard, caching, print, likeness) {
+        Ok(read) => read,
+        Err(why) => return Ok(bypass(shard, why)),
     };
-    let meant = &*print.meant.insert(meant);
+    let tenant = tenant(&snapshot.config, settle);
+    let is_off = shard.cache.borrow().ledger.is_off(tenant, shard.host.now());
+    if is_off {
+        return Ok(bypass(shard, Bypass::Audit));
+    }
+    let placed = vectors::vector(served, down, embedder, &question.text, total).await?;
+    question.placed = placed;
+    if question.placed.is_none() {
+        if print.directive.may_look() {
+            return Ok(count(shard, Looked::Miss));
+        }
+        return Ok(bypass(shard, Bypass::Directive));
+    }
+    print.meant = Some(Meant::new((question, meaning)));
+    Ok(search(served, caching, settle, print).await)
+}
+
+/// Looks for what is `print`'s.
+async fn search<H: Host>(
+    (shard, snapshot): Served<'_, H>,
+    caching: &Caching,
+    settle: &Settle<H>,
+    print: &Print,
+) -> Came {
     let directive = &print.directive;
     if !directive.may_look() {
         return bypass(shard, Bypass::Directive);
@@ -99,6 +163,9 @@ pub async fn look<H: Host>(
     if shard.cache.borrow().ledger.is_off(tenant, shard.host.now()) {
         return bypass(shard, Bypass::Audit);
     }
+    let Some(meant) = &print.meant else {
+        return count(shard, Looked::Miss);
+    };
     let sought = seek(shard, meant).await;
     let now = shard.host.now();
     let mut cache = shard.cache.borrow_mut();
@@ -133,8 +200,9 @@ pub async fn look<H: Host>(
 /// Searches a partition that is too large for that to be done at once: others have their turn
 /// between. `None`: it is small.
 async fn seek<H: Host>(shard: &Rc<Shard<H>>, meant: &Meant) -> Option<Box<Search>> {
-    let Meant { question, meaning } = meant;
-    let partition = &question.partition;
+    let Meant {
+        partition, meaning, ..
+    } = meant;
     let begun = shard
         .cache
         .borrow_mut()
@@ -160,8 +228,9 @@ fn surest(
     threshold: Threshold,
     now: Instant,
 ) -> Option<(f32, Key)> {
-    let Meant { question, meaning } = meant;
-    let partition = &question.partition;
+    let Meant {
+        partition, meaning, ..
+    } = meant;
     let mut best: Option<(f32, Key)> = None;
     let mut demoted = Vec::new();
     let nearest = match sought {
@@ -210,13 +279,13 @@ fn bypass<H: Host>(shard: &Rc<Shard<H>>, why: Bypass) -> Came {
     Came::Nothing
 }
 
-/// What the request means.
+/// What the request means, by the built-in embedder.
 fn read<H: Host>(
     shard: &Rc<Shard<H>>,
     caching: &Caching,
     print: &Print,
     likeness: Likeness,
-) -> Result<Meant, Bypass> {
+) -> Result<(Question, Meaning), Bypass> {
     let question = likeness.0?;
     if print.directive.no_store {
         return Err(Bypass::Directive);
@@ -227,10 +296,7 @@ fn read<H: Host>(
     let ttl = print.directive.ttl(caching.ttl);
     let scratch = &mut shard.cache.borrow_mut().partitions.scratch;
     let meaning = Meaning::of(&question.text, ttl, scratch).ok_or(Bypass::Text)?;
-    Ok(Meant {
-        question: Arc::new(question),
-        meaning: Arc::new(meaning),
-    })
+    Ok((question, meaning))
 }
 
 /// Whose answers are audited together: those of a client key.

@@ -65,4 +65,5 @@ pub mod tail;
 pub mod tape;
 pub mod translator;
 pub mod upstream;
+pub mod vectors;
 pub mod wishes;

@@ -7,11 +7,13 @@
 //!   text: its length (4 bytes, least first), then so many bytes
 //!   more: parts: kind (1 byte), text; whoever does not know one passes it over
 //!         kind 1: partition (32), then the last text of the request, of an answer that is found by meaning
+//!         kind 2: space (8), the text's vector (256), where that is a provider's
 //! ```
 //!
 //! The text goes over and not what was made of it: so every box compares by its own tables and
 //! rules, and boxes of two versions share; a meaning is never of a stranger's making. It stands
-//! with the answer to it, as long as that.
+//! with the answer to it, as long as that. A provider's vector goes over, for it was paid for; it
+//! only finds candidates.
 //!
 //! Its age, its end and its checksum are the envelope's ([`crate::cache::remote::envelope`]).
 //!
@@ -23,6 +25,7 @@
 
 use super::keep::Question;
 use super::stored::Stored;
+use crate::cache::embed::{DIMS, Placed, Vector};
 use crate::cache::key::Key;
 use crate::dialect::events::Wire;
 use crate::dialect::model::Dialect;
@@ -58,16 +61,24 @@ const fn wire_byte(wire: Wire) -> u8 {
 /// The part of `more` that says how the answer is found by meaning.
 const QUESTION: u8 = 1;
 
+/// The part of `more` with a provider's vector.
+const PLACED: u8 = 2;
+
 /// `stored` as bytes, with the `question` where it is found by that; `None` where a part is
 /// longer than 4 GiB.
 pub fn pack(stored: &Stored, question: Option<&Question>) -> Option<Vec<u8>> {
     let mut more = Vec::new();
-    if let Some(Question { partition, text }) = question {
-        let length = u32::try_from(Key::LEN + text.len()).ok()?;
-        more.push(QUESTION);
-        more.extend_from_slice(&length.to_le_bytes());
-        more.extend_from_slice(partition.bytes());
-        more.extend_from_slice(text.as_bytes());
+    if let Some(question) = question {
+        let Question {
+            partition,
+            text,
+            placed,
+        } = question;
+        put_part(&mut more, QUESTION, [partition.bytes(), text.as_bytes()])?;
+        if let Some(Placed { vector, space }) = placed {
+            let dims = vector.dims.map(i8::cast_unsigned);
+            put_part(&mut more, PLACED, [&space.to_le_bytes(), &dims])?;
+        }
     }
     let mut out = Vec::with_capacity(FRONT + 24 + stored.bytes() + more.len());
     let (dialect, wire) = (dialect_byte(stored.dialect), wire_byte(stored.wire));
@@ -88,6 +99,16 @@ pub fn pack(stored: &Stored, question: Option<&Question>) -> Option<Vec<u8>> {
         out.extend_from_slice(text);
     }
     Some(out)
+}
+
+fn put_part(more: &mut Vec<u8>, kind: u8, texts: [&[u8]; 2]) -> Option<()> {
+    let length = texts.iter().map(|text| text.len()).sum::<usize>();
+    more.push(kind);
+    more.extend_from_slice(&u32::try_from(length).ok()?.to_le_bytes());
+    for text in texts {
+        more.extend_from_slice(text);
+    }
+    Some(())
 }
 
 /// What was packed; `None`: these bytes are not of this format, or not whole.
@@ -127,15 +148,35 @@ pub fn unpack(bytes: &[u8]) -> Option<(Stored, Option<Question>)> {
 
 /// What stands behind an answer, as far as it is understood (P3).
 fn question(mut more: &[u8]) -> Option<Question> {
-    loop {
-        let [kind] = take_array(&mut more)?;
-        let mut part = take_text(&mut more)?;
-        if kind == QUESTION {
-            let partition = Key::new(take_array(&mut part)?);
-            let text = std::str::from_utf8(part).ok()?.into();
-            return Some(Question { partition, text });
+    let (mut asked, mut placed) = (None, None);
+    while let Some((kind, mut part)) = take_part(&mut more) {
+        match kind {
+            QUESTION if asked.is_none() => {
+                let partition = Key::new(take_array(&mut part)?);
+                asked = Some((partition, std::str::from_utf8(part).ok()?.into()));
+            }
+            PLACED => placed = take_placed(part),
+            _ => {}
         }
     }
+    let (partition, text) = asked?;
+    Some(Question {
+        partition,
+        text,
+        placed,
+    })
+}
+
+fn take_part<'a>(more: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let [kind] = take_array(more)?;
+    Some((kind, take_text(more)?))
+}
+
+fn take_placed(mut part: &[u8]) -> Option<Placed> {
+    let space = u64::from_le_bytes(take_array(&mut part)?);
+    let dims: [u8; DIMS] = take_array(&mut part)?;
+    let vector = Vector::of(&dims.map(|dim| f32::from(dim.cast_signed())))?;
+    part.is_empty().then_some(Placed { vector, space })
 }
 
 /// P4.
@@ -185,8 +226,16 @@ mod tests {
     }
 
     fn about(text: &str) -> Question {
-        let (partition, text) = (Key::new([9; 32]), text.into());
-        Question { partition, text }
+        Question {
+            partition: Key::new([9; 32]),
+            text: text.into(),
+            placed: None,
+        }
+    }
+
+    fn placed(dims: &[i8], space: u64) -> Option<Placed> {
+        let sum = std::array::from_fn(|at| f32::from(dims[at % dims.len()]));
+        Vector::of(&sum).map(|vector| Placed { vector, space })
     }
 
     fn some() -> Stored {
@@ -267,9 +316,11 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..300),
             numbers in (0_usize..6, 0_usize..3, any::<bool>(), any::<u64>()),
             asked in proptest::option::of(".{0,40}"),
+            dims in proptest::collection::vec(any::<i8>(), 1..9), space: u64,
         ) {
             let stored = stored([model, provider, upstream, media], body, numbers);
             let asked = asked.as_deref().map(about);
+            let asked = asked.map(|it| Question { placed: placed(&dims, space), ..it });
             let packed = pack(&stored, asked.as_ref()).unwrap();
             let (back, asked_back) = unpack(&packed).unwrap();
             prop_assert_eq!((parts(&back), asked_back), (parts(&stored), asked));
@@ -281,7 +332,8 @@ mod tests {
             any in proptest::collection::vec(any::<u8>(), 0..200), at in any::<usize>(), byte: u8,
         ) {
             drop(unpack(&any));
-            let mut packed = pack(&some(), Some(&about("How do I boil an egg?"))).unwrap();
+            let asked = Question { placed: placed(&[3, -9, 1], 7), ..about("How do I boil an egg?") };
+            let mut packed = pack(&some(), Some(&asked)).unwrap();
             let at = at % packed.len();
             packed[at] = byte;
             if let Some((stored, _)) = unpack(&packed) {

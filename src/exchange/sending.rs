@@ -149,7 +149,7 @@ fn with_request<H: Host, T>(
         _ => ask.pieces(wanted.body.bytes(data), Some(model), asks_usage),
     };
     let out = Outgoing {
-        head: &request.head,
+        head: Some(&request.head),
         data,
         route: wanted.route,
         is_translated: course.is_translated(down, step),

@@ -143,7 +143,7 @@ pub fn entry<H: Host>(
     let mut cache = shard.cache.borrow_mut();
     let made = wall(shard).saturating_sub(millis(found.age));
     let meant = meant.filter(|_| !cache.demoted.has(&key, made));
-    let partition = meant.as_ref().map(|it| it.question.partition);
+    let partition = meant.as_ref().map(|it| it.partition);
     stored.meaning = meant.map(|it| it.meaning);
     let payload = stored.bytes();
     let making = Making {

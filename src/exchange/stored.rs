@@ -70,7 +70,8 @@ impl Stored {
     /// Whether the body is an answer, as far as it is told again without being read.
     pub fn is_answer(&self) -> bool {
         let facts = || speak::look_at_answer(self.dialect, &self.body);
-        self.is_stream || facts().may_pass()
+        let vectors = || speak::count_vectors(self.dialect, &self.body);
+        self.is_stream || facts().may_pass() || vectors().is_some_and(|count| count > 0)
     }
 
     /// Bytes on the heap.

@@ -250,8 +250,8 @@ impl Template {
 /// What an attempt sends.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// The client's head, and the buffer that its spans point into.
-    pub head: &'a RequestHead,
+    /// The client's head, if it is for one client, and the buffer that its spans point into.
+    pub head: Option<&'a RequestHead>,
     /// See `head`.
     pub data: &'a [u8],
     /// Which route.
@@ -298,12 +298,14 @@ pub fn put_head(tx: &mut TxBuf, template: &Template, out: &Outgoing<'_>) {
         template.same
     };
     let mut has_version = false;
-    for (name, value) in out.head.fields(out.data) {
-        let mut known = PASSES.iter().chain(same);
-        let passes = known.any(|known| name.eq_ignore_ascii_case(known));
-        if passes && !out.head.connection_lists(out.data, name) {
-            put_field(tx, name, value); // I1
-            has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
+    if let Some(head) = out.head {
+        for (name, value) in head.fields(out.data) {
+            let mut known = PASSES.iter().chain(same);
+            let passes = known.any(|known| name.eq_ignore_ascii_case(known));
+            if passes && !head.connection_lists(out.data, name) {
+                put_field(tx, name, value); // I1
+                has_version |= name.eq_ignore_ascii_case(b"anthropic-version");
+            }
         }
     }
     if template.dialect == Dialect::Anthropic && !has_version && template.flavour.is_none() {
@@ -375,7 +377,7 @@ mod tests {
             assert!(body.iter().count() > 1);
             let clients = RequestReader::new(HeadLimits::REQUEST).push(CLIENTS);
             let out = Outgoing {
-                head: &clients.unwrap().unwrap(),
+                head: Some(&clients.unwrap().unwrap()),
                 data: CLIENTS,
                 route: Route::Converse,
                 is_translated: true,

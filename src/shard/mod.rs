@@ -29,6 +29,7 @@ use crate::exchange::ferry::{self, Ferries};
 use crate::exchange::flight::Flights;
 use crate::exchange::keep::Print;
 use crate::exchange::stored::Stored;
+use crate::exchange::vectors::Vectors;
 use crate::host::Host;
 use crate::policy::budget::Budget;
 use crate::policy::hedge::Hedging;
@@ -114,6 +115,8 @@ pub struct Shard<H: Host> {
     pub ferries: Ferries<H>,
     /// What is stored of answers.
     pub cache: RefCell<Cache>,
+    /// What providers said of texts, for the cache.
+    pub vectors: RefCell<Vectors>,
     /// What requests came to that are the same to the byte.
     pub memo: RefCell<Memo<(Weak<Entry<Stored>>, Print)>>,
     /// What it has to tell the others.
@@ -184,6 +187,7 @@ impl<H: Host> Shard<H> {
             flights: Flights::default(),
             ferries: Ferries::default(),
             cache: RefCell::new(cache),
+            vectors: RefCell::default(),
             memo: RefCell::default(),
             mail: Mail::new(shards),
             gossip: Gossip::default(),

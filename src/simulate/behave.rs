@@ -138,6 +138,8 @@ pub struct Behaviour {
     pub no_prefill: bool,
     /// Numbers of an embedding.
     pub dims: u32,
+    /// They say what the text says.
+    pub by_text: bool,
     /// Between single bytes; zero = not dripped.
     pub drip: Duration,
     /// The fault, if any.
@@ -185,6 +187,7 @@ impl Default for Behaviour {
             relapse: false,
             no_prefill: false,
             dims: 1536,
+            by_text: false,
             drip: Duration::ZERO,
             fate: Fate::Answer,
             fail_ppm: None,

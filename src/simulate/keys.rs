@@ -90,6 +90,7 @@ keys! {
     "written-tokens" "N" "usage: prompt tokens written to a cache (0)";
     "reasoning-tokens" "N" "usage: reasoning tokens (the thoughts)";
     "dims" "N" "numbers of an embedding (1536)";
+    "by-text" "" "embeddings that say what their texts say: like texts are near; else all have one";
 }
 
 /// Why a key was not set.
@@ -155,6 +156,7 @@ impl Behaviour {
             "relapse" => self.relapse = flag(value)?,
             "no-prefill" => self.no_prefill = flag(value)?,
             "dims" => self.dims = number(value, DIMS_MAX)?.max(1),
+            "by-text" => self.by_text = flag(value)?,
             "drip" => self.drip = time(value)?,
             "fail-rate" => self.fail_ppm = Some(percent(value)?),
             "retry-after" => self.retry_after = Some(time(value)?),

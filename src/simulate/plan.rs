@@ -400,17 +400,19 @@ impl Plan {
             .dimensions
             .map_or(Some(how.dims), |dims| u32::try_from(dims).ok());
         let inputs = asked.inputs.len();
-        let vector = dims
-            .filter(|dims| (1..=super::keys::DIMS_MAX).contains(dims))
-            .map(|dims| provider.vector(dims, Coding::Float))
-            .filter(|vector| inputs.saturating_mul(vector.len()) <= embed::BODY_MAX);
-        let Some(vector) = vector else {
+        let texts = if how.by_text {
+            asked.inputs.as_slice()
+        } else {
+            &[]
+        };
+        let found = dims.and_then(|dims| provider.vectors((inputs, texts), (dims, Coding::Float)));
+        let Some(found) = found else {
             let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
             return refused(refusal, "");
         };
         let prompt = u32::try_from(request.body.len() / 4).unwrap_or(u32::MAX);
         let vectors = Vectors {
-            values: vec![Cow::Borrowed(&*vector); inputs],
+            values: found.iter().map(|one| Cow::Borrowed(&**one)).collect(),
             tokens: Some(how.tokens.prompt.unwrap_or(prompt).into()),
         };
         let id = format!("sim{:016x}", self.id);
@@ -463,7 +465,7 @@ impl Plan {
             return Ok(());
         }
         let mut body = if route == Route::Embeddings {
-            embeddings(provider, ask, &self.how, model, prompt)?
+            embed::answer(provider, (ask, request.body), &self.how, model, prompt)?
         } else {
             Plain::completion(&names, &self.how, prompt, &provider.words)
         };
@@ -556,25 +558,6 @@ fn behaviour(
         how.fate = Fate::Status(500);
     }
     Ok(how)
-}
-
-fn embeddings(
-    provider: &Provider,
-    ask: &Ask,
-    how: &Behaviour,
-    model: &[u8],
-    tokens: u32,
-) -> Result<Plain, Refused> {
-    let dims = ask.dims.unwrap_or(how.dims);
-    let fits = dims > 0 && dims <= super::keys::DIMS_MAX && ask.inputs <= embed::INPUTS_MAX;
-    let tokens = how.tokens.prompt.unwrap_or(tokens);
-    fits.then(|| provider.vector(dims, ask.coding))
-        .and_then(|vector| embed::body(&vector, ask.inputs, model, tokens))
-        .map(Plain::of)
-        .ok_or_else(|| {
-            let refusal = Refusal::bad("invalid_value", "Too many inputs or dimensions.");
-            (refusal, String::new())
-        })
 }
 
 fn model(id: &str) -> String {

@@ -7,6 +7,7 @@ use super::ask::Coding;
 use super::behave::Close;
 use super::config::Config;
 use super::embed;
+use super::keys::DIMS_MAX;
 use super::stats::{Row, Stats};
 use super::tongue;
 use crate::base::bufpool::BufPool;
@@ -101,6 +102,26 @@ impl Provider {
             });
         }
         json
+    }
+
+    /// A vector for each of so many inputs: by its text where there is one, else the usual one.
+    /// `None`: they are too long, too many, or have no numbers.
+    pub fn vectors(
+        &self,
+        (inputs, texts): (usize, &[String]),
+        (dims, coding): (u32, Coding),
+    ) -> Option<Vec<Rc<[u8]>>> {
+        if !(1..=DIMS_MAX).contains(&dims) {
+            return None;
+        }
+        let usual = self.vector(dims, coding);
+        if inputs.saturating_mul(usual.len()) > embed::BODY_MAX {
+            return None;
+        }
+        let texts = texts.iter().map(|text| embed::of_text(text, dims, coding));
+        let vectors = texts.chain(std::iter::repeat_with(|| None)).take(inputs);
+        let vectors = vectors.map(|one| one.map_or_else(|| Rc::clone(&usual), Rc::from));
+        Some(vectors.collect())
     }
 
     /// Appends the head of an answer that is given at `wall_nanos`.

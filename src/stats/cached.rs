@@ -25,6 +25,8 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
     /// How an answer was looked for.
     Tier {

@@ -5,6 +5,7 @@ use super::handshakes::Handshakes;
 use super::queued::Counts as Queued;
 use super::receipt::{AttemptEnd, End, HedgeEnd, Receipt};
 use super::remote;
+use super::vectors::Vectors;
 use crate::dialect::model::Dialect;
 use ahash::AHashMap;
 use hdrhistogram::Histogram;
@@ -168,6 +169,8 @@ pub struct Counters {
     pub remote: remote::Total,
     /// What became of requests and answers at the cache.
     pub cached: Cached,
+    /// What became of asking for the vectors of texts.
+    pub vectors: Vectors,
     /// TLS handshakes.
     pub handshakes: Handshakes,
     /// Tokens in, tokens out, as reported by providers, by model and provider.
@@ -283,6 +286,7 @@ impl Counters {
         self.queue_depth += other.queue_depth;
         self.remote.add(&other.remote);
         self.cached.add(&other.cached);
+        self.vectors.add(&other.vectors);
         self.handshakes.add(&other.handshakes);
         self.duration.add(&other.duration);
         self.first_content.add(&other.first_content);

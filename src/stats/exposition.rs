@@ -105,6 +105,7 @@ pub fn write(scrape: &Scrape<'_>, names: &Names<'_>, form: Form) -> String {
     plain(out, &all);
     let shards = scrape.counters.iter().map(|shard| &shard.cached);
     all.cached.write(out, shards);
+    all.vectors.write(out);
     handshakes(out, &all);
     all.remote.write(out);
     gossip(out, scrape);

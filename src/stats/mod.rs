@@ -14,4 +14,5 @@ pub mod receipt;
 pub mod reloads;
 pub mod remote;
 pub mod text;
+pub mod vectors;
 pub mod view;

@@ -15,3 +15,4 @@ mod rates;
 mod recorded;
 mod recordings;
 mod taken_in;
+mod vectors;

@@ -16,6 +16,9 @@
 //! The rows are distilled from a sentence encoder by `scripts/embedder` and compiled in; nothing
 //! is read or fetched at run time. `data/NOTICE` says what they were made from.
 //!
+//! Where the operator names a provider instead, [`asked`] says what it is asked and reads what it
+//! answers, [`narrow`] makes 256 numbers of that, and [`known`] keeps them for a while.
+//!
 //! Invariants
 //! - E1 Pieces are those of the package `tokenizers` with BERT's uncased vocabulary
 //!   (`cases.jsonl` was made by it); only that a text which says `[CLS]` is taken by its letters.
@@ -25,11 +28,15 @@
 //! Source: Devlin et al. 2019 (BERT's `WordPiece`), Arora et al. 2017 (weights), all-MiniLM-L6-v2
 //! (the encoder).
 
+pub mod asked;
 mod chars;
+pub mod known;
+pub mod narrow;
 mod pieces;
 mod table;
 mod vector;
 
+pub use asked::Placed;
 pub use vector::{DIMS, Vector};
 
 use chars::Chars;

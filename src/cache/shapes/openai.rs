@@ -166,6 +166,14 @@ pub(super) const COMPLETIONS: Shape = Object(&[
     ("stop", TextOr(&Text)),
 ]);
 
+/// A key is made of the rest as it stands: nothing of it is carried.
+pub(super) const EMBEDDINGS: Shape = Object(&[
+    ("model", Skip),
+    ("fallbacks", Skip),
+    ("cache", Skip),
+    ("user", Skip),
+]);
+
 pub(super) const RESPONSES: Shape = Object(&[
     ("model", Skip),
     ("fallbacks", Skip),

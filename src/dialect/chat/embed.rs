@@ -21,7 +21,7 @@ use crate::dialect::model::{BadAsk, Dialect, Names, Notes, Unfit, Weight};
 use crate::dialect::openai::usage;
 use crate::dialect::tree::{Path, some};
 use crate::wire::json::JsonError;
-use crate::wire::json::cursor::{NAME_MAX, ValueKind};
+use crate::wire::json::cursor::{Cursor, NAME_MAX, ValueKind};
 use crate::wire::json::write::put_string;
 use serde_json::{Map, Value};
 
@@ -191,6 +191,44 @@ fn top<'a>(json: &'a [u8], found: &mut Found<'a>) -> Result<(), JsonError> {
     cursor.end()
 }
 
+/// How many vectors `body` has, as numbers or as base64; `None`: it is no answer.
+pub fn count(body: &[u8]) -> Option<usize> {
+    let (mut found, mut is_sound) = (0, true);
+    let mut cursor = cursor(body);
+    let mut room = [0; NAME_MAX];
+    let walked = cursor.object(|cursor, key| {
+        match key.name(&mut room) {
+            b"error" => is_sound &= cursor.skip()?.kind == ValueKind::Null,
+            b"data" if cursor.peek()? == ValueKind::Array => cursor.array(|cursor| {
+                found += 1;
+                is_sound &= holds_vector(cursor)?;
+                Ok(())
+            })?,
+            _ => _ = cursor.skip()?,
+        }
+        Ok(())
+    });
+    let is_whole = walked.is_ok() && cursor.end().is_ok();
+    (is_whole && is_sound).then_some(found)
+}
+
+/// Whether the item under the cursor has one vector.
+fn holds_vector(cursor: &mut Cursor<'_>) -> Result<bool, JsonError> {
+    if cursor.peek()? != ValueKind::Object {
+        return cursor.skip().map(|_| false);
+    }
+    let (mut vectors, mut room) = (0, [0; NAME_MAX]);
+    cursor.object(|cursor, key| {
+        let value = cursor.skip()?;
+        if key.name(&mut room) == b"embedding" {
+            let is_one = matches!(value.kind, ValueKind::Array | ValueKind::String);
+            vectors += if is_one && value.span.len() > 2 { 1 } else { 2 };
+        }
+        Ok(())
+    })?;
+    Ok(vectors == 1)
+}
+
 /// Writes the answer to `embed`. Tokens that the provider did not tell are 0: clients' SDKs
 /// want a number.
 pub fn write_answer(vectors: &Vectors<'_>, embed: &Embed, names: &Names<'_>, tx: &mut TxBuf) {
@@ -224,6 +262,33 @@ mod tests {
 
     fn ask(body: &str) -> Result<Embed, BadAsk> {
         read(body.as_bytes())
+    }
+
+    /// Goal: vectors are counted in both codings; what is no answer, or not whole, has none.
+    #[test]
+    fn vectors_are_counted() {
+        let of = |data: &str| count(format!("{{\"object\":\"list\",\"data\":{data}}}").as_bytes());
+        let (numbers, coded) = (
+            r#"{"embedding":[0.5,-1]}"#,
+            r#"{"index":1,"embedding":"AACAPw=="}"#,
+        );
+        assert_eq!(of(&format!("[{numbers},{coded}]")), Some(2));
+        assert_eq!(of("[]"), Some(0));
+        for odd in [
+            "{}",
+            "1",
+            r#"{"embedding":[]}"#,
+            r#"{"embedding":""}"#,
+            r#"{"embedding":null}"#,
+        ] {
+            assert_eq!(of(&format!("[{numbers},{odd}]")), None, "{odd}");
+        }
+        assert_eq!(of("[{\"embedding\":[1],\"embedding\":[2]}]"), None);
+        assert_eq!(of(&format!("[{numbers}],\"error\":{{}}")), None);
+        assert_eq!(of(&format!("[{numbers}],\"error\":null")), Some(1));
+        for cut in ["{\"data\":[", "{\"data\":[]", "", "[]", "{\"data\":[]} x"] {
+            assert_eq!(count(cut.as_bytes()), None, "{cut}");
+        }
     }
 
     /// Goal: texts, however they come, and what is wanted of the vectors.
