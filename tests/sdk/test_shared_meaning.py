@@ -12,6 +12,7 @@ import pytest
 from processes import PATIENCE, Gateway
 from tenants import KEYS
 from test_semantic import CONFIG, FRANCE, REWORDED, Echo, ask, looked, row, use
+from test_semantic_provider import vectors  # noqa: F401  a fixture
 from test_shared import FRESH, REMOTE, Boxes, purge, server, wait_for  # noqa: F401  server is a fixture
 
 NEWS = "shardgate:v1:news"
@@ -117,6 +118,23 @@ def test_what_one_box_stored_the_other_gives_by_meaning(boxes, provider, shards)
     # And the other way round; what was translated for its client is the provider's own on the way.
     back, _ = stored_for(other, [one], boxes, EGG, EGG_REWORDED, stream=True)
     assert ask(one, EGG_REWORDED)[0] == back and use(ask(one, EGG_REWORDED)) == "semantic-hit"
+
+
+def test_vectors_of_a_provider_go_over(boxes, provider, vectors):  # noqa: F811
+    """Goal: with a provider as embedder the other boxes find what one stored by the vector that it was stored with: none of
+    them asks for it again, only for that of the question; and the vectors of another model find none of it."""
+    embedder = 'embedder = {{ provider = "vectors", model = "{}", timeout = "2s" }}\n'
+    place = f'\n[providers.vectors]\ndialect = "openai"\nbase_url = "http://{vectors.address}/v1"\n'
+    one, other = (boxes.start(semantic=embedder.format("small"), more=place) for _ in range(2))
+    elsewhere = boxes.start(semantic=embedder.format("large"), more=place)
+    boxes.settle()
+    said, _ = stored_for(one, [other], boxes, FRANCE, REWORDED)
+    wait_for(lambda: news(elsewhere, "learnt") >= 1, "the third one hears of it")
+    assert vectors.texts.count(FRANCE) == 1
+    text, head = ask(other, REWORDED)
+    assert (text, head["x-shardgate-cache"]) == (said, "semantic-hit")
+    assert found(elsewhere, REWORDED) is None
+    assert vectors.texts.count(FRANCE) == 1
 
 
 def test_a_shared_scope_is_shared_by_meaning(boxes, provider):
