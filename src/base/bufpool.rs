@@ -96,6 +96,11 @@ impl Block {
         &mut self.data
     }
 
+    /// Where it goes home to.
+    pub fn pool(&self) -> &BufPool {
+        &self.home
+    }
+
     /// Size in bytes.
     pub fn size(&self) -> usize {
         self.data.len()

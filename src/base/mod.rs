@@ -5,5 +5,6 @@
 pub mod bufpool;
 pub mod bytes;
 pub mod fault;
+pub mod reel;
 pub mod span;
 pub mod time;

@@ -273,7 +273,7 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
                 }
             }
         }
-        Hail::Head { ticket, head } => begins(ferries, ticket, &head),
+        Hail::Head { ticket, head } => begins(shard, ticket, &head),
         Hail::Bytes { ticket, bytes } => {
             if let Some(tape) = ferries.tape_of(ticket) {
                 tape.feed(&bytes);
@@ -304,11 +304,12 @@ fn listen<H: Host>(shard: &Rc<Shard<H>>, to: (usize, u64), (key, epoch): (Key, u
 }
 
 /// An answer begins that is listened to.
-fn begins<H: Host>(ferries: &Ferries<H>, ticket: u64, head: &Head) {
+fn begins<H: Host>(shard: &Shard<H>, ticket: u64, head: &Head) {
+    let ferries = &shard.ferries;
     let Some(flight) = ferries.of(ticket) else {
         return;
     };
-    let player = Tape::fed();
+    let player = Tape::fed(&shard.buffers);
     if let Some(ferry) = ferries.listened.borrow_mut().get_mut(&ticket) {
         ferry.tape = Some(Rc::downgrade(player.tape()));
     }

@@ -18,6 +18,7 @@ use super::shared::{self, Shared};
 use super::stored::Stored;
 use super::{meant, relay, replay};
 use crate::base::bytes::TxBuf;
+use crate::base::reel::Reel;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
 use crate::cache::directive::Directive;
@@ -238,7 +239,6 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     shard.mail.ring();
     if outcome.is_ok() && shard.shards > 1 {
         // Who asks a shard that has not heard of the entry finds the flight.
-        coming.tape.shrink();
         let (flight, host) = (Rc::clone(&cached.flight), shard.host.clone());
         guarded(shard, async move {
             host.sleep_until(now + LANDED).await;
@@ -261,9 +261,7 @@ fn make<H: Host>(
     if coming.tape.len() / 2 > caching.entry_max {
         return Err(Unstored::TooLarge);
     }
-    let body = coming
-        .tape
-        .with_bytes(|bytes| unframed(bytes, &coming.head));
+    let body = coming.tape.with_reel(|reel| unframed(reel, &coming.head));
     let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
@@ -361,26 +359,38 @@ fn facts(worth: Worth, status: u16) -> Facts {
     }
 }
 
-/// The body of which `bytes` came behind this head; `None`: not all of it is there. A stream says
-/// itself whether it is whole: its last chunk may come after its end.
-pub(super) fn unframed(bytes: &[u8], head: &Head) -> Option<Vec<u8>> {
-    let mut body = bytes.to_vec();
+/// The body of which what is on `reel` came behind this head; `None`: not all of it is there. A
+/// stream says itself whether it is whole: its last chunk may come after its end.
+pub(super) fn unframed(reel: &Reel, head: &Head) -> Option<Vec<u8>> {
+    let came = reel.end();
+    let mut body = Vec::with_capacity(came);
     match &head.framing {
-        Framing::None => body.clear(),
-        Framing::UntilClose => {}
+        Framing::None => {}
+        Framing::UntilClose => reel
+            .pieces()
+            .for_each(|piece| body.extend_from_slice(piece)),
         Framing::Length(length) => {
-            let length = usize::try_from(*length).ok()?;
-            if body.len() < length {
-                return None;
-            }
+            let length = usize::try_from(*length).ok().filter(|it| *it <= came)?;
+            reel.pieces()
+                .for_each(|piece| body.extend_from_slice(piece));
             body.truncate(length);
         }
         Framing::Chunked => {
-            let decoded = Chunked::new().decode(&mut body).ok()?;
-            if !decoded.done && !head.is_stream {
+            let (mut chunked, mut is_done) = (Chunked::new(), false);
+            for piece in reel.pieces().take_while(|piece| !piece.is_empty()) {
+                let from = body.len();
+                body.extend_from_slice(piece);
+                let fresh = body.get_mut(from..).unwrap_or_default();
+                let decoded = chunked.decode(fresh).ok()?;
+                body.truncate(from + decoded.data);
+                is_done = decoded.done;
+                if is_done {
+                    break;
+                }
+            }
+            if !is_done && !head.is_stream {
                 return None;
             }
-            body.truncate(decoded.data);
         }
     }
     Some(body)

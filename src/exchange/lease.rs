@@ -55,7 +55,7 @@ impl<H: Host> Lease<H> {
     /// others may listen to it; at most `longest` bytes are kept. Gives where.
     pub fn keep(&mut self, first: &[u8], longest: usize) -> Rc<Tape<H>> {
         let source = self.detach();
-        let player = Tape::begin(source, first, longest);
+        let player = Tape::begin(source, &self.shard.buffers, first, longest);
         let tape = Rc::clone(player.tape());
         self.source = Source::Tape(player);
         tape

@@ -313,9 +313,7 @@ pub fn audit<H: Host>(
     (step, coming): (&Step<'_>, &Rc<Coming<H>>),
 ) {
     let (shard, stored) = (course.shard, &entry.payload);
-    let body = coming
-        .tape
-        .with_bytes(|bytes| unframed(bytes, &coming.head));
+    let body = coming.tape.with_reel(|reel| unframed(reel, &coming.head));
     let is_comparable = coming.head.status == 200 && step.fallback.is_none();
     let body = body.flatten().filter(|_| is_comparable);
     let new = body.and_then(|body| {

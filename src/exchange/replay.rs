@@ -114,7 +114,7 @@ pub fn answer<H: Host>(
 /// What is stored of a stream, as a provider would send it: an event each `pace`. Ends when nobody
 /// listens.
 pub fn paced<H: Host>(shard: &Rc<Shard<H>>, entry: &Found, pace: Duration) -> Player<H> {
-    let player = Tape::fed();
+    let player = Tape::fed(&shard.buffers);
     let tape = Rc::clone(player.tape());
     let (mine, entry) = (Rc::clone(shard), Arc::clone(entry));
     guarded(shard, async move {

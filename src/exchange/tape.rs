@@ -19,7 +19,9 @@
 //! - T4 The connection goes home only when a player has seen the clean end of the body.
 
 use super::lease::Lease;
+use crate::base::bufpool::BufPool;
 use crate::base::bytes::RxBuf;
+use crate::base::reel::Reel;
 use crate::host::Host;
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -31,9 +33,6 @@ use std::task::{Context, Poll, Waker};
 /// Bytes that a player takes at a time of what is there already.
 const GULP: usize = 64 << 10;
 
-/// Room that a tape begins with, in bytes.
-const FIRST: usize = 8 << 10;
-
 /// An answer that is being kept.
 #[derive(Debug)]
 pub struct Tape<H: Host>(RefCell<State<H>>);
@@ -42,10 +41,8 @@ pub struct Tape<H: Host>(RefCell<State<H>>);
 #[derive(Debug)]
 #[repr(C)]
 struct State<H: Host> {
-    /// What came behind the head, from `base` on.
-    bytes: Vec<u8>,
-    /// How many bytes before them were dropped (T3).
-    base: usize,
+    /// What came behind the head; of a tape that became too long the beginning is let go (T3).
+    reel: Reel,
     longest: usize,
     /// The players; `None`: a place that is free.
     ears: SmallVec<[Option<Ear>; 1]>,
@@ -72,8 +69,14 @@ struct Ear {
 }
 
 impl<H: Host> State<H> {
-    fn end(&self) -> usize {
-        self.base + self.bytes.len()
+    fn new(pool: &BufPool, longest: usize, source: Source<H>) -> Self {
+        Self {
+            reel: Reel::new(pool),
+            longest,
+            ears: SmallVec::new(),
+            source,
+            fault: None,
+        }
     }
 
     /// Something changed: everybody but `me` looks.
@@ -89,52 +92,33 @@ impl<H: Host> State<H> {
 
     /// Drops what all players have, where the tape is too long (T3).
     fn trim(&mut self) {
-        if self.end() <= self.longest {
+        if self.reel.end() <= self.longest {
             return;
         }
         let least = self.ears.iter().flatten().map(|ear| ear.at).min();
-        let seen = least.unwrap_or_default().saturating_sub(self.base);
-        self.bytes.drain(..seen.min(self.bytes.len()));
-        self.base += seen;
+        self.reel.let_go(least.unwrap_or_default());
     }
 }
 
 impl<H: Host> Tape<H> {
     /// What comes over `source`, from behind the head on, of which `first` is here already.
     /// Gives the first player, which has seen that.
-    pub fn begin(source: Lease<H>, first: &[u8], longest: usize) -> Player<H> {
-        let mut bytes = Vec::with_capacity(first.len().max(FIRST));
-        bytes.extend_from_slice(first);
-        let state = State {
-            bytes,
-            base: 0,
-            longest,
-            source: Source::Lease(source),
-            fault: None,
-            ears: SmallVec::new(),
-        };
-        let tape = Rc::new(Self(RefCell::new(state)));
-        Player::new(&tape, first.len())
+    pub fn begin(source: Lease<H>, pool: &BufPool, first: &[u8], longest: usize) -> Player<H> {
+        let mut state = State::new(pool, longest, Source::Lease(source));
+        state.reel.put(first);
+        Player::new(&Rc::new(Self(RefCell::new(state))), first.len())
     }
 
     /// One that another shard feeds, and who listens first. Its length is that shard's concern.
-    pub fn fed() -> Player<H> {
-        let state = State {
-            bytes: Vec::new(),
-            base: 0,
-            longest: usize::MAX,
-            source: Source::Fed,
-            fault: None,
-            ears: SmallVec::new(),
-        };
-        let tape = Rc::new(Self(RefCell::new(state)));
-        Player::new(&tape, 0)
+    pub fn fed(pool: &BufPool) -> Player<H> {
+        let state = State::new(pool, usize::MAX, Source::Fed);
+        Player::new(&Rc::new(Self(RefCell::new(state))), 0)
     }
 
     /// More of it.
     pub fn feed(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
-        state.bytes.extend_from_slice(bytes);
+        state.reel.put(bytes);
         state.wake_others(usize::MAX);
     }
 
@@ -154,17 +138,12 @@ impl<H: Host> Tape<H> {
     /// Whether everything that came is still there.
     pub fn is_whole_so_far(&self) -> bool {
         let state = self.0.borrow();
-        state.base == 0 && state.end() <= state.longest
-    }
-
-    /// Nothing more is expected soon: gives back the room that was not needed.
-    pub fn shrink(&self) {
-        self.0.borrow_mut().bytes.shrink_to_fit();
+        state.reel.end() <= state.longest && state.reel.start() == 0
     }
 
     /// How many bytes came.
     pub fn len(&self) -> usize {
-        self.0.borrow().end()
+        self.0.borrow().reel.end()
     }
 
     /// Whether nothing came.
@@ -173,8 +152,8 @@ impl<H: Host> Tape<H> {
     }
 
     /// Calls `with` with everything that came, unless some of it was dropped.
-    pub fn with_bytes<T>(&self, with: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.is_whole_so_far().then(|| with(&self.0.borrow().bytes))
+    pub fn with_reel<T>(&self, with: impl FnOnce(&Reel) -> T) -> Option<T> {
+        self.is_whole_so_far().then(|| with(&self.0.borrow().reel))
     }
 }
 
@@ -209,17 +188,13 @@ impl<H: Host> Player<H> {
     /// Reads more into `rx`, as a connection would: `Ok(0)` at its end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
         let state = &mut *self.tape.0.borrow_mut();
-        let end = state.end();
+        let end = state.reel.end();
         let Some(Some(ear)) = state.ears.get_mut(self.ear) else {
             return Poll::Ready(Ok(0));
         };
         if ear.at < end {
-            let from = ear.at.saturating_sub(state.base);
-            let until = state.bytes.len().min(from + GULP);
-            let fresh = state.bytes.get(from..until).unwrap_or_default();
-            rx.put(fresh);
-            ear.at += fresh.len();
-            let count = fresh.len();
+            let count = state.reel.copy(ear.at, GULP, rx);
+            ear.at += count;
             state.trim();
             return Poll::Ready(Ok(count));
         }
@@ -241,7 +216,7 @@ impl<H: Host> Player<H> {
             Poll::Ready(Ok(count @ 1..)) => {
                 let data = rx.data();
                 let fresh = data.get(data.len().saturating_sub(count)..);
-                state.bytes.extend_from_slice(fresh.unwrap_or_default());
+                state.reel.put(fresh.unwrap_or_default());
                 ear.at = end + count;
                 state.trim();
                 state.wake_others(self.ear); // T2

@@ -68,6 +68,10 @@ pub(super) fn lay(a: &Sketch, b: &Sketch) -> Pair {
     pair
 }
 
+fn word(of: &Sketch, at: u16) -> Option<&Word> {
+    of.words.get(usize::from(at))
+}
+
 impl Pair {
     /// Walks both in the order of their keys.
     #[expect(
@@ -76,7 +80,6 @@ impl Pair {
     )]
     fn exact(&mut self, a: &Sketch, b: &Sketch) -> bool {
         let (mut of_a, mut of_b) = (a.order.iter().peekable(), b.order.iter().peekable());
-        let word = |of: &Sketch, at: u16| of.words.get(usize::from(at)).copied();
         loop {
             let x = of_a.peek().and_then(|&&at| Some((at, word(a, at)?)));
             let y = of_b.peek().and_then(|&&at| Some((at, word(b, at)?)));
@@ -89,11 +92,11 @@ impl Pair {
                     of_b.next();
                 }
                 (Some((i, x)), y) if y.is_none_or(|(_, y)| x.key < y.key) => {
-                    self.alone(0, i, &x);
+                    self.alone(0, i, x);
                     of_a.next();
                 }
                 (_, Some((j, y))) => {
-                    self.alone(1, j, &y);
+                    self.alone(1, j, y);
                     of_b.next();
                 }
                 _ => break,
