@@ -1,5 +1,6 @@
 """One simulated provider, one gateway before it, and the official SDK as its client."""
 
+import collections
 import os
 import pathlib
 import socket
@@ -121,3 +122,9 @@ def suites() -> pathlib.Path:
     path = pathlib.Path(os.environ.get("SHARDGATE_SHARED") or ROOT / "../shared") / "reliability"
     assert (path / "run_h1.py").exists(), f"no suites at {path}; set SHARDGATE_SHARED"
     return path.resolve()
+
+
+def pytest_collection_modifyitems(items):
+    """What takes long begins first, so that no file is left alone at the end: the suites, then the files of many tests."""
+    counts = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.get_closest_marker("corpus") is None, -counts[item.path], item.path))
