@@ -8,7 +8,7 @@ use shardgate::cache::fingerprint::{Asked, Tenant, print};
 use shardgate::cache::index::{Index, share};
 use shardgate::cache::key::Key;
 use shardgate::dialect::events::Wire;
-use shardgate::dialect::model::Dialect;
+use shardgate::dialect::model::{Dialect, Request};
 use shardgate::dialect::route::Route;
 use shardgate::dialect::speak;
 use shardgate::dialect::worth;
@@ -29,6 +29,19 @@ fn body(bytes: usize, has_tool: bool) -> String {
     )
 }
 
+/// A request with this body, as the cache is asked for it.
+fn asked<'a>(body: &'a [u8], request: &'a Request) -> Asked<'a> {
+    Asked {
+        tenant: Tenant::Key("team-a"),
+        namespace: None,
+        route: Route::Chat,
+        model: "gpt-4o",
+        fields: &[],
+        body,
+        request,
+    }
+}
+
 fn keys(c: &mut Criterion) {
     for (name, bytes, has_tool) in [
         ("1k", 800, false),
@@ -40,15 +53,7 @@ fn keys(c: &mut Criterion) {
         let Ok(request) = speak::ask(Route::Chat, bytes, "gpt-4o", true) else {
             return;
         };
-        let asked = Asked {
-            tenant: Tenant::Key("team-a"),
-            namespace: None,
-            route: Route::Chat,
-            model: "gpt-4o",
-            fields: &[],
-            body: bytes,
-            request: &request,
-        };
+        let asked = asked(bytes, &request);
         c.bench_function(&format!("cache/read_{name}"), |b| {
             b.iter(|| speak::ask(Route::Chat, black_box(bytes), "gpt-4o", true));
         });
@@ -159,15 +164,7 @@ fn store(c: &mut Criterion) {
     let Ok(read) = speak::ask(Route::Chat, request.as_bytes(), "gpt-4o", true) else {
         return;
     };
-    let asked = Asked {
-        tenant: Tenant::Key("team-a"),
-        namespace: None,
-        route: Route::Chat,
-        model: "gpt-4o",
-        fields: &[],
-        body: request.as_bytes(),
-        request: &read,
-    };
+    let asked = asked(request.as_bytes(), &read);
     let memory = 64 << 20;
     let account = Arc::new(Account::new(memory));
     let mut index = Index::new(0, 2, share(memory, 1 << 20, 2));

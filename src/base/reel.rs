@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 #[repr(C)]
 pub struct Reel {
-    /// The block that is being filled; full of it are the first `end - start - full` bytes.
+    /// The block that is being filled.
     tail: Block,
     end: usize,
     start: usize,

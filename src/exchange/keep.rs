@@ -377,7 +377,7 @@ pub(super) fn unframed(reel: &Reel, head: &Head) -> Option<Vec<u8>> {
         }
         Framing::Chunked => {
             let (mut chunked, mut is_done) = (Chunked::new(), false);
-            for piece in reel.pieces().take_while(|piece| !piece.is_empty()) {
+            for piece in reel.pieces() {
                 let from = body.len();
                 body.extend_from_slice(piece);
                 let fresh = body.get_mut(from..).unwrap_or_default();

@@ -276,17 +276,11 @@ impl Cached {
             ),
         ];
         for (name, help, counts) in rows {
-            out.head(name, "counter", help);
-            for (reason, count) in counts {
-                out.line(name, &format!("reason=\"{reason}\""), count);
-            }
+            out.family((name, "reason"), help, counts.into_iter());
         }
-        let name = "shardgate_cache_audits_total";
         let help = "Answers by meaning that were compared with a new one instead of given.";
-        out.head(name, "counter", help);
-        for (result, count) in named(Audited::ALL, Audited::name, &self.audited) {
-            out.line(name, &format!("result=\"{result}\""), count);
-        }
+        let rows = named(Audited::ALL, Audited::name, &self.audited).into_iter();
+        out.family(("shardgate_cache_audits_total", "result"), help, rows);
         let name = "shardgate_cache_tenants_off_total";
         let help = "Times that a tenant got no more answers by meaning for a while.";
         out.head(name, "counter", help);

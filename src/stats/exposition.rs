@@ -182,12 +182,9 @@ fn attempts(out: &mut Text, all: &Counters, names: &Names<'_>) {
 }
 
 fn hedges(out: &mut Text, all: &Counters, names: &Names<'_>) {
-    let name = "shardgate_hedges_total";
     let help = "Second attempts beside slow ones by what came of them; denied: not made.";
-    out.head(name, "counter", help);
-    for (end, count) in HedgeEnd::ALL.iter().zip(all.hedges) {
-        out.line(name, &format!("outcome=\"{}\"", end.name()), count);
-    }
+    let rows = HedgeEnd::ALL.iter().map(|end| end.name()).zip(all.hedges);
+    out.family(("shardgate_hedges_total", "outcome"), help, rows);
     let name = "shardgate_hedge_lost_tokens_total";
     let help = "Estimated prompt tokens of attempts that another one was faster than.";
     out.head(name, "counter", help);
@@ -267,11 +264,12 @@ fn streams(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
     for (index, shard) in scrape.counters.iter().enumerate() {
         out.line(name, &format!("shard=\"{index}\""), shard.streams_open);
     }
-    let name = "shardgate_streams_total";
-    out.head(name, "counter", "Streams by how they ended.");
-    for (end, count) in ["done", "error", "cancelled"].iter().zip(all.streams) {
-        out.line(name, &format!("end=\"{end}\""), count);
-    }
+    let rows = ["done", "error", "cancelled"].into_iter().zip(all.streams);
+    out.family(
+        ("shardgate_streams_total", "end"),
+        "Streams by how they ended.",
+        rows,
+    );
 }
 
 fn queue(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
@@ -280,13 +278,11 @@ fn queue(out: &mut Text, scrape: &Scrape<'_>, all: &Counters) {
     for (index, shard) in scrape.counters.iter().enumerate() {
         out.line(name, &format!("shard=\"{index}\""), shard.queue_depth);
     }
-    let name = "shardgate_queued_total";
     let help = "Requests that came when there was no room, by what became of them.";
-    out.head(name, "counter", help);
-    for outcome in Queued::ALL {
-        let labels = format!("outcome=\"{}\"", outcome.name());
-        out.line(name, &labels, all.queued.of(outcome));
-    }
+    let rows = Queued::ALL
+        .into_iter()
+        .map(|it| (it.name(), all.queued.of(it)));
+    out.family(("shardgate_queued_total", "outcome"), help, rows);
 }
 
 fn plain(out: &mut Text, all: &Counters) {

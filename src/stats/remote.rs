@@ -320,23 +320,31 @@ impl Total {
         let counts = &self.counts;
         let rows = Get::ALL.into_iter().map(|it| (it.name(), counts.gets(it)));
         let help = "Look-ups at the shared server, by what came of them.";
-        family(out, ("gets", "result"), help, rows);
+        out.family(("shardgate_cache_remote_gets_total", "result"), help, rows);
         let rows = Put::ALL.into_iter().map(|it| (it.name(), counts.puts(it)));
         let help = "Entries that were to be stored on the shared server, by what became of them.";
-        family(out, ("stores", "result"), help, rows);
+        out.family(
+            ("shardgate_cache_remote_stores_total", "result"),
+            help,
+            rows,
+        );
         let rows = Put::ALL.into_iter().map(|it| (it.name(), counts.told(it)));
         let help = "Entries that were to be announced to other boxes, by what became of it.";
-        family(out, ("announcements", "result"), help, rows);
+        out.family(
+            ("shardgate_cache_remote_announcements_total", "result"),
+            help,
+            rows,
+        );
         let rows = Learnt::ALL
             .into_iter()
             .map(|it| (it.name(), counts.learnt(it)));
         let help = "Entries that other boxes announced, by what became of them here.";
-        family(out, ("news", "result"), help, rows);
+        out.family(("shardgate_cache_remote_news_total", "result"), help, rows);
         let rows = Event::ALL
             .into_iter()
             .map(|it| (it.name(), counts.events(it)));
         let help = "What happened on connections to the shared server.";
-        family(out, ("events", "event"), help, rows);
+        out.family(("shardgate_cache_remote_events_total", "event"), help, rows);
         let name = "shardgate_cache_remote_connections";
         out.head(name, "gauge", "Connections to the shared server.");
         let (up, all) = self.lines;
@@ -346,20 +354,6 @@ impl Total {
         let help = "Connections that are left alone, as the server was slow each time.";
         out.head(name, "gauge", help);
         out.line(name, "", self.open);
-    }
-}
-
-/// Writes the counters `what`, a row for each word of the label.
-fn family(
-    out: &mut Text,
-    (what, label): (&str, &str),
-    help: &str,
-    rows: impl Iterator<Item = (&'static str, u64)>,
-) {
-    let name = format!("shardgate_cache_remote_{what}_total");
-    out.head(&name, "counter", help);
-    for (word, count) in rows {
-        out.line(&name, &format!("{label}=\"{word}\""), count);
     }
 }
 

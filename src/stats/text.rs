@@ -119,6 +119,19 @@ impl Text {
         ));
     }
 
+    /// A counter with a row for each word of `label`.
+    pub fn family(
+        &mut self,
+        (name, label): (&str, &str),
+        help: &str,
+        rows: impl Iterator<Item = (&'static str, u64)>,
+    ) {
+        self.head(name, "counter", help);
+        for (word, count) in rows {
+            self.line(name, &format!("{label}=\"{word}\""), count);
+        }
+    }
+
     /// One sample; `labels` without braces.
     pub fn line(&mut self, name: &str, labels: &str, value: impl std::fmt::Display) {
         if labels.is_empty() {

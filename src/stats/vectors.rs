@@ -84,18 +84,16 @@ impl Vectors {
 
     /// Writes all of it.
     pub fn write(&self, out: &mut Text) {
-        let name = "shardgate_cache_vectors_total";
+        let rows = Wanted::ALL.iter().map(|how| how.name()).zip(self.wanted);
         let help = "Requests that wanted the vector of a text from a provider.";
-        out.head(name, "counter", help);
-        for (how, count) in Wanted::ALL.iter().zip(self.wanted) {
-            out.line(name, &format!("result=\"{}\"", how.name()), count);
-        }
-        let name = "shardgate_cache_embedding_calls_total";
+        out.family(("shardgate_cache_vectors_total", "result"), help, rows);
+        let rows = Called::ALL.iter().map(|how| how.name()).zip(self.called);
         let help = "Calls of providers for the vector of a text.";
-        out.head(name, "counter", help);
-        for (how, count) in Called::ALL.iter().zip(self.called) {
-            out.line(name, &format!("result=\"{}\"", how.name()), count);
-        }
+        out.family(
+            ("shardgate_cache_embedding_calls_total", "result"),
+            help,
+            rows,
+        );
         let name = "shardgate_cache_embedding_tokens_total";
         let help = "Tokens that providers counted for them; no client's usage.";
         out.head(name, "counter", help);

@@ -147,6 +147,12 @@ class Gateway(Process):
                 raise TimeoutError(f"{len(self.receipts())} lines, {self.total('receipts_total')} receipts")
             time.sleep(0.02)
 
+    def end(self) -> None:
+        """Ends it at rest; nothing in it has panicked."""
+        self.at_rest()
+        assert self.total("panics_total") == 0
+        self.stop()
+
     def receipts(self) -> list[dict]:
         """The access log so far; what a line leaves out as there is nothing to say stands there, too."""
         rare = {"hedge": "-", "continuations": 0, "tokens_estimated": False}

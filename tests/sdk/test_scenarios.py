@@ -202,9 +202,7 @@ def ports(tmp_path_factory):
 def gateway(request, ports, tmp_path_factory):
     running = Gateway(tmp_path_factory.mktemp("gateway"), config(ports), sockets=request.param)
     yield running
-    running.at_rest()
-    assert running.total("panics_total") == 0
-    running.stop()
+    running.end()
 
 
 Case = collections.namedtuple("Case", "scenario dialect front stream")

@@ -142,9 +142,7 @@ def start(provider, vectors, tmp_path, sockets):
     yield start
     vectors.release.set()
     for gateway in running:
-        gateway.at_rest()
-        assert gateway.total("panics_total") == 0
-        gateway.stop()
+        gateway.end()
 
 
 def wait_until(is_so) -> None:

@@ -13,7 +13,7 @@ from processes import PATIENCE, Gateway
 from tenants import KEYS
 from test_semantic import CONFIG, FRANCE, REWORDED, Echo, ask, looked, row, use
 from test_semantic_provider import vectors  # noqa: F401  a fixture
-from test_shared import FRESH, REMOTE, Boxes, purge, server, wait_for  # noqa: F401  server is a fixture
+from test_shared import FRESH, REMOTE, Boxes, purge, server, troubles, wait_for  # noqa: F401  server is a fixture
 
 NEWS = "shardgate:v1:news"
 EGG = "How do I boil an egg?"
@@ -382,11 +382,7 @@ def test_trouble_with_the_server_costs_hits_only(boxes, server):  # noqa: F811
 
     try:
         load.more()
-        for trouble, mend in [
-            (server.stall, server.resume),
-            (server.kill, server.start),
-            (lambda: server.ask("FLUSHALL"), lambda: None),
-        ]:
+        for trouble, mend in troubles(server):
             word = f"before{next(FRESH)}"
             stored_for(one, [other], boxes, f"What does {word} mean?", f"please, what does {word} mean")
             trouble()
