@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use shardgate::base::time::Instant;
+use shardgate::cache::body::Body;
 use shardgate::cache::entry::{Account, Entry, Making, Tag};
 use shardgate::cache::fingerprint::{Asked, Tenant, print};
 use shardgate::cache::index::{Index, share};
@@ -171,7 +172,7 @@ fn store(c: &mut Criterion) {
     let mut number = 0;
     for (name, is_stream) in [("plain", false), ("stream", true)] {
         let came = answer(is_stream);
-        let stored = |body: Vec<u8>| Stored {
+        let stored = |body: &[u8]| Stored {
             model: "gpt-4o".into(),
             provider: "p".into(),
             upstream_model: "".into(),
@@ -179,7 +180,7 @@ fn store(c: &mut Criterion) {
             wire: Wire::Lines,
             is_stream,
             media: "application/json".into(),
-            body: body.into(),
+            body: Body::new(body, is_stream),
             took: Duration::ZERO,
             usage: None,
             events: 1,
@@ -198,7 +199,7 @@ fn store(c: &mut Criterion) {
                     worth::of_plain(Dialect::Chat, &body)
                 };
                 assert!(worth.complete && !worth.has_error);
-                let payload = stored(body);
+                let payload = stored(&body);
                 let making = Making {
                     key: found.1,
                     partition: None,
@@ -217,7 +218,7 @@ fn store(c: &mut Criterion) {
                 assert!(matches!(kept, Some(Ok(()))));
             });
         });
-        let payload = stored(came.as_bytes().to_vec());
+        let payload = stored(came.as_bytes());
         c.bench_function(&format!("cache/pack_{}_{name}", came.len()), |b| {
             b.iter(|| pack(black_box(&payload), None));
         });

@@ -31,7 +31,7 @@ def cpu_s(pid):
 
 
 @contextlib.contextmanager
-def measuring(binary, models):
+def measuring(binary, models, connections=64):
     """A function that gives the microseconds of the gateway's CPU a request, by model and further options of `load`."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -43,7 +43,7 @@ def measuring(binary, models):
 
         def measure(model, *more):
             report, before = folder / "load.json", cpu_s(gateway.pid)
-            load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", "64", "--cpu", "1", *more]
+            load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", str(connections), "--cpu", "1", *more]
             subprocess.run([*load, "-d", f"{SECONDS}s", "--json", report], check=True, stdout=subprocess.DEVNULL)
             return (cpu_s(gateway.pid) - before) / json.loads(report.read_text())["ok"] * 1e6
 

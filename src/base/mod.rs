@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alike;
 pub mod bufpool;
 pub mod bytes;
 pub mod fault;

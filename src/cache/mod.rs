@@ -26,6 +26,7 @@
 pub mod admit;
 pub mod agree;
 mod beyond;
+pub mod body;
 pub mod directive;
 mod dot;
 pub mod embed;
@@ -42,5 +43,6 @@ pub mod near;
 pub mod news;
 pub mod purge;
 mod queue;
+pub mod reap;
 pub mod remote;
 mod shapes;

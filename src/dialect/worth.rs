@@ -64,46 +64,113 @@ pub enum Why {
 
 /// Of the whole stream `body` of a provider that speaks `dialect`.
 pub fn of_stream(dialect: Dialect, wire: Wire, body: &[u8]) -> Worth {
-    let mut look = Look::new(dialect);
-    let (mut template, mut scratch) = (Template::new(), Vec::new());
-    let mut cutter = Cutter::new(wire, body.len());
-    let (mut rest, mut is_broken) = (body, false);
-    while let Ok(Some(end)) = cutter.next_end(rest) {
-        let Some((bytes, behind)) = rest.split_at_checked(end) else {
-            break;
-        };
-        rest = behind;
-        if can_skip(dialect, wire, bytes) {
-            continue;
+    let mut reading = Reading::new(dialect, wire);
+    let len = reading.events(body);
+    reading.end(body.get(len..).unwrap_or_default())
+}
+
+/// A stream that is looked at from one event to the next.
+#[derive(Debug)]
+pub struct Reading {
+    dialect: Dialect,
+    wire: Wire,
+    look: Look,
+    template: Template,
+    scratch: Vec<u8>,
+    cutter: Cutter,
+    /// Bytes of the next event that the cutter has seen.
+    split: usize,
+    is_broken: bool,
+    /// Nothing more can be read.
+    is_lost: bool,
+    /// The last event is the one that `template` learned, or fits it.
+    is_text: bool,
+}
+
+impl Reading {
+    /// At the beginning of one.
+    pub fn new(dialect: Dialect, wire: Wire) -> Self {
+        Self {
+            dialect,
+            wire,
+            look: Look::new(dialect),
+            template: Template::new(),
+            scratch: Vec::new(),
+            cutter: Cutter::new(wire, usize::MAX),
+            split: 0,
+            is_broken: false,
+            is_lost: false,
+            is_text: false,
         }
-        let data = match event(wire, bytes, &mut scratch) {
+    }
+
+    /// Looks at the whole events that `bytes` begin with, and gives how long they are together;
+    /// next time `bytes` begin behind them.
+    pub fn events(&mut self, bytes: &[u8]) -> usize {
+        let (mut from, mut at) = (0, self.split);
+        while let Some(fresh) = bytes.get(at..).filter(|_| !self.is_lost) {
+            match self.cutter.next_end(fresh) {
+                Ok(Some(end)) => at += end,
+                Ok(None) => break,
+                Err(_) => {
+                    self.is_lost = true;
+                    break;
+                }
+            }
+            self.event(bytes.get(from..at).unwrap_or_default());
+            if self.is_text && self.cutter.is_blank() {
+                let rest = bytes.get(at..).unwrap_or_default();
+                at += self.template.next_run(rest).0;
+            }
+            from = at;
+        }
+        self.split = bytes.len().saturating_sub(from);
+        from
+    }
+
+    fn event(&mut self, bytes: &[u8]) {
+        self.is_text = false;
+        if can_skip(self.dialect, self.wire, bytes) {
+            return;
+        }
+        let data = match event(self.wire, bytes, &mut self.scratch) {
             Ok(event) => event,
             Err(kind) => {
-                look.has_error |= kind == Kind::UpstreamError;
-                is_broken = true;
-                continue;
+                self.look.has_error |= kind == Kind::UpstreamError;
+                self.is_broken = true;
+                return;
             }
         };
         let (name, is_plain) = (data.name, data.is_plain);
-        let Some(data) = data.data else { continue };
-        match look.event(name, data) {
-            Seen::Nothing if is_plain && cutter.is_blank() => {
-                template.learn(bytes);
-                let (len, _) = template.next_run(rest);
-                rest = rest.get(len..).unwrap_or_default();
+        let Some(data) = data.data else { return };
+        match self.look.event(name, data) {
+            Seen::Nothing if is_plain => {
+                self.template.learn(bytes);
+                self.is_text = true;
             }
             Seen::Nothing | Seen::Something => {}
-            Seen::Broken => is_broken = true,
+            Seen::Broken => self.is_broken = true,
         }
     }
-    let is_between = match wire {
-        Wire::Lines => {
-            let left = frame(rest);
-            left.is_empty() || left.is_comment_only()
-        }
-        Wire::Frames | Wire::Wrapped => rest.is_empty(),
-    };
-    look.worth(!is_broken && is_between && look.has_ended())
+
+    /// Whether the last event is `before`, some of a text, and `behind`, and what is like it but
+    /// for plain text in that place says nothing that decides.
+    pub fn is_text(&self, before: &[u8], behind: &[u8]) -> bool {
+        self.is_text && self.cutter.is_blank() && self.template.is_text_in(before, behind)
+    }
+
+    /// The stream ended, and `rest` was left of it.
+    pub fn end(self, rest: &[u8]) -> Worth {
+        let is_between = match self.wire {
+            Wire::Lines => {
+                let left = frame(rest);
+                left.is_empty() || left.is_comment_only()
+            }
+            Wire::Frames | Wire::Wrapped => rest.is_empty(),
+        };
+        let is_whole = !self.is_broken && !self.is_lost && is_between && self.look.has_ended();
+        self.look.worth(is_whole)
+    }
 }
 
 /// Of the whole answer `body` to a request for the vectors of so many `inputs`; 0: some.

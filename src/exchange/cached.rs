@@ -249,9 +249,9 @@ async fn tell<H: Host>(
     };
     let as_it_came = is_paced && stored.is_stream && print.is_stream;
     let player = as_it_came.then(|| replay::paced(shard, &entry, pace));
-    let here: &[u8] = if as_it_came { b"" } else { &stored.body };
+    let here = (!as_it_came).then_some(&stored.body);
     let lease = Lease::of_tape(shard, pool, player);
-    let answer = replay::answer(shard, lease, [head.unsent(), here], false);
+    let answer = replay::answer(shard, lease, (head.unsent(), here), false);
     let mut answer = answer.ok_or(Kind::Internal)?;
     replayed(&course, down, settle, &step, (&mut answer, pace)).await
 }
@@ -314,7 +314,7 @@ async fn follow<H: Host>(
     let answer = replay::answer(
         course.shard,
         lease,
-        [&coming.head.bytes, b""],
+        (&coming.head.bytes, None),
         coming.is_reusable,
     );
     let mut answer = answer.ok_or(Kind::Internal)?;

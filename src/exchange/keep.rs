@@ -21,12 +21,15 @@ use crate::base::bytes::TxBuf;
 use crate::base::reel::Reel;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
+use crate::cache::body::Body;
 use crate::cache::directive::Directive;
 use crate::cache::embed::Placed;
 use crate::cache::entry::{Entry, Making, Tag};
 use crate::cache::key::Key;
 use crate::cache::meaning::{Meaning, apart};
-use crate::dialect::model::Stop;
+use crate::cache::reap::reap;
+use crate::dialect::events::Wire;
+use crate::dialect::model::{Dialect, Stop};
 use crate::dialect::worth::{self, Why, Worth};
 use crate::host::Host;
 use crate::policy::plan::Step;
@@ -261,16 +264,12 @@ fn make<H: Host>(
     if coming.tape.len() / 2 > caching.entry_max {
         return Err(Unstored::TooLarge);
     }
-    let body = coming.tape.with_reel(|reel| unframed(reel, &coming.head));
-    let body = body.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let dialect = step.provider.dialect.speaks();
     let wire = relay::wire(step.provider);
     let print = &cached.print;
-    let worth = match (print.inputs, coming.head.is_stream) {
-        (Some(inputs), _) => worth::of_vectors(dialect, &body, inputs),
-        (None, true) => worth::of_stream(dialect, wire, &body),
-        (None, false) => worth::of_plain(dialect, &body),
-    };
+    let gathered = |reel: &Reel| gather(reel, &coming.head, (dialect, wire), print.inputs);
+    let gathered = coming.tape.with_reel(gathered);
+    let (worth, body) = gathered.ok_or(Unstored::TooLarge)?.ok_or(Unstored::Cut)?;
     let facts = Facts {
         is_continued: receipt.continued.count() > 0,
         is_asked: step.fallback.is_none(),
@@ -294,9 +293,10 @@ fn make<H: Host>(
         media: (&*coming.head.media).into(),
         usage: match receipt.usage {
             told @ Some(_) if !coming.head.is_stream && dialect == course.route.dialect() => told,
-            _ => Stored::usage_in(dialect, coming.head.is_stream, &body),
+            _ if coming.head.is_stream => None,
+            _ => Stored::usage_in(dialect, &body.bytes()),
         },
-        body: body.into(),
+        body,
         took: now.since(receipt.began).saturating_sub(first_content),
         events: u32::try_from(receipt.events).unwrap_or(u32::MAX),
         meaning: print.meant.as_ref().map(|it| Arc::clone(&it.meaning)),
@@ -319,6 +319,36 @@ fn make<H: Host>(
     let entry = Entry::make(&account, shard.shards, making, stored).ok_or(Unstored::Memory)?;
     cache.store(&entry, now)?;
     Ok(entry)
+}
+
+/// The body of which what is on `reel` came behind this head, and what it is worth; of vectors for
+/// so many `inputs`, if any. `None`: not all of it is there.
+fn gather(
+    reel: &Reel,
+    head: &Head,
+    (dialect, wire): (Dialect, Wire),
+    inputs: Option<usize>,
+) -> Option<(Worth, Body)> {
+    if let (None, true, Framing::Chunked | Framing::UntilClose) =
+        (inputs, head.is_stream, &head.framing)
+    {
+        let mut kept = Vec::new();
+        reel.copy_kept(&mut kept);
+        let is_chunked = matches!(head.framing, Framing::Chunked);
+        return reap(&kept, is_chunked, (dialect, wire));
+    }
+    let body = unframed(reel, head)?;
+    let worth = match (inputs, head.is_stream) {
+        (Some(inputs), _) => worth::of_vectors(dialect, &body, inputs),
+        (None, true) => worth::of_stream(dialect, wire, &body),
+        (None, false) => worth::of_plain(dialect, &body),
+    };
+    let body = if head.is_stream {
+        Body::of_stream(&body)
+    } else {
+        Body::plain(body)
+    };
+    Some((worth, body))
 }
 
 /// What an entry belongs to, for purges.
@@ -362,33 +392,21 @@ fn facts(worth: Worth, status: u16) -> Facts {
 /// The body of which what is on `reel` came behind this head; `None`: not all of it is there. A
 /// stream says itself whether it is whole: its last chunk may come after its end.
 pub(super) fn unframed(reel: &Reel, head: &Head) -> Option<Vec<u8>> {
-    let came = reel.end();
-    let mut body = Vec::with_capacity(came);
+    let mut body = Vec::new();
+    reel.copy_to(&mut body);
     match &head.framing {
-        Framing::None => {}
-        Framing::UntilClose => reel
-            .pieces()
-            .for_each(|piece| body.extend_from_slice(piece)),
+        Framing::None => body.clear(),
+        Framing::UntilClose => {}
         Framing::Length(length) => {
-            let length = usize::try_from(*length).ok().filter(|it| *it <= came)?;
-            reel.pieces()
-                .for_each(|piece| body.extend_from_slice(piece));
+            let length = usize::try_from(*length)
+                .ok()
+                .filter(|it| *it <= body.len())?;
             body.truncate(length);
         }
         Framing::Chunked => {
-            let (mut chunked, mut is_done) = (Chunked::new(), false);
-            for piece in reel.pieces() {
-                let from = body.len();
-                body.extend_from_slice(piece);
-                let fresh = body.get_mut(from..).unwrap_or_default();
-                let decoded = chunked.decode(fresh).ok()?;
-                body.truncate(from + decoded.data);
-                is_done = decoded.done;
-                if is_done {
-                    break;
-                }
-            }
-            if !is_done && !head.is_stream {
+            let decoded = Chunked::new().decode(&mut body).ok()?;
+            body.truncate(decoded.data);
+            if !decoded.done && !head.is_stream {
                 return None;
             }
         }

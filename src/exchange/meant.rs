@@ -322,7 +322,7 @@ pub fn audit<H: Host>(
     });
     let old = text(
         (stored.dialect, stored.wire),
-        &stored.body,
+        &stored.body.bytes(),
         stored.is_stream,
     );
     let mut cache = shard.cache.borrow_mut();

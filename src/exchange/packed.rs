@@ -25,6 +25,7 @@
 
 use super::keep::Question;
 use super::stored::Stored;
+use crate::cache::body::Body;
 use crate::cache::embed::{DIMS, Placed, Vector};
 use crate::cache::key::Key;
 use crate::dialect::events::Wire;
@@ -80,18 +81,19 @@ pub fn pack(stored: &Stored, question: Option<&Question>) -> Option<Vec<u8>> {
             put_part(&mut more, PLACED, [&space.to_le_bytes(), &dims])?;
         }
     }
-    let mut out = Vec::with_capacity(FRONT + 24 + stored.bytes() + more.len());
+    let mut out = Vec::with_capacity(FRONT + 24 + stored.body.len() + stored.bytes() + more.len());
     let (dialect, wire) = (dialect_byte(stored.dialect), wire_byte(stored.wire));
     out.extend_from_slice(&[FORMAT, dialect, wire, u8::from(stored.is_stream)]);
     out.extend_from_slice(&stored.events.to_le_bytes());
     let took = u64::try_from(stored.took.as_nanos()).unwrap_or(u64::MAX);
     out.extend_from_slice(&took.to_le_bytes());
+    let body = stored.body.bytes();
     let texts = [
         stored.model.as_bytes(),
         stored.provider.as_bytes(),
         stored.upstream_model.as_bytes(),
         stored.media.as_bytes(),
-        &stored.body,
+        &body,
         &more,
     ];
     for text in texts {
@@ -136,8 +138,10 @@ pub fn unpack(bytes: &[u8]) -> Option<(Stored, Option<Question>)> {
         wire,
         is_stream,
         media: media.into(),
-        usage: Stored::usage_in(dialect, is_stream, body),
-        body: body.into(),
+        usage: (!is_stream)
+            .then(|| Stored::usage_in(dialect, body))
+            .flatten(),
+        body: Body::new(body, is_stream),
         took: Duration::from_nanos(took),
         events,
         meaning: None, // of the box that compares
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn stored(words: [String; 4], body: Vec<u8>, numbers: (usize, usize, bool, u64)) -> Stored {
+    fn stored(words: [String; 4], body: &[u8], numbers: (usize, usize, bool, u64)) -> Stored {
         let [model, provider, upstream_model, media] = words.map(String::into_boxed_str);
         let (dialect, wire, is_stream, count) = numbers;
         Stored {
@@ -217,7 +221,7 @@ mod tests {
             wire: WIRES[wire],
             is_stream,
             media,
-            body: body.into(),
+            body: Body::new(body, is_stream),
             took: Duration::from_nanos(count),
             events: u32::try_from(count >> 32).unwrap(),
             usage: None,
@@ -240,7 +244,7 @@ mod tests {
 
     fn some() -> Stored {
         let words = ["m", "p", "", "text/event-stream"].map(str::to_owned);
-        stored(words, b"data: x\n\n".to_vec(), (2, 0, true, 7 << 32 | 9))
+        stored(words, b"data: x\n\n", (2, 0, true, 7 << 32 | 9))
     }
 
     fn parts(of: &Stored) -> impl PartialEq + std::fmt::Debug + use<> {
@@ -318,7 +322,7 @@ mod tests {
             asked in proptest::option::of(".{0,40}"),
             dims in proptest::collection::vec(any::<i8>(), 1..9), space: u64,
         ) {
-            let stored = stored([model, provider, upstream, media], body, numbers);
+            let stored = stored([model, provider, upstream, media], &body, numbers);
             let asked = asked.as_deref().map(about);
             let asked = asked.map(|it| Question { placed: placed(&dims, space), ..it });
             let packed = pack(&stored, asked.as_ref()).unwrap();

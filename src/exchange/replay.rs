@@ -33,6 +33,7 @@ use super::tape::{Player, Tape};
 use super::translator::{Naming, usage};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
+use crate::cache::body::Body;
 use crate::config::Config;
 use crate::dialect::events::Cutter;
 use crate::dialect::retell::Retell;
@@ -89,16 +90,18 @@ pub fn step_at(
     })
 }
 
-/// An answer that comes over `lease`, of whose head and body these parts are here already.
+/// An answer that comes over `lease`, of which this head is here already, and this body if any.
 pub fn answer<H: Host>(
     shard: &Shard<H>,
     lease: Lease<H>,
-    parts: [&[u8]; 2],
+    (head, body): (&[u8], Option<&Body>),
     is_reusable: bool,
 ) -> Option<Answer<H>> {
     let mut rx = RxBuf::new(&shard.buffers);
-    for part in parts {
-        rx.put(part);
+    rx.reserve(head.len() + body.map_or(0, Body::len));
+    rx.put(head);
+    if let Some(body) = body {
+        body.tell(|piece| rx.put(piece));
     }
     let mut reader = ResponseReader::new(HeadLimits::RESPONSE, Method::Post);
     let head = reader.push(rx.data()).ok()??;
@@ -120,7 +123,8 @@ pub fn paced<H: Host>(shard: &Rc<Shard<H>>, entry: &Found, pace: Duration) -> Pl
     guarded(shard, async move {
         let stored = &entry.payload;
         let mut cutter = Cutter::new(stored.wire, stored.body.len());
-        let mut rest = &*stored.body;
+        let whole = stored.body.bytes();
+        let mut rest = &*whole;
         while let Ok(Some(end)) = cutter.next_end(rest)
             && let Some((event, behind)) = rest.split_at_checked(end)
             && Rc::strong_count(&tape) > 1
@@ -155,7 +159,7 @@ pub async fn verbatim<H: Host>(
     put_own_field(tx, "content-type", stored.media.as_bytes());
     put_decimal_field(tx, "content-length", stored.body.len() as u64);
     tx.put(END_OF_HEAD);
-    tx.put(&stored.body);
+    stored.body.tell(|piece| tx.put(piece));
     plain::finish(course, down, settle, (200, 200)).await
 }
 

@@ -9,6 +9,7 @@
 
 use super::replay;
 use crate::base::bytes::TxBuf;
+use crate::cache::body::Body;
 use crate::cache::meaning::Meaning;
 use crate::config::Config;
 use crate::dialect::events::Wire;
@@ -40,7 +41,7 @@ pub struct Stored {
     /// Its media type.
     pub media: Box<str>,
     /// The body.
-    pub body: Box<[u8]>,
+    pub body: Body,
     /// How long it took to come, from its first content on.
     pub took: Duration,
     /// How many events it had.
@@ -61,16 +62,15 @@ impl std::fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// The token counts in `body`, of a provider that speaks `dialect`; `None` of a stream.
-    pub fn usage_in(dialect: Dialect, is_stream: bool, body: &[u8]) -> Option<Usage> {
-        let facts = (!is_stream).then(|| speak::look_at_answer(dialect, body));
-        facts.and_then(|facts| facts.usage)
+    /// The token counts in the plain `body` of a provider that speaks `dialect`.
+    pub fn usage_in(dialect: Dialect, body: &[u8]) -> Option<Usage> {
+        speak::look_at_answer(dialect, body).usage
     }
 
     /// Whether the body is an answer, as far as it is told again without being read.
     pub fn is_answer(&self) -> bool {
-        let facts = || speak::look_at_answer(self.dialect, &self.body);
-        let vectors = || speak::count_vectors(self.dialect, &self.body);
+        let facts = || speak::look_at_answer(self.dialect, &self.body.bytes());
+        let vectors = || speak::count_vectors(self.dialect, &self.body.bytes());
         self.is_stream || facts().may_pass() || vectors().is_some_and(|count| count > 0)
     }
 
@@ -85,7 +85,7 @@ impl Stored {
         .into_iter()
         .map(|text| text.len())
         .sum::<usize>()
-            + self.body.len()
+            + self.body.held()
             + self.meaning.as_ref().map_or(0, |it| ARC + it.bytes())
     }
 

@@ -2,7 +2,7 @@
 //! for all.
 //!
 //! ```text
-//!   provider ─► source ─► [ ■■■■■■■■■■■■■■■■ ]      bytes as they came, framing and all
+//!   provider ─► source ─► [ ■■■■■■■■■■■■■■■■ ]      what came, framing and all
 //!                              ▲       ▲    ▲
 //!                          player   player  player   each at its own pace; the hungry one reads
 //! ```
@@ -14,11 +14,12 @@
 //! - T1 Every player sees every byte once and in order, whenever it joined.
 //! - T2 Who waits is woken by what comes, whoever reads it; when the one leaves whose task the
 //!   connection would wake, the others are woken to take its place.
-//! - T3 A tape keeps at most `longest` bytes. Beyond, nobody may join any more, and what all
-//!   players have is dropped: nothing of it will be stored.
+//! - T3 A tape keeps whole what is at most `longest` bytes. Beyond, nobody may join any more, and
+//!   what all players have is dropped: nothing of it will be stored.
 //! - T4 The connection goes home only when a player has seen the clean end of the body.
 
 use super::lease::Lease;
+use crate::base::alike::Reader;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::RxBuf;
 use crate::base::reel::Reel;
@@ -66,6 +67,8 @@ enum Source<H: Host> {
 struct Ear {
     at: usize,
     waker: Option<Waker>,
+    /// Stands where `at` is, or before; while that is the end only from [`State::put`] on.
+    reader: Reader,
 }
 
 impl<H: Host> State<H> {
@@ -77,6 +80,17 @@ impl<H: Host> State<H> {
             source,
             fault: None,
         }
+    }
+
+    /// More comes. Who has read it already is beyond the end.
+    fn put(&mut self, bytes: &[u8]) {
+        let came = self.reel.came();
+        for ear in self.ears.iter_mut().flatten() {
+            if ear.at == came {
+                ear.reader = self.reel.reader();
+            }
+        }
+        self.reel.put(bytes);
     }
 
     /// Something changed: everybody but `me` looks.
@@ -92,11 +106,13 @@ impl<H: Host> State<H> {
 
     /// Drops what all players have, where the tape is too long (T3).
     fn trim(&mut self) {
-        if self.reel.end() <= self.longest {
+        let came = self.reel.came();
+        if came <= self.longest {
             return;
         }
-        let least = self.ears.iter().flatten().map(|ear| ear.at).min();
-        self.reel.let_go(least.unwrap_or_default());
+        let late = self.ears.iter().flatten().filter(|ear| ear.at < came);
+        let needed = late.map(|ear| ear.reader.needs()).min();
+        self.reel.let_go(needed.unwrap_or(usize::MAX));
     }
 }
 
@@ -118,7 +134,7 @@ impl<H: Host> Tape<H> {
     /// More of it.
     pub fn feed(&self, bytes: &[u8]) {
         let mut state = self.0.borrow_mut();
-        state.reel.put(bytes);
+        state.put(bytes);
         state.wake_others(usize::MAX);
     }
 
@@ -138,12 +154,12 @@ impl<H: Host> Tape<H> {
     /// Whether everything that came is still there.
     pub fn is_whole_so_far(&self) -> bool {
         let state = self.0.borrow();
-        state.reel.end() <= state.longest && state.reel.start() == 0
+        state.reel.came() <= state.longest && state.reel.is_whole()
     }
 
     /// How many bytes came.
     pub fn len(&self) -> usize {
-        self.0.borrow().reel.end()
+        self.0.borrow().reel.came()
     }
 
     /// Whether nothing came.
@@ -167,7 +183,11 @@ pub struct Player<H: Host> {
 impl<H: Host> Player<H> {
     fn new(tape: &Rc<Tape<H>>, at: usize) -> Self {
         let mut state = tape.0.borrow_mut();
-        let ear = Some(Ear { at, waker: None });
+        let ear = Some(Ear {
+            at,
+            waker: None,
+            reader: Reader::default(),
+        });
         let free = state.ears.iter().position(Option::is_none);
         let place = free.unwrap_or(state.ears.len());
         match state.ears.get_mut(place) {
@@ -188,12 +208,12 @@ impl<H: Host> Player<H> {
     /// Reads more into `rx`, as a connection would: `Ok(0)` at its end.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
         let state = &mut *self.tape.0.borrow_mut();
-        let end = state.reel.end();
+        let end = state.reel.came();
         let Some(Some(ear)) = state.ears.get_mut(self.ear) else {
             return Poll::Ready(Ok(0));
         };
         if ear.at < end {
-            let count = state.reel.copy(ear.at, GULP, rx);
+            let count = state.reel.copy(&mut ear.reader, ear.at, GULP, rx);
             ear.at += count;
             state.trim();
             return Poll::Ready(Ok(count));
@@ -216,8 +236,8 @@ impl<H: Host> Player<H> {
             Poll::Ready(Ok(count @ 1..)) => {
                 let data = rx.data();
                 let fresh = data.get(data.len().saturating_sub(count)..);
-                state.reel.put(fresh.unwrap_or_default());
                 ear.at = end + count;
+                state.put(fresh.unwrap_or_default());
                 state.trim();
                 state.wake_others(self.ear); // T2
                 Poll::Ready(Ok(count))

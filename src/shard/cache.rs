@@ -153,6 +153,7 @@ fn warm_up(config: &Config) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cache::body::Body;
     use crate::cache::embed::Scratch;
     use crate::cache::entry::Making;
     use crate::cache::key::Fold;
@@ -190,7 +191,7 @@ mod tests {
             wire: Wire::Lines,
             is_stream: false,
             media: "application/json".into(),
-            body: (*b"{}").into(),
+            body: Body::plain(*b"{}"),
             took: Duration::ZERO,
             events: 0,
             usage: None,

@@ -98,6 +98,20 @@ impl Template {
         front.is_some_and(|(len, _)| len == event.len())
     }
 
+    /// Whether what was learned is `before`, something in its only hole, and `behind`: so that it
+    /// fits whatever has these, and plain text between them.
+    pub fn is_text_in(&self, before: &[u8], behind: &[u8]) -> bool {
+        let [(start, end), _] = self.holes;
+        let is_in_hole = before.len() >= start && behind.len() >= self.event.len() - end;
+        let is_one = before.len() + behind.len() <= self.event.len();
+        self.used == 1
+            && is_in_hole
+            && is_one
+            && self.event.starts_with(before)
+            && self.event.ends_with(behind)
+            && self.fits(&self.event)
+    }
+
     /// The text that [`Template::learn`] would take for the one that changes.
     pub fn candidate(event: &[u8]) -> Option<&[u8]> {
         let (start, end) = TEXTS.iter().find_map(|key| hole(event, key))?;

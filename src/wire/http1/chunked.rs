@@ -157,7 +157,7 @@ fn whole_chunks(buf: &mut [u8], (mut at, mut data): (usize, usize)) -> (usize, u
 
 /// A size line of up to [`PLAIN_DIGITS`] digits: the size, not zero, and the bytes it took.
 #[inline]
-fn plain_size(bytes: &[u8]) -> Option<(usize, usize)> {
+pub fn plain_size(bytes: &[u8]) -> Option<(usize, usize)> {
     let (mut size, mut used) = (0, 0);
     for &byte in bytes.iter().take(PLAIN_DIGITS + 1) {
         let Some(digit) = char::from(byte).to_digit(16) else {
@@ -219,6 +219,11 @@ impl Chunked {
     /// Whether the body is complete.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
+    }
+
+    /// Whether the next byte is the first one of a chunk's size.
+    pub fn is_between(&self) -> bool {
+        matches!(self.state, State::Size { digits: 0 })
     }
 
     /// Bytes of the current chunk that are announced and not yet here. With those that are, it

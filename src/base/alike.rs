@@ -1,0 +1,347 @@
+//! Events like one another, kept as what is different.
+//!
+//! ```text
+//!   data: {"id":"c1","delta":{"content":" is"}}     as it is: the base
+//!   data: {"id":"c1","delta":{"content":" blue"}}   base up to here, "blue", base from there on
+//!   data: {"id":"c1","delta":{"content":"."}}       the same shape again: "." alone
+//! ```
+//!
+//! A stream of a provider repeats a quarter of a KiB for each word. What is kept here is a few
+//! bytes for each event, and every byte comes out again as it came in.
+//!
+//! What is kept is a row of tokens, each led by a number of seven bits a byte, lowest first, whose
+//! two lowest bits are its kind and whose others are `n`:
+//!
+//! - 0: `n` bytes as they are; none: filler. From 64 to 2,048 of them become the base.
+//! - 1: the base with `n` gaps. Each is three numbers, so many bytes of the base before it, so many
+//!   fresh ones in it, so many of the base in their place, and the fresh bytes.
+//! - 2: the base with the gap of the last token that had one alone, and `n` fresh bytes in it.
+//!
+//! Invariants
+//! - A1 What is read is what was put, whole, in order.
+//! - A2 A token needs nothing but itself, the base, and the last gap; the base begins at most
+//!   [`REACH`] bytes before the token and lies in a row.
+
+mod writer;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+pub use writer::Writer;
+
+/// How far back the base of a token may begin, in kept bytes.
+pub const REACH: usize = 16 << 10;
+
+/// Lengths of what may be a base, in bytes: what is shorter saves nothing, what is longer is no
+/// event of a few words.
+const BASE: std::ops::RangeInclusive<usize> = 64..=2048;
+
+const PLAIN: usize = 0;
+const GAPPED: usize = 1;
+const AGAIN: usize = 2;
+
+/// Most bytes of a number.
+const NUMBER: usize = 10;
+
+/// Where tokens are kept, to be read.
+pub trait Kept {
+    /// Those from the `at`th byte on that lie in a row; empty at the end.
+    fn row(&self, at: usize) -> &[u8];
+}
+
+/// Where more tokens may be put.
+pub trait Keeping: Kept {
+    /// How many bytes came.
+    fn end(&self) -> usize;
+
+    /// More comes.
+    fn put(&mut self, bytes: &[u8]);
+
+    /// The next `len` bytes, at most 2,060, will lie in a row: filler comes before them where
+    /// they would not.
+    fn fit(&mut self, len: usize);
+}
+
+impl Kept for [u8] {
+    fn row(&self, at: usize) -> &[u8] {
+        self.get(at..).unwrap_or_default()
+    }
+}
+
+impl Kept for Vec<u8> {
+    fn row(&self, at: usize) -> &[u8] {
+        self.as_slice().row(at)
+    }
+}
+
+impl Keeping for Vec<u8> {
+    fn end(&self) -> usize {
+        self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+
+    fn fit(&mut self, _len: usize) {}
+}
+
+/// What a token may refer to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// Where the base begins.
+    base_at: usize,
+    base_len: usize,
+    /// The last gap: so much of the base before it, so much from its end on.
+    before: u16,
+    behind: u16,
+}
+
+impl Known {
+    fn base<'a>(&self, kept: &'a (impl Kept + ?Sized)) -> &'a [u8] {
+        kept.row(self.base_at)
+            .get(..self.base_len)
+            .unwrap_or_default()
+    }
+
+    fn set_base(&mut self, at: usize, len: usize) {
+        *self = Self {
+            base_at: at,
+            base_len: len,
+            ..Self::default()
+        };
+    }
+
+    /// The only gap of a token was this one.
+    fn set_gap(&mut self, gap: &Gap) {
+        let behind = self
+            .base_len
+            .saturating_sub(gap.same.saturating_add(gap.skipped));
+        self.before = narrow(gap.same);
+        self.behind = narrow(behind);
+    }
+
+    /// The base around the last gap.
+    fn around<'a>(&self, base: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let (before, behind) = (usize::from(self.before), usize::from(self.behind));
+        let from = base.len().checked_sub(behind).filter(|_| before > 0)?;
+        Some((base.get(..before)?, base.get(from..)?))
+    }
+}
+
+/// A base is at most 2,048 bytes.
+fn narrow(length: usize) -> u16 {
+    u16::try_from(length).unwrap_or(u16::MAX)
+}
+
+/// A place where an event is not like the base.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// Bytes before it that are.
+    same: usize,
+    /// Bytes in it.
+    fresh: usize,
+    /// Bytes of the base in their place.
+    skipped: usize,
+}
+
+fn tail(bytes: &[u8], from: usize) -> &[u8] {
+    bytes.get(from..).unwrap_or_default()
+}
+
+/// Reads tokens; where the next one begins, and what it may refer to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reader {
+    at: usize,
+    /// How many bytes came out of those before.
+    told: usize,
+    known: Known,
+}
+
+impl Reader {
+    /// Behind everything that `writer` put into `kept`, `told` bytes.
+    pub fn behind(writer: &Writer, kept: &impl Keeping, told: usize) -> Self {
+        Self {
+            at: kept.end(),
+            told,
+            known: writer.known,
+        }
+    }
+
+    /// Where the next token begins.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Reads one token, whatever it is.
+    pub fn next(&mut self, kept: &[u8], tell: impl FnMut(&[u8])) {
+        self.told += self.token(kept, tell);
+    }
+
+    /// Reads a token that is a few bytes as they are, too few for a base; `None`: it is another.
+    pub fn short<'a>(&mut self, kept: &'a [u8]) -> Option<&'a [u8]> {
+        self.bytes_of(kept, PLAIN)
+            .filter(|it| it.len() < *BASE.start())
+    }
+
+    /// Reads a token with the last gap, and gives what is in it; `None`: it is another.
+    pub fn again<'a>(&mut self, kept: &'a [u8]) -> Option<&'a [u8]> {
+        self.bytes_of(kept, AGAIN)
+    }
+
+    fn bytes_of<'a>(&mut self, kept: &'a [u8], kind: usize) -> Option<&'a [u8]> {
+        let head = self.number(kept);
+        let bytes = tail(kept, self.at).get(..head >> 2)?;
+        self.at += bytes.len();
+        (head & 3 == kind).then_some(bytes)
+    }
+
+    /// The base around the last gap; `None`: there is no such.
+    pub fn around<'a>(&self, kept: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        self.known.around(self.known.base(kept))
+    }
+
+    /// The first kept byte that it needs.
+    pub fn needs(&self) -> usize {
+        if self.known.base_len == 0 {
+            self.at
+        } else {
+            self.known.base_at.max(self.at.saturating_sub(REACH)) // A2
+        }
+    }
+
+    /// Calls `tell` with what came from the `from`th byte on, piece by piece, at most `most`
+    /// bytes; gives how many. `from` is no less than where it stood, and it stands behind what
+    /// was told then.
+    pub fn read(
+        &mut self,
+        kept: &(impl Kept + ?Sized),
+        from: usize,
+        most: usize,
+        mut tell: impl FnMut(&[u8]),
+    ) -> usize {
+        let (mut skip, mut left) = (from.saturating_sub(self.told), most);
+        while left > 0 && !kept.row(self.at).is_empty() {
+            let mut next = *self;
+            let mut is_whole = true;
+            let len = next.token(kept, |bytes| {
+                let seen = skip.min(bytes.len());
+                skip -= seen;
+                let bytes = tail(bytes, seen);
+                let now = bytes.get(..left).unwrap_or(bytes);
+                is_whole &= now.len() == bytes.len();
+                left -= now.len();
+                if !now.is_empty() {
+                    tell(now);
+                }
+            });
+            if !is_whole {
+                break;
+            }
+            next.told += len;
+            *self = next;
+        }
+        most - left
+    }
+
+    /// Puts all `told` bytes that `kept` tells behind `bytes`.
+    pub fn copy_all(kept: &(impl Kept + ?Sized), told: usize, bytes: &mut Vec<u8>) {
+        let from = bytes.len();
+        bytes.resize(from + told, 0);
+        let mut room = bytes.get_mut(from..).unwrap_or_default();
+        let mut reader = Self::default();
+        while !kept.row(reader.at).is_empty() {
+            reader.token(kept, |piece| {
+                if let Some((place, rest)) =
+                    std::mem::take(&mut room).split_at_mut_checked(piece.len())
+                {
+                    place.copy_from_slice(piece);
+                    room = rest;
+                }
+            });
+        }
+    }
+
+    /// Reads one token; gives how many bytes come of it.
+    fn token(&mut self, kept: &(impl Kept + ?Sized), mut tell: impl FnMut(&[u8])) -> usize {
+        let head = self.number(kept);
+        let count = head >> 2;
+        match head & 3 {
+            PLAIN => {
+                if BASE.contains(&count) {
+                    self.known.set_base(self.at, count);
+                }
+                self.fresh(kept, count, &mut tell)
+            }
+            GAPPED => {
+                let base = self.known.base(kept);
+                let mut rest = base;
+                let mut len = 0;
+                for _ in 0..count {
+                    if kept.row(self.at).is_empty() {
+                        break; // what was never put
+                    }
+                    let [same, fresh, skipped] = [(); 3].map(|()| self.number(kept));
+                    let before = rest.get(..same).unwrap_or(rest);
+                    tell(before);
+                    len += before.len() + self.fresh(kept, fresh, &mut tell);
+                    rest = tail(rest, same.saturating_add(skipped));
+                    if count == 1 {
+                        self.known.set_gap(&Gap {
+                            same,
+                            fresh,
+                            skipped,
+                        });
+                    }
+                }
+                tell(rest);
+                len + rest.len()
+            }
+            _ => {
+                let base = self.known.base(kept);
+                let (before, behind) = self.known.around(base).unwrap_or_default();
+                tell(before);
+                let fresh = self.fresh(kept, count, &mut tell);
+                tell(behind);
+                before.len() + fresh + behind.len()
+            }
+        }
+    }
+
+    /// Tells the next `count` kept bytes as they are.
+    fn fresh(
+        &mut self,
+        kept: &(impl Kept + ?Sized),
+        count: usize,
+        tell: &mut impl FnMut(&[u8]),
+    ) -> usize {
+        let mut left = count;
+        while left > 0 {
+            let row = kept.row(self.at);
+            let row = row.get(..left).unwrap_or(row);
+            if row.is_empty() {
+                break;
+            }
+            tell(row);
+            self.at += row.len();
+            left -= row.len();
+        }
+        count - left
+    }
+
+    fn number(&mut self, kept: &(impl Kept + ?Sized)) -> usize {
+        let mut number = 0;
+        for shift in (0..usize::BITS).step_by(7) {
+            let Some(byte) = kept.row(self.at).first() else {
+                break;
+            };
+            self.at += 1;
+            let low = usize::from(byte & 0x7f);
+            number |= low << shift;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        number
+    }
+}

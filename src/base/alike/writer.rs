@@ -1,0 +1,326 @@
+//! Writes events as what is different.
+
+use super::{AGAIN, BASE, GAPPED, Gap, Keeping, Known, NUMBER, PLAIN, REACH, tail};
+use memchr::{memchr, memchr_iter};
+use smallvec::SmallVec;
+
+/// Bytes of the longest event that is compared with the base.
+const EVENT_MAX: usize = 4096;
+
+/// Most gaps in one event.
+const GAPS: usize = 8;
+
+/// Fresh bytes of one gap that are no reason to look for a better base.
+const NEAR: usize = 16;
+
+/// Fresh bytes of the longest gap that is looked for without looking at the whole event.
+const FAR: usize = 512;
+
+/// The first line of what arrives is a chunk's size, where it ends within so many bytes.
+const SIZE_LINE: usize = 8;
+
+type Gaps = SmallVec<[Gap; GAPS]>;
+
+/// Writes tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    pub(super) known: Known,
+    /// How many more events that are far from the base may become the base.
+    trials: u8,
+    /// How many were put up with since there were none left, and how many will be.
+    far: u16,
+    patience: u16,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self {
+            known: Known::default(),
+            trials: 3,
+            far: 0,
+            patience: 16,
+        }
+    }
+}
+
+impl Writer {
+    /// Puts `bytes` there, which came together.
+    pub fn put(&mut self, kept: &mut impl Keeping, bytes: &[u8]) {
+        let mut rest = bytes;
+        let mut plain = 0; // so many of `rest` are no event
+        loop {
+            if plain == 0 {
+                let again = self.put_again(kept, rest);
+                rest = tail(rest, again);
+                if rest.is_empty() {
+                    return;
+                }
+                if again > 0 {
+                    continue;
+                }
+            }
+            let ahead = tail(rest, plain);
+            let len = piece(ahead);
+            let is_event = len >= *BASE.start();
+            if len > 0 && !is_event {
+                plain += len;
+                continue;
+            }
+            if let Some((before, _)) = rest.split_at_checked(plain)
+                && plain > 0
+            {
+                self.put_plain(kept, before);
+            }
+            let Some((event, behind)) = ahead.split_at_checked(len).filter(|_| is_event) else {
+                return;
+            };
+            self.put_event(kept, event);
+            (rest, plain) = (behind, 0);
+        }
+    }
+
+    /// Puts the event that `bytes` begin with, and a chunk's size before it, where the event has
+    /// its gap where the last one had it. Gives their length; 0: it has not.
+    fn put_again(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> usize {
+        self.look_back(kept);
+        let Some((before, behind)) = self.known.around(self.known.base(kept)) else {
+            return 0;
+        };
+        let line = bytes.first_chunk().copied().map_or(0, size_line);
+        let Some(after) = tail(bytes, line).strip_prefix(before) else {
+            return 0;
+        };
+        let most = if self.trials == 0 { FAR } else { NEAR };
+        let Some(end) = end_of_gap(after, behind, most) else {
+            return 0;
+        };
+        let len = line + before.len() + end + behind.len();
+        self.bear(end > NEAR);
+        let (size, fresh) = (bytes.get(..line), after.get(..end));
+        put_both(kept, size.unwrap_or_default(), fresh.unwrap_or_default());
+        len
+    }
+
+    /// Puts an event that has `fresh` in its gap, where the last one had it; false: there is no
+    /// such gap any more.
+    pub fn again(&mut self, kept: &mut impl Keeping, fresh: &[u8]) -> bool {
+        self.look_back(kept);
+        let is_known = self.known.base_len > 0 && self.known.before > 0;
+        if is_known {
+            put_token(kept, fresh.len() << 2 | AGAIN, fresh);
+        }
+        is_known
+    }
+
+    /// The base around the last gap; `None`: there is no such.
+    pub fn around<'a>(&self, kept: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        self.known.around(self.known.base(kept))
+    }
+
+    /// Forgets a base that is too far back for the next token (A2).
+    fn look_back(&mut self, kept: &impl Keeping) {
+        if kept.end() - self.known.base_at > REACH - EVENT_MAX {
+            self.known.base_len = 0;
+        }
+    }
+
+    fn put_event(&mut self, kept: &mut impl Keeping, event: &[u8]) {
+        self.look_back(kept);
+        if self.known.base_len == 0 || event.len() > EVENT_MAX {
+            return self.put_plain(kept, event);
+        }
+        let gaps = gaps(self.known.base(kept), event);
+        let fresh: usize = gaps.iter().map(|gap| gap.fresh + 4).sum();
+        let is_far = gaps.len() > 1 || fresh > NEAR + 4;
+        if fresh * 2 > event.len() || is_far && self.trials > 0 {
+            self.trials = self.trials.saturating_sub(1);
+            return self.put_plain(kept, event);
+        }
+        self.bear(is_far);
+        self.put_gapped(kept, event, &gaps);
+    }
+
+    /// An event that is far from the base was put up with; after some there is another try.
+    fn bear(&mut self, is_far: bool) {
+        self.far += u16::from(is_far);
+        if self.far >= self.patience {
+            self.trials = 2;
+            self.far = 0;
+            self.patience = self.patience.saturating_mul(2);
+        }
+    }
+
+    fn put_plain(&mut self, kept: &mut impl Keeping, bytes: &[u8]) {
+        if BASE.contains(&bytes.len()) {
+            kept.fit(bytes.len() + 2);
+            put_token(kept, bytes.len() << 2 | PLAIN, bytes);
+            let at = kept.end() - bytes.len();
+            self.known.set_base(at, bytes.len());
+        } else {
+            put_token(kept, bytes.len() << 2 | PLAIN, bytes);
+        }
+    }
+
+    fn put_gapped(&mut self, kept: &mut impl Keeping, event: &[u8], gaps: &Gaps) {
+        put_number(kept, gaps.len() << 2 | GAPPED);
+        let mut rest = event;
+        for gap in gaps {
+            for number in [gap.same, gap.fresh, gap.skipped] {
+                put_number(kept, number);
+            }
+            let fresh = rest.get(gap.same..gap.same + gap.fresh);
+            kept.put(fresh.unwrap_or_default());
+            rest = rest.get(gap.same + gap.fresh..).unwrap_or_default();
+        }
+        if let [gap] = &gaps[..] {
+            self.known.set_gap(gap);
+        }
+    }
+}
+
+/// Length of the piece that `bytes` begin with: an event with the blank line that ends it and the
+/// end of its chunk, or a first line that is too short to be of one.
+fn piece(bytes: &[u8]) -> usize {
+    for at in memchr_iter(b'\n', bytes) {
+        if at < SIZE_LINE {
+            return at + 1;
+        }
+        let Some([b'\n', behind @ ..] | [b'\r', b'\n', behind @ ..]) = bytes.get(at + 1..) else {
+            continue;
+        };
+        // A chunk ends with it.
+        let behind = behind.strip_prefix(b"\r\n").unwrap_or(behind);
+        return bytes.len() - behind.len();
+    }
+    bytes.len()
+}
+
+/// Length of the line that these begin with, where it is short enough for a chunk's size.
+fn size_line(bytes: [u8; SIZE_LINE]) -> usize {
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    end.map_or(0, |at| at + 1)
+}
+
+/// Where `event` is not like `base`; more than can be told where it is nowhere like it.
+fn gaps(base: &[u8], event: &[u8]) -> Gaps {
+    let one = gap(base, event);
+    if one.fresh <= 2 * NEAR {
+        return SmallVec::from_slice(&[one]);
+    }
+    let mut gaps = Gaps::new();
+    let (mut base, mut event) = (base, event);
+    loop {
+        let same = common(base, event);
+        (base, event) = (tail(base, same), tail(event, same));
+        if base.is_empty() && event.is_empty() {
+            break;
+        }
+        // Both go on with the next string.
+        let (fresh, skipped) = match (memchr(b'"', event), memchr(b'"', base)) {
+            (Some(fresh), Some(skipped)) => (fresh, skipped),
+            _ => (event.len(), base.len()),
+        };
+        (base, event) = (tail(base, skipped), tail(event, fresh));
+        if gaps.len() == GAPS {
+            return SmallVec::from_slice(&[one]);
+        }
+        gaps.push(Gap {
+            same,
+            fresh,
+            skipped,
+        });
+    }
+    let cost = |gaps: &[Gap]| gaps.iter().map(|gap| gap.fresh + 4).sum::<usize>();
+    if cost(&gaps) < cost(&[one]) {
+        gaps
+    } else {
+        SmallVec::from_slice(&[one])
+    }
+}
+
+/// The one gap outside which they are alike.
+fn gap(base: &[u8], event: &[u8]) -> Gap {
+    let same = common(base, event);
+    let (base, event) = (tail(base, same), tail(event, same));
+    let both = base.iter().rev().zip(event.iter().rev());
+    let behind = both.take_while(|(one, other)| one == other).count();
+    Gap {
+        same,
+        fresh: event.len() - behind,
+        skipped: base.len() - behind,
+    }
+}
+
+/// How many bytes both begin with.
+fn common(one: &[u8], other: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let steps = one.chunks_exact(STEP).zip(other.chunks_exact(STEP));
+    let whole = steps.take_while(|(one, other)| one == other).count() * STEP;
+    let rest = tail(one, whole).iter().zip(tail(other, whole));
+    whole + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes are before `behind` at the front of `bytes`, at most `most`.
+fn end_of_gap(bytes: &[u8], behind: &[u8], most: usize) -> Option<usize> {
+    // An event that came alone ends where it should.
+    let rest = bytes.len().checked_sub(behind.len())?;
+    if rest <= most && bytes.ends_with(behind) {
+        return Some(rest);
+    }
+    let first = behind.first().copied().unwrap_or_default();
+    let near = bytes.get(..=most).unwrap_or(bytes);
+    memchr_iter(first, near).find(|at| tail(bytes, *at).starts_with(behind))
+}
+
+/// A short line as it is, if any, and what is fresh in the last gap: at once where that is short.
+fn put_both(kept: &mut impl Keeping, line: &[u8], fresh: &[u8]) {
+    let mut both = [0; 1 + SIZE_LINE + 1 + NEAR];
+    let behind = if line.is_empty() { 0 } else { 1 + line.len() };
+    let heads = [line.len() << 2 | PLAIN, fresh.len() << 2 | AGAIN].map(u8::try_from);
+    if let ([Ok(line_head), Ok(head @ ..0x80)], Some((size, rest))) =
+        (heads, both.split_at_mut_checked(behind))
+        && let Some([first, room @ ..]) = rest.get_mut(..=fresh.len())
+    {
+        if let [first, room @ ..] = size {
+            *first = line_head;
+            room.copy_from_slice(line);
+        }
+        *first = head;
+        room.copy_from_slice(fresh);
+        let len = behind + 1 + fresh.len();
+        return kept.put(both.get(..len).unwrap_or_default());
+    }
+    if !line.is_empty() {
+        put_token(kept, line.len() << 2 | PLAIN, line);
+    }
+    put_token(kept, fresh.len() << 2 | AGAIN, fresh);
+}
+
+/// A token of this head and these bytes; a short one at once.
+fn put_token(kept: &mut impl Keeping, head: usize, bytes: &[u8]) {
+    let mut short = [0; 1 + NEAR];
+    if let (Ok(head @ ..0x80), Some(room)) = (u8::try_from(head), short.get_mut(..=bytes.len())) {
+        if let [first, rest @ ..] = room {
+            *first = head;
+            rest.copy_from_slice(bytes);
+        }
+        return kept.put(room);
+    }
+    put_number(kept, head);
+    kept.put(bytes);
+}
+
+fn put_number(kept: &mut impl Keeping, mut number: usize) {
+    let mut bytes = [0; NUMBER];
+    let mut len = 0;
+    for byte in &mut bytes {
+        len += 1;
+        let low = u8::try_from(number & 0x7f).unwrap_or_default();
+        number >>= 7;
+        *byte = low | u8::from(number > 0) << 7;
+        if number == 0 {
+            break;
+        }
+    }
+    kept.put(bytes.get(..len).unwrap_or_default());
+}
