@@ -9,16 +9,20 @@
 //!     Leave ──────────────────────────────────────►  nobody on A listens any more
 //! ```
 //!
-//! The home knows one thing of a key: which shard leads. What it hears last is right: a shard that
-//! it names, and that does not lead any more, says so, and the asker asks again.
+//! The home knows one thing of a key: who leads, a shard and the ticket that it asked with
+//! ([`Lead`]). A shard that it names, and that does not lead any more, says so; the listener tells
+//! the home (`Landed`, as the leader itself does, whichever letter is there first), and asks again.
+//! A leader that would leave asks first who is on the way to it: [`super::parting`].
 //!
 //! Invariants
 //! - Y1 Of two shards that ask at once one leads.
 //! - Y2 Bytes come in order and are all of them, or the tape that they are for ends with a fault.
 //! - Y3 Who gets no answer from the home within [`HOME_WAIT`] leads: an exchange too many is better
 //!   than a request that waits for a shard which hangs.
+//! - Y4 Nobody listens to a flight that listens itself: a ticket leads, or it does not.
 
-use super::flight::{Coming, Flight, Head, Landed};
+use super::flight::{Coming, Flight, Head, Landed, Waiting};
+use super::parting::{self, Parting};
 use super::tape::{Player, Tape};
 use crate::base::bytes::RxBuf;
 use crate::base::fault::Kind;
@@ -35,8 +39,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-/// How long a home may take to answer.
-const HOME_WAIT: Duration = Duration::from_secs(1);
+/// How long another shard may take to answer.
+pub const HOME_WAIT: Duration = Duration::from_secs(1);
 
 /// What shards tell each other of flights. A ticket is the listener's name for what it asked for.
 #[derive(Debug)]
@@ -52,13 +56,15 @@ pub enum Hail {
     Boarded {
         /// As asked.
         ticket: u64,
-        /// Which.
-        leader: usize,
+        /// Which, and as what.
+        lead: Lead,
     },
-    /// To the home: I do not lead any more.
+    /// To the home: this one does not lead any more.
     Landed {
         /// What was asked for.
         key: Key,
+        /// Which.
+        lead: Lead,
     },
     /// To the leader: tell me everything.
     Listen {
@@ -66,6 +72,8 @@ pub enum Hail {
         key: Key,
         /// In which snapshot.
         epoch: u64,
+        /// The ticket under which it leads.
+        lead: u64,
         /// The listener's name for this.
         ticket: u64,
     },
@@ -95,6 +103,27 @@ pub enum Hail {
         /// What it was.
         end: End,
     },
+    /// To all: the exchange for this is called off unless somebody is on the way to it.
+    Part {
+        /// What was asked for.
+        key: Key,
+        /// The leader's name for this.
+        ticket: u64,
+    },
+    /// To the leader: of those who asked here before, nobody is any more.
+    Passed {
+        /// As asked.
+        ticket: u64,
+    },
+}
+
+/// Who leads: a shard, and its ticket for what it asked the home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    /// Which shard.
+    pub shard: usize,
+    /// A new one each time that it asks.
+    pub ticket: u64,
 }
 
 /// How a flight ended, as its leader tells it.
@@ -114,9 +143,11 @@ pub enum End {
 #[derive(Debug)]
 pub struct Ferries<H: Host> {
     /// Who leads, of the keys whose home this is.
-    leaders: RefCell<AHashMap<Key, usize>>,
+    leaders: RefCell<AHashMap<Key, Lead>>,
     /// What was asked of homes and is not answered yet.
     asked: RefCell<AHashMap<u64, Rc<Verdict>>>,
+    /// What was asked before exchanges are called off.
+    pub(super) partings: RefCell<AHashMap<u64, Rc<Parting>>>,
     /// What is listened to.
     listened: RefCell<AHashMap<u64, Ferry<H>>>,
     /// Who is listened for.
@@ -126,14 +157,35 @@ pub struct Ferries<H: Host> {
 
 #[derive(Debug)]
 struct Ferry<H: Host> {
+    key: Key,
+    lead: Lead,
     flight: Weak<Flight<H>>,
     tape: Option<Weak<Tape<H>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Verdict {
-    leader: Cell<Option<usize>>,
+    key: Key,
+    lead: Cell<Option<Lead>>,
     waker: RefCell<Option<Waker>>,
+    /// Leaders that wait for what comes of it: shards and their tickets.
+    partings: RefCell<Vec<(usize, u64)>>,
+}
+
+/// Somebody asks a home who leads, and goes there; dropped when that is done.
+struct Asking<'a, H: Host> {
+    shard: &'a Shard<H>,
+    ticket: u64,
+    verdict: Rc<Verdict>,
+}
+
+impl<H: Host> Drop for Asking<'_, H> {
+    fn drop(&mut self) {
+        self.shard.ferries.asked.borrow_mut().remove(&self.ticket);
+        for (to, ticket) in self.verdict.partings.take() {
+            self.shard.mail.post(to, Hail::Passed { ticket });
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -147,6 +199,7 @@ impl<H: Host> Default for Ferries<H> {
         Self {
             leaders: RefCell::default(),
             asked: RefCell::default(),
+            partings: RefCell::default(),
             listened: RefCell::default(),
             porters: RefCell::default(),
             tickets: Cell::new(0),
@@ -155,32 +208,52 @@ impl<H: Host> Default for Ferries<H> {
 }
 
 impl<H: Host> Ferries<H> {
-    fn ticket(&self) -> u64 {
+    pub(super) fn ticket(&self) -> u64 {
         self.tickets.set(self.tickets.get() + 1);
         self.tickets.get()
     }
 
     /// Who leads `key` from now on, when `asker` asks its home.
-    fn leader(&self, key: Key, asker: usize) -> usize {
-        *self.leaders.borrow_mut().entry(key).or_insert(asker)
+    fn leader(&self, key: Key, asker: Lead) -> Lead {
+        let mut leaders = self.leaders.borrow_mut();
+        let lead = leaders.entry(key).or_insert(asker);
+        if lead.shard == asker.shard {
+            *lead = asker; // who comes there finds its newest flight
+        }
+        *lead
     }
 
-    /// `who` does not lead `key` any more.
-    fn landed(&self, key: &Key, who: usize) {
+    /// `lead` does not lead `key` any more.
+    fn landed(&self, key: &Key, lead: Lead) {
         let mut leaders = self.leaders.borrow_mut();
-        if leaders.get(key) == Some(&who) {
+        if leaders.get(key) == Some(&lead) {
             leaders.remove(key);
         }
     }
 
-    /// Flights that homes have given away, that are listened to, and that are listened to from
-    /// elsewhere.
-    pub fn counts(&self) -> [usize; 3] {
+    /// Flights that homes have given away, that homes are asked for, that are listened to, that are
+    /// listened to from elsewhere, and that may be called off.
+    pub fn counts(&self) -> [usize; 5] {
         [
             self.leaders.borrow().len(),
+            self.asked.borrow().len(),
             self.listened.borrow().len(),
             self.porters.borrow().len(),
+            self.partings.borrow().len(),
         ]
+    }
+
+    /// Shard `from` would call its exchange for `key` off: whether nobody here asks for that now.
+    /// If somebody does, it hears when that one has come to it, or gone elsewhere.
+    fn passes(&self, from: usize, key: &Key, ticket: u64) -> bool {
+        let asked = self.asked.borrow();
+        match asked.values().find(|verdict| verdict.key == *key) {
+            Some(verdict) => {
+                verdict.partings.borrow_mut().push((from, ticket));
+                false
+            }
+            None => true,
+        }
     }
 }
 
@@ -191,30 +264,38 @@ pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H
         return true;
     }
     let (own, home) = (shard.index, key.home(shard.shards));
-    let leader = if home == own {
-        shard.ferries.leader(key, own)
+    let ticket = shard.ferries.ticket();
+    let me = Lead { shard: own, ticket };
+    flight.set_ticket(ticket); // who is told of it may be here before we are
+    let (lead, _asking) = if home == own {
+        (shard.ferries.leader(key, me), None)
     } else {
-        ask_home(shard, home, key).await
+        let (lead, asking) = ask_home(shard, home, key, me).await;
+        (lead, Some(asking))
     };
-    if leader == own {
+    if lead.shard == own {
         let mine = Rc::clone(shard);
-        flight.at_end(move || {
-            if home == own {
-                mine.ferries.landed(&key, own);
-            } else {
-                mine.mail.post(home, Hail::Landed { key });
-            }
-        });
+        flight.at_end(move || landed(&mine, key, me));
+        parting::watch(shard, key, flight);
         return true;
     }
-    let ticket = shard.ferries.ticket();
     let ferry = Ferry {
+        key,
+        lead,
         flight: Rc::downgrade(flight),
         tape: None,
     };
     shard.ferries.listened.borrow_mut().insert(ticket, ferry);
-    let epoch = flight.epoch();
-    shard.mail.post(leader, Hail::Listen { key, epoch, ticket });
+    let (leader, epoch, lead) = (lead.shard, flight.epoch(), lead.ticket);
+    shard.mail.post(
+        leader,
+        Hail::Listen {
+            key,
+            epoch,
+            lead,
+            ticket,
+        },
+    );
     let mine = Rc::clone(shard);
     flight.at_end(move || {
         if mine.ferries.listened.borrow_mut().remove(&ticket).is_some() {
@@ -224,25 +305,49 @@ pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H
     false
 }
 
+/// Tells its home that `lead` does not lead `key` any more.
+fn landed<H: Host>(shard: &Shard<H>, key: Key, lead: Lead) {
+    let home = key.home(shard.shards);
+    if home == shard.index {
+        shard.ferries.landed(&key, lead);
+    } else {
+        shard.mail.post(home, Hail::Landed { key, lead });
+    }
+}
+
 /// Who leads, as the home says (Y3).
-async fn ask_home<H: Host>(shard: &Rc<Shard<H>>, home: usize, key: Key) -> usize {
-    let ticket = shard.ferries.ticket();
-    let verdict = Rc::new(Verdict::default());
+async fn ask_home<H: Host>(
+    shard: &Rc<Shard<H>>,
+    home: usize,
+    key: Key,
+    me: Lead,
+) -> (Lead, Asking<'_, H>) {
+    let verdict = Rc::new(Verdict {
+        key,
+        lead: Cell::new(None),
+        waker: RefCell::default(),
+        partings: RefCell::default(),
+    });
+    let ticket = me.ticket;
     let asked = &shard.ferries.asked;
     asked.borrow_mut().insert(ticket, Rc::clone(&verdict));
+    let asking = Asking {
+        shard,
+        ticket,
+        verdict,
+    };
     shard.mail.post(home, Hail::Board { key, ticket });
     let timer = shard.deadlines.timer();
     timer.arm(shard.host.now() + HOME_WAIT);
-    let leader = poll_fn(|cx| {
-        if let Some(leader) = verdict.leader.get() {
-            return Poll::Ready(leader);
+    let lead = poll_fn(|cx| {
+        if let Some(lead) = asking.verdict.lead.get() {
+            return Poll::Ready(lead);
         }
-        *verdict.waker.borrow_mut() = Some(cx.waker().clone());
-        timer.poll_fired(cx).map(|()| shard.index)
+        *asking.verdict.waker.borrow_mut() = Some(cx.waker().clone());
+        timer.poll_fired(cx).map(|()| me)
     })
     .await;
-    asked.borrow_mut().remove(&ticket);
-    leader
+    (lead, asking)
 }
 
 /// Hears what shard `from` says.
@@ -250,20 +355,33 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
     let ferries = &shard.ferries;
     match hail {
         Hail::Board { key, ticket } => {
-            let leader = ferries.leader(key, from);
-            shard.mail.post(from, Hail::Boarded { ticket, leader });
+            let asker = Lead {
+                shard: from,
+                ticket,
+            };
+            let lead = ferries.leader(key, asker);
+            shard.mail.post(from, Hail::Boarded { ticket, lead });
         }
-        Hail::Boarded { ticket, leader } => {
+        Hail::Boarded { ticket, lead } => {
             let verdict = ferries.asked.borrow().get(&ticket).cloned();
             if let Some(verdict) = verdict {
-                verdict.leader.set(Some(leader));
+                verdict.lead.set(Some(lead));
                 if let Some(waker) = verdict.waker.take() {
                     waker.wake();
                 }
             }
         }
-        Hail::Landed { key } => ferries.landed(&key, from),
-        Hail::Listen { key, epoch, ticket } => listen(shard, (from, ticket), (key, epoch)),
+        Hail::Landed { key, lead } => ferries.landed(&key, lead),
+        Hail::Listen {
+            key,
+            epoch,
+            lead,
+            ticket,
+        } => {
+            let flight = shard.flights.find(&key, epoch);
+            let flight = flight.filter(|flight| flight.ticket() == lead); // Y4
+            listen(shard, (from, ticket), flight);
+        }
         Hail::Leave { ticket } => {
             let porter = ferries.porters.borrow_mut().remove(&(from, ticket));
             if let Some(porter) = porter {
@@ -279,27 +397,39 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
                 tape.feed(&bytes);
             }
         }
-        Hail::End { ticket, end } => ends(ferries, ticket, end),
+        Hail::End { ticket, end } => ends(shard, ticket, end),
+        Hail::Part { key, ticket } => {
+            if ferries.passes(from, &key, ticket) {
+                shard.mail.post(from, Hail::Passed { ticket });
+            }
+        }
+        Hail::Passed { ticket } => {
+            let parting = ferries.partings.borrow().get(&ticket).cloned();
+            if let Some(parting) = parting {
+                parting.passed();
+            }
+        }
     }
 }
 
-/// A porter carries what comes of the flight of `key` to the listener `(shard, ticket)`.
-fn listen<H: Host>(shard: &Rc<Shard<H>>, to: (usize, u64), (key, epoch): (Key, u64)) {
+/// A porter carries what comes of `flight`, if there is one, to the listener `(shard, ticket)`.
+fn listen<H: Host>(shard: &Rc<Shard<H>>, to: (usize, u64), flight: Option<Rc<Flight<H>>>) {
     let (from, ticket) = to;
-    let Some(flight) = shard.flights.find(&key, epoch) else {
+    let Some(flight) = flight else {
         let end = End::Over;
         return shard.mail.post(from, Hail::End { ticket, end });
     };
     let porter = Rc::new(Porter::default());
     let porters = &shard.ferries.porters;
     porters.borrow_mut().insert(to, Rc::clone(&porter));
-    let mine = Rc::clone(shard);
+    let (mine, waiting) = (Rc::clone(shard), flight.crowd().join());
     guarded(shard, async move {
-        let end = carry(&mine, &flight, &porter, to).await;
+        let end = carry(&mine, (&flight, waiting), &porter, to).await;
         mine.ferries.porters.borrow_mut().remove(&to);
         if !porter.is_over.get() {
             mine.mail.post(from, Hail::End { ticket, end });
         }
+        flight.part();
     });
 }
 
@@ -321,9 +451,15 @@ fn begins<H: Host>(shard: &Shard<H>, ticket: u64, head: &Head) {
 }
 
 /// What is listened to ended.
-fn ends<H: Host>(ferries: &Ferries<H>, ticket: u64, end: End) {
+fn ends<H: Host>(shard: &Shard<H>, ticket: u64, end: End) {
+    let ferries = &shard.ferries;
     let (tape, flight) = (ferries.tape_of(ticket), ferries.of(ticket));
-    ferries.listened.borrow_mut().remove(&ticket);
+    let ferry = ferries.listened.borrow_mut().remove(&ticket);
+    if end == End::Over
+        && let Some(Ferry { key, lead, .. }) = ferry
+    {
+        landed(shard, key, lead); // before anybody here asks again
+    }
     if let Some(tape) = tape {
         tape.end_feed(match end {
             End::Closed => None,
@@ -353,7 +489,7 @@ impl<H: Host> Ferries<H> {
 /// Listens to `flight` for another shard, until that one leaves.
 async fn carry<H: Host>(
     shard: &Rc<Shard<H>>,
-    flight: &Rc<Flight<H>>,
+    (flight, waiting): (&Rc<Flight<H>>, Waiting),
     porter: &Porter,
     (to, ticket): (usize, u64),
 ) -> End {
@@ -363,7 +499,6 @@ async fn carry<H: Host>(
         }
         flight.poll_landed(cx)
     });
-    let waiting = flight.crowd().join();
     let landed = landed.await;
     drop(waiting);
     let coming = match landed {

@@ -12,12 +12,15 @@
 //!
 //! The leader's client may leave before there is an answer: the attempts go on for the others who
 //! wait, its [`Crowd`], and are called off when the last of them leaves
-//! ([`super::down::Down::wait`]).
+//! ([`super::down::Down::wait`]). Where others may be on their way from other shards, those are
+//! asked first ([`super::parting`]): that question is one of the crowd, too.
 //!
 //! Invariants
 //! - L1 Who leads goes on while anybody waits, whether its own client does or not. Of those that
 //!   come to wait in the moment in which it leaves nevertheless one leads next.
 //! - L2 A flight ends with the last who knows of it; its tape, and with it the connection, too.
+//! - L3 The last one asks who is on the way ([`Flight::part`], [`Crowd::poll_empty`]), and again
+//!   if anybody came meanwhile.
 
 use super::tape::Tape;
 use crate::base::fault::Kind;
@@ -78,6 +81,7 @@ pub struct Flight<H: Host> {
     wakers: RefCell<Vec<Waker>>,
     crowd: OnceCell<Rc<Crowd>>,
     epoch: u64,
+    ticket: Cell<u64>,
     is_stored: Cell<bool>,
     at_end: RefCell<Option<AtEnd>>,
 }
@@ -105,6 +109,19 @@ pub struct Crowd {
     count: Cell<usize>,
     /// The leader, when its client is gone.
     leader: RefCell<Option<Waker>>,
+    /// Where others may be on the way: asks them, and waits as one of the crowd meanwhile.
+    door: OnceCell<Door>,
+    /// They were asked, and nobody has come since.
+    is_free: Cell<bool>,
+}
+
+/// Begins to ask who is on the way; whether it does.
+struct Door(Box<dyn Fn() -> bool>);
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Door")
+    }
 }
 
 /// One of a [`Crowd`], until it is dropped.
@@ -115,12 +132,30 @@ impl Crowd {
     /// One more waits.
     pub fn join(self: &Rc<Self>) -> Waiting {
         self.count.set(self.count.get() + 1);
+        self.is_free.set(false);
         Waiting(Rc::clone(self))
     }
 
-    /// Ready when nobody waits, or nobody does any more.
+    /// The same for the question who is on the way, which does not count as somebody who came.
+    pub fn join_to_ask(self: &Rc<Self>) -> Waiting {
+        let waiting = self.join();
+        self.is_free.set(true);
+        waiting
+    }
+
+    /// Others may be on the way: `ask` begins to ask them, if it can.
+    pub fn set_door(&self, ask: impl Fn() -> bool + 'static) {
+        self.door.get_or_init(|| Door(Box::new(ask))); // who leads does so once
+    }
+
+    /// Nobody is here: whether those are asked first who may be on the way (L3).
+    fn asks(&self) -> bool {
+        !self.is_free.get() && self.door.get().is_some_and(|Door(ask)| ask())
+    }
+
+    /// Ready when nobody waits, or nobody does any more, and nobody is on the way.
     pub fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.count.get() == 0 {
+        if self.count.get() == 0 && !self.asks() {
             return Poll::Ready(());
         }
         *self.leader.borrow_mut() = Some(cx.waker().clone());
@@ -130,7 +165,7 @@ impl Crowd {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let Crowd { count, leader } = &*self.0;
+        let Crowd { count, leader, .. } = &*self.0;
         count.set(count.get().saturating_sub(1));
         if count.get() == 0
             && let Some(leader) = leader.take()
@@ -201,6 +236,7 @@ impl<H: Host> Flight<H> {
             wakers: RefCell::default(),
             crowd: OnceCell::new(),
             epoch,
+            ticket: Cell::new(0),
             is_stored: Cell::new(false),
             at_end: RefCell::default(),
         })
@@ -209,6 +245,16 @@ impl<H: Host> Flight<H> {
     /// The snapshot that it began in.
     pub const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What its shard asked with who leads; 0: nobody was asked.
+    pub fn ticket(&self) -> u64 {
+        self.ticket.get()
+    }
+
+    /// Its shard asks with this who leads.
+    pub fn set_ticket(&self, ticket: u64) {
+        self.ticket.set(ticket);
     }
 
     /// `act` is called when nobody knows of it any more.
@@ -227,6 +273,23 @@ impl<H: Host> Flight<H> {
             Stage::Waiting => true,
             Stage::Comes(coming) => coming.tape.is_whole_so_far(),
             Stage::Failed(_) | Stage::Over => false,
+        }
+    }
+
+    /// Whether more of an answer is to come, and who joins now gets all of it.
+    fn goes_on(&self) -> bool {
+        !self.is_stored.get()
+            && matches!(&*self.stage.borrow(), Stage::Comes(coming) if coming.tape.goes_on())
+    }
+
+    /// One who knows of it is about to leave. If that is the last one and an answer is under way,
+    /// it goes on until it is known whether anybody is on the way (L3).
+    pub fn part(self: &Rc<Self>) {
+        if Rc::strong_count(self) == 1
+            && self.goes_on()
+            && let Some(crowd) = self.crowd.get()
+        {
+            crowd.asks();
         }
     }
 

@@ -166,6 +166,7 @@ impl<H: Host> Drop for Cached<H> {
         if self.leads {
             self.flight.leave(); // unless something came of it
         }
+        self.flight.part();
     }
 }
 

@@ -44,6 +44,7 @@ pub mod limits;
 pub mod meant;
 pub mod onward;
 pub mod packed;
+pub mod parting;
 pub mod plain;
 pub mod pulse;
 pub mod queue;

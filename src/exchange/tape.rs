@@ -157,6 +157,11 @@ impl<H: Host> Tape<H> {
         state.reel.came() <= state.longest && state.reel.is_whole()
     }
 
+    /// Whether more may come, and who joins now gets all of it.
+    pub fn goes_on(&self) -> bool {
+        !matches!(self.0.borrow().source, Source::Nothing) && self.is_whole_so_far()
+    }
+
     /// How many bytes came.
     pub fn len(&self) -> usize {
         self.0.borrow().reel.came()
