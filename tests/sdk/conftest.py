@@ -104,6 +104,20 @@ def sockets(request):
 
 
 @pytest.fixture
+def begin(tmp_path, sockets):
+    """Starts a gateway with a config and an environment; at the end of the test it ends at rest."""
+    running = []
+
+    def begin(config, environment=None):
+        running.append(Gateway(tmp_path, config, environment, sockets))
+        return running[-1]
+
+    yield begin
+    for gateway in running:
+        gateway.end()
+
+
+@pytest.fixture
 def client(gateway):
     """The official SDK, unmodified; its own retries are off so that each test sees the first answer."""
     with openai.OpenAI(base_url=gateway.url, api_key=KEY, max_retries=0, timeout=20) as sdk:

@@ -11,6 +11,8 @@ import threading
 import time
 import urllib.request
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("SHARDGATE_BIN") or ROOT / "target/debug/shardgate")
 PATIENCE = 30.0  # seconds in which a process must listen or end
@@ -25,6 +27,18 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def fixture_of(start, scope="function"):
+    """A fixture: what `start()` gives, until its `stop()` at the end of the scope."""
+
+    @pytest.fixture(scope=scope)
+    def running():
+        started = start()
+        yield started
+        started.stop()
+
+    return running
 
 
 class Process:

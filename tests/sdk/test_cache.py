@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 
-from processes import Gateway, Provider
+from processes import Provider, fixture_of
 from tenants import KEYS, TENANTS
 from test_coalesce import body_of, field, request
 
@@ -35,25 +35,15 @@ base_url = "http://{provider}"
 ASK = [{"role": "user", "content": "Which are the three dimensions?"}]
 
 
-@pytest.fixture
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider)
 
 
 @pytest.fixture
-def start(provider, tmp_path, sockets):
-    running = []
-
+def start(provider, begin):
     def start(cache="", shards=1):
-        config = CONFIG.format(provider=provider.address, cache=cache, shards=shards)
-        running.append(Gateway(tmp_path, config, KEYS, sockets=sockets))
-        return running[-1]
+        return begin(CONFIG.format(provider=provider.address, cache=cache, shards=shards), KEYS)
 
-    yield start
-    for gateway in running:
-        gateway.end()
+    return start
 
 
 @pytest.fixture

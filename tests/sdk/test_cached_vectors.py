@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import fixture_of
 from tenants import KEYS, TENANTS
 
 CONFIG = """shards = {shards}
@@ -38,6 +38,10 @@ class Vectors(Listening):
         self.does = ""
         self.release = threading.Event()
         super().__init__()
+
+    def stop(self):
+        self.release.set()
+        super().stop()
 
     def _answer(self, handler):
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
@@ -68,27 +72,16 @@ class Vectors(Listening):
         handler.wfile.write(f"HTTP/1.1 {status} X\r\n{fields}\r\n".encode() + out)
 
 
-@pytest.fixture
-def provider():
-    running = Vectors()
-    yield running
-    running.release.set()
-    running.stop()
+provider = fixture_of(Vectors)
 
 
 @pytest.fixture
-def start(provider, tmp_path, sockets):
-    running = []
-
+def start(provider, begin):
     def start(mode="exact", shards=1):
-        config = CONFIG.format(provider=provider.address, mode=mode, shards=shards)
-        running.append(Gateway(tmp_path, config, KEYS, sockets=sockets))
-        return running[-1]
+        return begin(CONFIG.format(provider=provider.address, mode=mode, shards=shards), KEYS)
 
     yield start
     provider.release.set()
-    for gateway in running:
-        gateway.end()
 
 
 def embed(gateway, texts, key="KEY_A", model="p/e", headers=None, **more):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from processes import Gateway, Provider
+from processes import Provider, fixture_of
 
 CONFIG = """shards = {shards}
 
@@ -41,11 +41,7 @@ targets = [
 """
 
 
-@pytest.fixture
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider)
 
 
 @pytest.fixture(params=[1, 2])
@@ -54,10 +50,8 @@ def shards(request):
 
 
 @pytest.fixture
-def gateway(provider, tmp_path, sockets, shards):
-    running = Gateway(tmp_path, CONFIG.format(provider=provider.address, shards=shards), sockets=sockets)
-    yield running
-    running.end()
+def gateway(provider, begin, shards):
+    return begin(CONFIG.format(provider=provider.address, shards=shards))
 
 
 def request(gateway, model, stream=True, path="/v1/chat/completions", text="Hello", extra="", **members):

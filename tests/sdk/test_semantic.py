@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import fixture_of
 from tenants import KEYS, TENANTS
 
 CONFIG = """shards = {shards}
@@ -64,27 +64,18 @@ class Echo(Listening):
         handler.wfile.write(f"HTTP/1.1 200 OK\r\n{fields}\r\n".encode() + body)
 
 
-@pytest.fixture
-def provider():
-    running = Echo()
-    yield running
-    running.stop()
+provider = fixture_of(Echo)
 
 
 @pytest.fixture
-def start(provider, tmp_path, sockets):
-    running = []
-
+def start(provider, begin):
     def start(semantic="", cache="", shards=1, mode="semantic"):
         config = CONFIG.format(provider=provider.address, cache=cache, semantic=semantic, shards=shards, mode=mode)
         if "audit" in semantic:
             config = config.replace('audit = "off"\n', "")
-        running.append(Gateway(tmp_path, config, KEYS, sockets=sockets))
-        return running[-1]
+        return begin(config, KEYS)
 
-    yield start
-    for gateway in running:
-        gateway.end()
+    return start
 
 
 @pytest.fixture

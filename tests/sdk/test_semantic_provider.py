@@ -17,7 +17,7 @@ import time
 import pytest
 
 from listening import Listening
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 from tenants import KEYS, TENANTS
 from test_semantic import FRANCE, REWORDED, Echo, ask, looked, row, use
 from tls_files import Authority
@@ -72,6 +72,10 @@ class Vectors(Listening):
     def texts(self) -> list[str]:
         return [call["body"]["input"] for call in self.asked]
 
+    def stop(self):
+        self.release.set()
+        super().stop()
+
     def _answer(self, handler):
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
         head = {name.lower(): value for name, value in handler.headers.items()}
@@ -109,25 +113,14 @@ class Vectors(Listening):
         handler.close_connection = self.does in ("cut", "close")
 
 
-@pytest.fixture
-def provider():
-    running = Echo()
-    yield running
-    running.stop()
+provider = fixture_of(Echo)
+
+
+vectors = fixture_of(Vectors)
 
 
 @pytest.fixture
-def vectors():
-    running = Vectors()
-    yield running
-    running.release.set()
-    running.stop()
-
-
-@pytest.fixture
-def start(provider, vectors, tmp_path, sockets):
-    running = []
-
+def start(provider, vectors, begin):
     def start(timeout="2s", breaker="consecutive = 100", shards=1, address=None, change=("", "")):
         config = CONFIG.format(
             provider=provider.address,
@@ -136,13 +129,10 @@ def start(provider, vectors, tmp_path, sockets):
             breaker=breaker,
             shards=shards,
         ).replace(*change)
-        running.append(Gateway(tmp_path, config, {**KEYS, "VECTORS": SECRET}, sockets=sockets))
-        return running[-1]
+        return begin(config, {**KEYS, "VECTORS": SECRET})
 
     yield start
     vectors.release.set()
-    for gateway in running:
-        gateway.end()
 
 
 def wait_until(is_so) -> None:

@@ -11,7 +11,7 @@ import urllib.request
 import openai
 import pytest
 
-from processes import PATIENCE, Gateway, Provider
+from processes import PATIENCE, Gateway, Provider, fixture_of
 from redis_server import RedisServer
 from test_cache import ASK, CONFIG, KEYS, claude, plain, said, sdk, streamed
 from test_remote import is_up, wait_until
@@ -33,11 +33,7 @@ targets = [{{ provider = "p", model = "sim/events-6" }}]
 FRESH = itertools.count(1)
 
 
-@pytest.fixture
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from processes import PATIENCE, Gateway
+from processes import PATIENCE, Gateway, fixture_of
 from tenants import KEYS
 from test_semantic import CONFIG, FRANCE, REWORDED, Echo, ask, looked, row, use
 from test_semantic_provider import vectors  # noqa: F401  a fixture
@@ -21,11 +21,7 @@ EGG_REWORDED = "Please, how do I boil an egg? Thanks!"
 ONLY = {"cache-control": "only-if-cached"}
 
 
-@pytest.fixture
-def provider():
-    running = Echo()
-    yield running
-    running.stop()
+provider = fixture_of(Echo)
 
 
 class Meaning(Boxes):
