@@ -8,7 +8,7 @@ import time
 import openai
 import pytest
 
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 ASK = {"messages": [{"role": "user", "content": "Hello"}]}
 TRIPS = 5
@@ -45,11 +45,7 @@ targets = [{{ provider = "p", model = "sim/status-503/events-1{number}" }}]
 """
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(params=["auto", "poll"])

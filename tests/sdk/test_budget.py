@@ -2,7 +2,7 @@
 
 import pytest
 
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 from test_breaker import ask, connect
 
 CONFIG = """shards = 1
@@ -23,11 +23,7 @@ targets = [{{ provider = "p", model = "sim/status-503" }}, {{ provider = "p", mo
 """
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture

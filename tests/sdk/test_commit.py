@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import Gateway, fixture_of
 
 MODEL = """
 [providers.{dialect}]
@@ -109,11 +109,7 @@ class Provider(Listening):
         return None
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(scope="module", params=["auto", "poll"])

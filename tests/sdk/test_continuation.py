@@ -14,7 +14,7 @@ import openai
 import pytest
 
 import fronts
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 ASK = [{"role": "user", "content": "Recite."}]
 EVENTS = 60
@@ -146,11 +146,7 @@ def entries() -> str:
     return "".join(all_of_them)
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(scope="module", params=["auto", "poll"])

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import Gateway, fixture_of
 
 CONFIG = """
 [breaker]
@@ -181,11 +181,7 @@ class Provider(Listening):
         handler.wfile.write(said)
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(scope="module", params=["auto", "poll"])

@@ -17,7 +17,7 @@ import pytest
 
 from fronts import FRONTS, Question, front
 from listening import Listening
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 from test_matrix import words
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
@@ -83,11 +83,7 @@ def player():
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture

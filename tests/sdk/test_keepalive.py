@@ -8,7 +8,7 @@ import openai
 import pytest
 from google import genai
 
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 COMMENT = b": keep-alive\n\n"
@@ -55,11 +55,7 @@ targets = [{{ provider = "p", model = "sim/events-9/stall-3" }}]
 """
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(scope="module", params=["auto", "poll"])

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import Gateway, fixture_of
 from test_breaker import ask, connect
 
 CONFIG = """shards = 2
@@ -62,11 +62,7 @@ class Provider(Listening):
             handler.wfile.write(body)
 
 
-@pytest.fixture
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import anthropic
 import openai
 import pytest
 
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 CONFIG = """shards = 1
 
@@ -34,11 +34,7 @@ BRIEF = {"same": {"openai": "p/sim/events-3", "anthropic": "q/sim/events-3"}, "c
 TRIES = 10  # for what must happen within 100 ms, on a machine that may be busy
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway
+from processes import Gateway, fixture_of
 
 CONFIG = """shards = 1
 
@@ -59,11 +59,7 @@ class Moody(Listening):
         asked.wfile.write(data)
 
 
-@pytest.fixture
-def provider():
-    playing = Moody()
-    yield playing
-    playing.stop()
+provider = fixture_of(Moody)
 
 
 @pytest.fixture(params=["auto", "poll"])

@@ -8,7 +8,7 @@ import time
 import openai
 import pytest
 
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 CONFIG = """shards = 2
 
@@ -46,11 +46,7 @@ targets = [{{ provider = "a", model = "sim/status-503", tier = 1 }}, {{ provider
 """
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(scope="module", params=["auto", "poll"])

@@ -6,7 +6,7 @@ import openai
 import pytest
 
 from listening import Listening
-from processes import Gateway, Provider
+from processes import Gateway, Provider, fixture_of
 
 CONFIG = """shards = 1
 
@@ -47,11 +47,7 @@ targets = [{{ provider = "a", model = "sim/events-9/cut-3" }}]
 """
 
 
-@pytest.fixture(scope="module")
-def provider():
-    running = Provider()
-    yield running
-    running.stop()
+provider = fixture_of(Provider, "module")
 
 
 @pytest.fixture(params=["auto", "poll"])
