@@ -9,7 +9,7 @@ use shardgate::cache::entry::{Account, Entry, Making};
 use shardgate::cache::guard::{Guard, Point, Verdict, Veto};
 use shardgate::cache::index::{Index, share};
 use shardgate::cache::key::Key;
-use shardgate::cache::meaning::{Meaning, Partitions, alike};
+use shardgate::cache::meaning::{Meaning, Partitions, alike, surest};
 use shardgate::cache::near::{FOUND_MAX, Near, Search};
 use shardgate::config::cache::Threshold;
 use shardgate::host::clock::thread_cpu_nanos;
@@ -235,13 +235,12 @@ impl Scope {
     /// What a shard does where nobody asked the same.
     fn look(&mut self, text: &str) -> Option<f32> {
         let meaning = self.meaning(text)?;
-        let mut best = None;
-        for found in self.partitions.nearest(&self.partition, &meaning) {
+        let found = self.partitions.nearest(&self.partition, &meaning).iter();
+        let others = found.filter_map(|found| {
             let entry = self.index.peek(&found.key, self.now)?;
-            let sure = alike(&meaning, &entry.payload, Threshold::Strict);
-            best = sure.or(best);
-        }
-        best
+            Some((found.key, &entry.payload))
+        });
+        surest(&meaning, others, Threshold::Strict).map(|(sure, _)| sure)
     }
 
     /// Of what is found for `text`: what is too far, what is vetoed, what the trees decide.

@@ -16,10 +16,11 @@
 use super::embed::{self, Placed, Scratch, Vector};
 use super::guard::{Guard, Point, Sketch, Verdict};
 use super::key::{Fold, Key};
-use super::near::{Found, Near, Search};
+use super::near::{FOUND_MAX, Found, Near, Search};
 use crate::config::cache::Threshold;
 use ahash::AHashMap;
 use std::fmt;
+use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -108,6 +109,36 @@ pub fn alike(one: &Meaning, other: &Meaning, threshold: Threshold) -> Option<f32
         Verdict::Doubt { .. } | Verdict::Different { .. } => return None,
     };
     (guard.fault().is_none() && f64::from(p) * 10_000.0 >= f64::from(least)).then_some(p)
+}
+
+/// Of `others`, at most [`FOUND_MAX`], the one of which it is surest that its answer serves
+/// `meaning`, and how sure; of equals the first.
+///
+/// They are cold, all of them: what is read of each is asked for before the first is judged.
+pub fn surest<'m, T: Copy>(
+    meaning: &Meaning,
+    others: impl Iterator<Item = (T, &'m Meaning)>,
+    threshold: Threshold,
+) -> Option<(f32, T)> {
+    let mut all = [None; FOUND_MAX];
+    let mut read = 0;
+    for (slot, (key, other)) in all.iter_mut().zip(others) {
+        read |= other.sketch.touch();
+        *slot = Some((key, other));
+    }
+    black_box(read);
+    let mut best: Option<(f32, T)> = None;
+    for (key, other) in all.into_iter().flatten() {
+        if let Some(sure) = alike(meaning, other, threshold)
+            && best.is_none_or(|(best, _)| sure > best)
+        {
+            best = Some((sure, key));
+            if sure >= 1.0 {
+                break; // no other can be surer
+            }
+        }
+    }
+    best
 }
 
 /// The part of `partition` for vectors of `space` (M4).

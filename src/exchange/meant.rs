@@ -35,7 +35,7 @@ use crate::cache::entry::Tag;
 use crate::cache::fingerprint::{Near, Unlike};
 use crate::cache::index::Index;
 use crate::cache::key::Key;
-use crate::cache::meaning::{Meaning, Partitions, alike};
+use crate::cache::meaning::{self, Meaning, Partitions};
 use crate::cache::near::Search;
 use crate::config::Config;
 use crate::config::cache::{Caching, Threshold};
@@ -231,28 +231,25 @@ fn surest(
     let Meant {
         partition, meaning, ..
     } = meant;
-    let mut best: Option<(f32, Key)> = None;
     let mut demoted = Vec::new();
     let nearest = match sought {
         Some(search) => partitions.end(partition, search),
         None => partitions.nearest(partition, meaning),
     };
-    for found in nearest {
-        let entry = index.peek(&found.key, now);
-        let entry = entry.filter(|entry| entry.partition() == Some(partition));
-        let Some((entry, theirs)) = entry.and_then(|it| Some((it, it.payload.meaning.as_ref()?)))
-        else {
-            continue;
-        };
+    let others = nearest.iter().filter_map(|found| {
+        let entry = index.peek(&found.key, now)?;
+        let theirs = entry.payload.meaning.as_deref()?;
+        if entry.partition() != Some(partition) {
+            return None;
+        }
         if theirs.is_demoted() {
             demoted.push(found.key);
-        } else if directive.takes(entry.age(now), entry.left(now))
-            && let Some(sure) = alike(meaning, theirs, threshold)
-            && best.is_none_or(|(best, _)| sure > best)
-        {
-            best = Some((sure, found.key));
+            return None;
         }
-    }
+        let takes = directive.takes(entry.age(now), entry.left(now));
+        takes.then_some((found.key, theirs))
+    });
+    let best = meaning::surest(meaning, others, threshold);
     for key in demoted {
         partitions.remove(partition, &key);
     }

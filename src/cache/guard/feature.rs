@@ -8,7 +8,6 @@
 //! - I1 Symmetric: the features of (a, b) are those of (b, a).
 //! - I2 The trees' file carries the hash of [`NAMES`]; trees for other names are refused.
 
-use super::cut::Kind;
 use super::frame::Frame;
 use super::lexicon::mark;
 use super::order::Order;
@@ -98,12 +97,8 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
     };
     let (sum_a, max_a, n_a) = weight(a, &pair.left[0]);
     let (sum_b, max_b, n_b) = weight(b, &pair.left[1]);
-    let matched: Vec<(&Word, &Word)> = pair
-        .matched
-        .iter()
-        .filter_map(|&(i, j)| Some((a.words.get(usize::from(i))?, b.words.get(usize::from(j))?)))
-        .collect();
-    let shared: f32 = matched.iter().map(|(x, _)| x.weight()).sum();
+    let likes = Likes::of(a, b, pair);
+    let shared = likes.weight;
     let part = |own: f32| {
         if shared + own > 0.0 {
             shared / (shared + own)
@@ -120,9 +115,9 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
             .filter(|word| word.has(mark::FILLER))
             .count()
     };
-    let content = |s: &Sketch| count(s.words.iter().filter(|word| word.is_content()).count());
+    let content = |s: &Sketch| count(s.keys.content());
     let (content_low, _) = low_high(content(a), content(b));
-    let (short, long) = low_high(count(a.words.len() + 1), count(b.words.len() + 1));
+    let (short, long) = low_high(count(a.keys.len() + 1), count(b.keys.len() + 1));
     let tie = |at: usize| pair.ties.get(at).copied().map_or(0.0, f32::from);
     let unknown = |sketch: &Sketch, side: &[u16]| {
         of(sketch, side)
@@ -159,17 +154,13 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         },
         // Equals that changed places stand where they stood.
         if matches!(order, Order::Equals | Order::Moved) {
-            count(matched.len()) / content(a).max(content(b)).max(1.0)
+            count(pair.matched.len()) / content(a).max(content(b)).max(1.0)
         } else {
             order_share(a, b, pair)
         },
         short / long,
         content_low,
-        flag(
-            [a, b]
-                .iter()
-                .any(|s| s.words.iter().any(|word| word.kind == Kind::Number)),
-        ),
+        flag(a.has_number || b.has_number),
         count((a.persons ^ b.persons).count_ones() as usize),
         tense(a, b),
         flag(a.modal != b.modal),
@@ -181,19 +172,9 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         if order == Order::Equals {
             0.0
         } else {
-            count(
-                matched
-                    .iter()
-                    .filter(|(x, y)| x.governor != y.governor)
-                    .count(),
-            )
+            count(likes.governor)
         },
-        count(
-            matched
-                .iter()
-                .filter(|(x, y)| x.has(mark::PAST) != y.has(mark::PAST))
-                .count(),
-        ),
+        count(likes.past),
         flag(a.negated != b.negated),
         count(unknown(a, &pair.left[0]) + unknown(b, &pair.left[1])),
         count(soft(a, &pair.left[0]) + soft(b, &pair.left[1])),
@@ -201,13 +182,44 @@ pub(super) fn features(a: &Sketch, b: &Sketch, pair: &Pair, order: Order) -> [f3
         count((a.moods ^ b.moods).count_ones() as usize),
         count(usize::from(a.shown.abs_diff(b.shown))),
         count(usize::from(a.vague.abs_diff(b.vague))),
-        count(
-            matched
-                .iter()
-                .filter(|(x, y)| inflected(a.of(x), b.of(y)))
-                .count(),
-        ),
+        count(likes.ing),
     ]
+}
+
+/// Of the words that have their likes.
+struct Likes {
+    /// What those of the first prompt say together.
+    weight: f32,
+    /// How many of them are governed by other words than their likes,
+    governor: usize,
+    /// are past forms where their likes are not, or the other way round,
+    past: usize,
+    /// are `ing` forms where their likes are not, or the other way round.
+    ing: usize,
+}
+
+impl Likes {
+    fn of(a: &Sketch, b: &Sketch, pair: &Pair) -> Self {
+        let mut weight = 0;
+        let (mut governor, mut past, mut ing) = (0, 0, 0);
+        for &(i, j) in &pair.matched {
+            let (Some(x), Some(y)) = (a.keys.gist(i), b.keys.gist(j)) else {
+                continue;
+            };
+            weight += usize::from(x.weight());
+            if x != y {
+                governor += usize::from(x.governor() != y.governor());
+                past += usize::from(x.is_past() != y.is_past());
+                ing += usize::from(x.is_ing() != y.is_ing());
+            }
+        }
+        Self {
+            weight: count(weight) / 16.0,
+            governor,
+            past,
+            ing,
+        }
+    }
 }
 
 fn soft(sketch: &Sketch, side: &[u16]) -> usize {
@@ -246,11 +258,6 @@ fn frame(a: &Sketch, b: &Sketch) -> f32 {
     } else {
         0.0
     }
-}
-
-/// Is one of two forms of a word its `ing` form?
-fn inflected(x: &str, y: &str) -> bool {
-    x.ends_with("ing") != y.ends_with("ing")
 }
 
 fn tense(a: &Sketch, b: &Sketch) -> f32 {

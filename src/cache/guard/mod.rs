@@ -19,6 +19,7 @@ mod cut;
 pub mod eligible;
 mod feature;
 mod frame;
+mod keys;
 mod lexicon;
 mod make;
 mod number;

@@ -27,14 +27,13 @@ pub(super) enum Order {
 
 /// How the words that `pair` matched stand in `b` compared to `a`.
 pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> Order {
-    let places = |of: &[(u16, u16)]| of.iter().map(|&(_, at)| at).collect::<Vec<u16>>();
-    if is_sorted(&places(&pair.matched)) {
+    if pair.matched.is_sorted_by(|(_, one), (_, next)| one < next) {
         return Order::Same;
     }
     // A word that occurs twice could be either of them.
-    let is_sure = |&&(i, j): &&(u16, u16)| !is_twice(a, i) && !is_twice(b, j);
+    let is_sure = |&&(i, j): &&(u16, u16)| !a.keys.is_twice(i) && !b.keys.is_twice(j);
     let matched: Vec<(u16, u16)> = pair.matched.iter().filter(is_sure).copied().collect();
-    let all = places(&matched);
+    let all: Vec<u16> = matched.iter().map(|&(_, at)| at).collect();
     if is_sorted(&all) {
         return Order::Same;
     }
@@ -50,15 +49,6 @@ pub(super) fn order(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> O
 
 fn is_sorted(places: &[u16]) -> bool {
     places.windows(2).all(|two| two.first() < two.get(1))
-}
-
-/// Does the word at `at` occur again?
-fn is_twice(of: &Sketch, at: u16) -> bool {
-    let key = |at: u16| of.words.get(usize::from(at)).map_or(0, |word| word.key);
-    let first = of.order.partition_point(|&other| key(other) < key(at));
-    of.order
-        .get(first + 1)
-        .is_some_and(|&other| key(other) == key(at))
 }
 
 struct Sides<'s> {
@@ -109,11 +99,8 @@ impl Sides<'_> {
             return Order::Equals;
         }
         // One block opens a prompt and closes the other, with its preposition both times.
-        let governed = |of: &Sketch, at: u16| {
-            of.words
-                .get(usize::from(at))
-                .is_some_and(|word| word.governor != 0)
-        };
+        let governed =
+            |of: &Sketch, at: u16| of.keys.gist(at).is_some_and(|gist| gist.governor() != 0);
         let moves = |block: &[(u16, u16)], head: (u16, u16)| {
             block.len() <= ADJUNCT_MAX && governed(self.a, head.0) && governed(self.b, head.1)
         };

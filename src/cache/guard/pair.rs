@@ -12,6 +12,7 @@
 //!   [`LEFT_MAX`] words a side, or the prompts are different.
 
 use super::cut::Kind;
+use super::keys::Gist;
 use super::lexicon::mark;
 use super::sketch::{Sketch, Word};
 
@@ -46,6 +47,8 @@ pub(super) struct Pair {
     pub(super) bound: [Vec<u16>; 2],
     /// How many ties of each kind: Same, Sense, Typo, Joined, Derived.
     pub(super) ties: [u8; 5],
+    /// How many words both begin with.
+    pub(super) head: usize,
     /// More than [`LEFT_MAX`] words of a side had no exact like.
     pub(super) is_far: bool,
 }
@@ -61,43 +64,63 @@ pub(super) fn lay(a: &Sketch, b: &Sketch) -> Pair {
         pair.join(a, b);
         pair.tie(a, b);
     }
-    pair.matched.sort_unstable();
+    // Those of the head are in order, and before the rest.
+    let head = pair
+        .matched
+        .partition_point(|&(at, _)| usize::from(at) < pair.head);
+    if let Some(rest) = pair.matched.get_mut(head..) {
+        rest.sort_unstable();
+    }
     for left in &mut pair.left {
         left.sort_unstable();
     }
     pair
 }
 
-fn word(of: &Sketch, at: u16) -> Option<&Word> {
-    of.words.get(usize::from(at))
+/// Is the word at `at` a content word?
+fn is_content(of: &Sketch, at: u16) -> bool {
+    of.keys.gist(at).is_some_and(Gist::is_content)
+}
+
+/// Has `one` so many more words than `other` that too many of them must be without a like?
+fn is_longer(one: &Sketch, other: &Sketch) -> bool {
+    let most = other.keys.len() + LEFT_MAX;
+    one.keys.len() > most && one.keys.content() > most
 }
 
 impl Pair {
-    /// Walks both in the order of their keys.
-    #[expect(
-        clippy::many_single_char_names,
-        reason = "sides a and b, words x and y"
-    )]
+    /// What both begin with has its like in its own place, the rest is walked in the order of its
+    /// keys: equal ones have their likes in the order in which they stand, here and there.
     fn exact(&mut self, a: &Sketch, b: &Sketch) -> bool {
-        let (mut of_a, mut of_b) = (a.order.iter().peekable(), b.order.iter().peekable());
+        if is_longer(a, b) || is_longer(b, a) {
+            return false;
+        }
+        let both = a.keys.all().iter().zip(b.keys.all());
+        self.head = both.take_while(|(x, y)| x == y).count();
+        self.matched.reserve(a.keys.len().min(b.keys.len()));
+        let places = (0..).zip(a.keys.gists()).take(self.head);
+        let content = places.filter(|(_, gist)| gist.is_content());
+        self.matched.extend(content.map(|(at, _)| (at, at)));
+        if self.head == a.keys.len().max(b.keys.len()) {
+            return true;
+        }
+        let (mut of_a, mut of_b) = (a.keys.sorted(self.head), b.keys.sorted(self.head));
+        let (mut x, mut y) = (of_a.next(), of_b.next());
         loop {
-            let x = of_a.peek().and_then(|&&at| Some((at, word(a, at)?)));
-            let y = of_b.peek().and_then(|&&at| Some((at, word(b, at)?)));
             match (x, y) {
-                (Some((i, x)), Some((j, y))) if x.key == y.key => {
-                    if x.is_content() {
+                (Some((i, one)), Some((j, other))) if one == other => {
+                    if is_content(a, i) {
                         self.matched.push((i, j));
                     }
-                    of_a.next();
-                    of_b.next();
+                    (x, y) = (of_a.next(), of_b.next());
                 }
-                (Some((i, x)), y) if y.is_none_or(|(_, y)| x.key < y.key) => {
-                    self.alone(0, i, x);
-                    of_a.next();
+                (Some((i, one)), y) if y.is_none_or(|(_, other)| one < other) => {
+                    self.alone(0, (a, i));
+                    x = of_a.next();
                 }
-                (_, Some((j, y))) => {
-                    self.alone(1, j, y);
-                    of_b.next();
+                (_, Some((j, _))) => {
+                    self.alone(1, (b, j));
+                    y = of_b.next();
                 }
                 _ => break,
             }
@@ -108,8 +131,8 @@ impl Pair {
         true
     }
 
-    fn alone(&mut self, side: usize, at: u16, word: &Word) {
-        let list = if word.is_content() {
+    fn alone(&mut self, side: usize, (of, at): (&Sketch, u16)) {
+        let list = if is_content(of, at) {
             &mut self.left
         } else {
             &mut self.bound
@@ -275,25 +298,24 @@ const ENDINGS: [&str; 34] = [
 /// longer of the two. Long middles are looked at in part.
 pub(super) fn order_share(a: &Sketch, b: &Sketch, pair: &Pair) -> f32 {
     const MIDDLE_MAX: usize = 40;
-    let (x, y) = (&a.words, &b.words);
+    let (x, y) = (a.keys.all(), b.keys.all());
     let longer = x.len().max(y.len());
     if longer == 0 {
         return 1.0;
     }
     let place = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
-    let alike = |i: usize, j: usize| {
-        let key = |words: &[Word], at: usize| words.get(at).map(|word| word.key);
-        key(x, i) == key(y, j) || pair.tied.contains(&(place(i), place(j)))
-    };
+    let alike =
+        |i: usize, j: usize| x.get(i) == y.get(j) || pair.tied.contains(&(place(i), place(j)));
     let shorter = x.len().min(y.len());
-    let head = (0..shorter).take_while(|&at| alike(at, at)).count();
+    let rest = (pair.head..shorter).take_while(|&at| alike(at, at));
+    let head = pair.head + rest.count();
     let ends = |back: usize| alike(x.len() - 1 - back, y.len() - 1 - back);
     let tail = (0..shorter - head).take_while(|&back| ends(back)).count();
-    let end = |words: &[Word]| (words.len() - tail).min(head + MIDDLE_MAX);
+    let end = |len: usize| (len - tail).min(head + MIDDLE_MAX);
     let mut row = [0_u8; MIDDLE_MAX + 1];
-    for i in head..end(x) {
+    for i in head..end(x.len()) {
         let mut diagonal = 0;
-        for (j, cell) in (head..end(y)).zip(row.iter_mut().skip(1)) {
+        for (j, cell) in (head..end(y.len())).zip(row.iter_mut().skip(1)) {
             let above = *cell;
             if alike(i, j) {
                 *cell = diagonal + 1;

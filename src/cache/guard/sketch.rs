@@ -12,6 +12,7 @@
 
 use super::cut::Kind;
 use super::frame::Frame;
+use super::keys::Keys;
 use super::lexicon::{GROUPS, mark};
 
 /// Which kind of answer is asked for.
@@ -59,11 +60,9 @@ pub(super) enum Modal {
     Will,
 }
 
-/// A stored word.
+/// A stored word, without its key and what binds it: see [`Keys`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Word {
-    /// What it is compared by.
-    pub(super) key: u64,
     /// [`mark`]s.
     pub(super) marks: u32,
     /// The short hash of its text as written: identifiers alone are told apart by case.
@@ -77,8 +76,6 @@ pub(super) struct Word {
     pub(super) class: u8,
     /// Which binding word it is, 0 for none.
     pub(super) bind: u8,
-    /// The binding word that governs it, 0 for none.
-    pub(super) governor: u8,
     /// A comma or a joining word stands before it.
     pub(super) joined: bool,
 }
@@ -91,6 +88,12 @@ impl Word {
     /// Is it a word whose absence counts in full?
     pub(super) fn is_content(&self) -> bool {
         !self.has(mark::BIND | mark::FREE)
+    }
+
+    /// Its text, in what it was cut from.
+    pub(super) fn of<'t>(&self, text: &'t str) -> &'t str {
+        let at = usize::from(self.at);
+        text.get(at..at + usize::from(self.len)).unwrap_or_default()
     }
 
     /// How much it says, 0 to 1.
@@ -107,8 +110,8 @@ pub struct Sketch {
     pub(super) text: Box<str>,
     /// In order, without free words and dress.
     pub(super) words: Box<[Word]>,
-    /// Their places by key.
-    pub(super) order: Box<[u16]>,
+    /// What is read of each of them.
+    pub(super) keys: Keys,
     /// The hash of all words without politeness.
     pub(super) whole: u64,
     /// The hash of frame and body.
@@ -135,6 +138,8 @@ pub struct Sketch {
     pub(super) negated: u64,
     pub(super) sentences: u16,
     pub(super) asks: bool,
+    /// A number is among the words.
+    pub(super) has_number: bool,
     /// It uses capital letters as they are due.
     pub(super) has_capital: bool,
     /// How many free words were left out.
@@ -148,18 +153,17 @@ pub struct Sketch {
 impl Sketch {
     /// The text of a stored word, in lower case.
     pub(super) fn of(&self, word: &Word) -> &str {
-        let at = usize::from(word.at);
-        self.text
-            .get(at..at + usize::from(word.len))
-            .unwrap_or_default()
+        word.of(&self.text)
     }
 
     /// Bytes of memory that it takes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.text.len()
-            + size_of_val::<[Word]>(&self.words)
-            + size_of_val::<[u16]>(&self.order)
+        size_of::<Self>() + self.text.len() + size_of_val::<[Word]>(&self.words) + self.keys.bytes()
+    }
+
+    /// Reads what most verdicts need of it, so that it is near: see [`Keys::touch`].
+    pub(in super::super) fn touch(&self) -> u8 {
+        self.keys.touch()
     }
 
     /// How many words of it negate.
@@ -176,7 +180,7 @@ impl Sketch {
         Self {
             text: Box::default(),
             words: Box::default(),
-            order: Box::default(),
+            keys: Keys::default(),
             whole: 0,
             body: 0,
             frames: [Frame::Bare; 2],
@@ -194,6 +198,7 @@ impl Sketch {
             negated: 0,
             sentences: 0,
             asks: false,
+            has_number: false,
             has_capital: false,
             free: 0,
             mark,

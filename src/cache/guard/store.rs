@@ -6,6 +6,7 @@
 
 use super::cut::{Kind, Piece};
 use super::frame::Frame;
+use super::keys::{Gist, Keys};
 use super::lexicon::{Entry, GROUPS, key, mark, seeded};
 use super::make::{Asked, DRESS, Making, POLITE, Token};
 use super::sketch::{Sketch, Tense, Wh, Word};
@@ -20,18 +21,26 @@ struct Writing {
     is_shouted: bool,
 }
 
+/// The words that are stored, with the key and the gist of each.
+struct Words {
+    all: Vec<Word>,
+    keys: Vec<(u64, Gist)>,
+}
+
+impl Words {
+    fn push(&mut self, key: u64, word: Word, (text, governor): (&str, u8)) {
+        let gist = Gist::of(&word, word.of(text), governor);
+        self.keys.push((key, gist));
+        self.all.push(word);
+    }
+}
+
 /// What the next content word will be told of the words before it.
 #[derive(Default)]
 struct Ahead {
     governor: u8,
     joined: bool,
     turns: bool,
-}
-
-fn sorted(words: &[Word]) -> Box<[u16]> {
-    let mut order: Vec<u16> = (0..).take(words.len()).collect();
-    order.sort_by_key(|&at| words.get(usize::from(at)).map_or(0, |word| word.key));
-    order.into_boxed_slice()
 }
 
 /// The person that a how-to is asked for: its `my` is anybody's own.
@@ -82,7 +91,10 @@ impl Making<'_> {
             ..Sketch::long(guard.mark)
         };
         let own = own(frames[0], tokens);
-        let mut words = Vec::with_capacity(tokens.len());
+        let mut words = Words {
+            all: Vec::with_capacity(tokens.len()),
+            keys: Vec::with_capacity(tokens.len()),
+        };
         let mut ahead = Ahead::default();
         for token in tokens.iter().filter(|token| token.gone != POLITE) {
             let time = match speech::tense_of(token.piece.key) {
@@ -98,19 +110,20 @@ impl Making<'_> {
             if token.gone != 0 {
                 continue;
             }
-            let mut word = self.word(token, writing);
+            let (mut key, mut word) = self.word(token, writing);
             let who = speech::person(token.piece.key);
             if own != 0 && who == own && word.has(mark::BIND) {
                 // "how do I clean my", "how do you clean your": the asker's own.
-                word.key = key(b"own");
+                key = OWN;
                 word.bind = 0;
             } else if own != who && !word.has(mark::CAPITAL) {
                 to.persons |= who;
             }
-            self.put(&mut to, &mut words, &mut ahead, word, token);
+            self.put(&mut to, &mut words, &mut ahead, (key, word), token);
         }
-        to.order = sorted(&words);
-        to.words = words.into_boxed_slice();
+        to.has_number = words.all.iter().any(|word| word.kind == Kind::Number);
+        to.keys = Keys::of(&words.keys);
+        to.words = words.all.into_boxed_slice();
         to.text = self.cut.text.into_boxed_str();
         to
     }
@@ -118,11 +131,12 @@ impl Making<'_> {
     fn put(
         &self,
         to: &mut Sketch,
-        words: &mut Vec<Word>,
+        words: &mut Words,
         ahead: &mut Ahead,
-        word: Word,
+        (key, word): (u64, Word),
         token: &Token,
     ) {
+        let text = &self.cut.text;
         ahead.joined |= token.piece.comma;
         if word.has(mark::FREE) {
             let modal = speech::auxiliary(token.piece.key);
@@ -138,35 +152,32 @@ impl Making<'_> {
         }
         let negates = word.has(mark::NEGATION);
         to.negations = to.negations.saturating_add(u8::from(negates));
-        to.body = seeded(to.body, &word.key.to_le_bytes());
+        to.body = seeded(to.body, &key.to_le_bytes());
         if word.has(mark::BIND) {
             ahead.joined |= self.guard.lexicon.is_equal(token.piece.key);
             if !negates {
                 ahead.governor = word.bind;
             }
             ahead.turns |= negates;
-            words.push(word);
+            words.push(key, word, (text, 0));
             return;
         }
         if ahead.turns && !negates {
-            to.negated = to.negated.wrapping_add(word.key);
+            to.negated = to.negated.wrapping_add(key);
         }
         let Ahead {
             governor, joined, ..
         } = std::mem::take(ahead);
         ahead.turns = negates;
-        words.push(Word {
-            governor,
-            joined,
-            ..word
-        });
+        words.push(key, Word { joined, ..word }, (text, governor));
     }
 
-    fn word(&self, token: &Token, writing: Writing) -> Word {
+    /// The key of a word, and what else is stored of it.
+    fn word(&self, token: &Token, writing: Writing) -> (u64, Word) {
         let piece = &token.piece;
         let entry = token.entry.unwrap_or_else(|| self.unlisted(piece));
+        let mut compared = entry.key;
         let mut word = Word {
-            key: entry.key,
             marks: entry.marks,
             exact: (piece.exact >> 32) as u32,
             at: u16::try_from(piece.at).unwrap_or(u16::MAX),
@@ -177,11 +188,10 @@ impl Making<'_> {
             rarity: entry.rarity,
             class: entry.class,
             bind: entry.bind,
-            governor: 0,
             joined: false,
         };
         if let Some(number) = token.number {
-            word.key = number;
+            compared = number;
             word.kind = Kind::Number;
             word.rarity = 15;
             word.marks = if token.soft {
@@ -194,7 +204,7 @@ impl Making<'_> {
         }
         if piece.kind == Kind::Code {
             // An identifier is compared letter by letter.
-            word.key = piece.key;
+            compared = piece.key;
             word.marks &= !(mark::FREE | mark::BIND);
         }
         if piece.foreign {
@@ -208,7 +218,7 @@ impl Making<'_> {
         if acronym && word.has(mark::FREE | mark::BIND) {
             // "IT", "WHO": a name.
             word.marks = mark::KNOWN | mark::CAPITAL;
-            word.key = seeded(word.key, b"!");
+            compared = seeded(compared, b"!");
             (word.rarity, word.bind) = (12, 0);
         }
         // "vitamin A", "plan B": a letter alone in capitals is a name.
@@ -219,9 +229,9 @@ impl Making<'_> {
         // "in May", "May 5"; else it is the auxiliary.
         if piece.key == key(b"may") && named {
             word.marks = mark::DATE | mark::KNOWN;
-            word.key = key(b"date:may");
+            compared = key(b"date:may");
         }
-        word
+        (compared, word)
     }
 
     /// A word that no table has: its ending taken off if the rest is known.
@@ -282,6 +292,9 @@ const STEMS: [(&str, &str); 12] = [
     ("ise", "ize"),
     ("our", "or"),
 ];
+
+/// The key of `my` where it is anybody's own.
+const OWN: u64 = key(b"own");
 
 /// What tells two texts apart: a number or unit in its one writing, else the word as it is.
 fn compared(token: &Token) -> u64 {

@@ -9,6 +9,7 @@
 
 use super::cut::Kind;
 use super::frame::Frame;
+use super::keys::Gist;
 use super::lexicon::{KIND_MIN, Lexicon, key, mark};
 use super::order::Order;
 use super::pair::Pair;
@@ -181,12 +182,11 @@ pub(super) fn veto(
 
 /// An identifier in other capitals, where neither prompt is without any.
 pub(super) fn recased(a: &Sketch, b: &Sketch, pair: &Pair) -> Option<Veto> {
-    let other = pair.matched.iter().any(|&(i, j)| {
-        let words = (a.words.get(usize::from(i)), b.words.get(usize::from(j)));
-        matches!(words, (Some(x), Some(y)) if x.kind == Kind::Code
-            && y.kind == Kind::Code && x.exact != y.exact)
-    });
-    (other && a.has_capital && b.has_capital).then_some(Veto::Code)
+    let is_code = |of: &Sketch, at: u16| of.keys.gist(at).is_some_and(Gist::is_code);
+    let exact = |of: &Sketch, at: u16| of.words.get(usize::from(at)).map(|word| word.exact);
+    let differ = |i, j| is_code(a, i) && is_code(b, j) && exact(a, i) != exact(b, j);
+    let other = || pair.matched.iter().any(|&(i, j)| differ(i, j));
+    (a.has_capital && b.has_capital && other()).then_some(Veto::Code)
 }
 
 /// What is asked for differs in kind, time or mood.
@@ -257,7 +257,16 @@ fn worded(a: &Sketch, b: &Sketch, pair: &Pair, order: Order, lexicon: &Lexicon) 
         if counts().any(|word| word.joined) {
             return Some(Veto::List);
         }
-        if counts().any(|word| word.governor != 0) {
+        let is_governed = |(of, at): (&Sketch, u16)| {
+            let counts = word(of, at).is_some_and(|word| !word.has(mark::FILLER));
+            counts && of.keys.gist(at).is_some_and(|gist| gist.governor() != 0)
+        };
+        let [left_a, left_b] = &pair.left;
+        let of_a = left_a.iter().map(|&at| (a, at));
+        if of_a
+            .chain(left_b.iter().map(|&at| (b, at)))
+            .any(is_governed)
+        {
             return Some(Veto::Scope);
         }
     }
@@ -275,26 +284,33 @@ fn owner(text: &str) -> u8 {
     }
 }
 
-/// The words at these places.
-pub(super) fn of<'s>(sketch: &'s Sketch, places: &[u16]) -> impl Iterator<Item = &'s Word> {
-    let words: Vec<&Word> = places
-        .iter()
-        .filter_map(|&at| sketch.words.get(usize::from(at)))
-        .collect();
-    words.into_iter()
+fn word(of: &Sketch, at: u16) -> Option<&Word> {
+    of.words.get(usize::from(at))
 }
 
-/// All words of one side without a like, binding words too.
+/// The key and the text of the word at `at`.
+fn keyed(of: &Sketch, at: u16) -> Option<(u64, &str)> {
+    Some((of.keys.get(at)?, of.of(word(of, at)?)))
+}
+
+/// The words at these places.
+pub(super) fn of<'s>(sketch: &'s Sketch, places: &[u16]) -> impl Iterator<Item = &'s Word> {
+    places.iter().filter_map(|&at| word(sketch, at))
+}
+
+/// The places of all words of one side without a like, binding words too.
+fn places(pair: &Pair, side: usize) -> impl Iterator<Item = u16> {
+    let lists = [&pair.left, &pair.bound].map(|lists| lists.get(side));
+    lists.into_iter().flatten().flatten().copied()
+}
+
+/// The words at [`places`].
 fn alone<'s>(
     sketch: &'s Sketch,
     pair: &Pair,
     side: usize,
 ) -> impl Iterator<Item = (&'s Sketch, &'s Word)> {
-    let lists = [&pair.left, &pair.bound].map(|lists| lists.get(side));
-    let places: Vec<u16> = lists.into_iter().flatten().flatten().copied().collect();
-    places
-        .into_iter()
-        .filter_map(move |at| Some((sketch, sketch.words.get(usize::from(at))?)))
+    places(pair, side).filter_map(move |at| Some((sketch, word(sketch, at)?)))
 }
 
 fn is_another(of: &Sketch, word: &Word, kind: Kind) -> bool {
@@ -314,19 +330,21 @@ fn of_kind(of: &Sketch, word: &Word) -> Veto {
 }
 
 fn are_opposite(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> bool {
-    let mut ties = pair.matched.iter().filter_map(|&(i, j)| {
-        let (x, y) = (a.words.get(usize::from(i))?, b.words.get(usize::from(j))?);
-        (x.key != y.key).then_some((x, y))
-    });
-    let turned = |x: &Word, y: &Word| turns(a.of(x), b.of(y)) || turns(b.of(y), a.of(x));
-    let against = |x: &Word, y: &Word| {
+    let against = |i: u16, j: u16| {
+        let (Some((x, text_x)), Some((y, text_y))) = (keyed(a, i), keyed(b, j)) else {
+            return false;
+        };
         let surface = |text: &str| key(text.as_bytes());
-        lexicon.are_opposite(x.key, y.key)
-            || lexicon.are_opposite(surface(a.of(x)), surface(b.of(y)))
-            || turned(x, y)
+        lexicon.are_opposite(x, y)
+            || lexicon.are_opposite(surface(text_x), surface(text_y))
+            || turns(text_x, text_y)
+            || turns(text_y, text_x)
     };
-    ties.any(|(x, y)| against(x, y))
-        || alone(a, pair, 0).any(|(_, x)| alone(b, pair, 1).any(|(_, y)| against(x, y)))
+    let differ = |i: u16, j: u16| a.keys.get(i) != b.keys.get(j);
+    // What has its exact like is not its own opposite.
+    let mut ties = pair.tied.iter();
+    ties.any(|&(i, j)| differ(i, j) && against(i, j))
+        || places(pair, 0).any(|i| places(pair, 1).any(|j| against(i, j)))
 }
 
 /// Is `long` the word `short` with a prefix that turns it?
@@ -349,8 +367,8 @@ fn points_elsewhere(a: &Sketch, b: &Sketch, pair: &Pair, lexicon: &Lexicon) -> b
         .any(|x| of(b, &pair.bound[1]).any(|y| lexicon.is_point(x.bind, y.bind)));
     bound
         || pair.matched.iter().any(|&(i, j)| {
-            let word = |of: &Sketch, at: u16| of.words.get(usize::from(at)).map(|w| w.governor);
-            match (word(a, i), word(b, j)) {
+            let governor = |of: &Sketch, at: u16| of.keys.gist(at).map(Gist::governor);
+            match (governor(a, i), governor(b, j)) {
                 (Some(x), Some(y)) => x != y && lexicon.is_point(x, y),
                 _ => false,
             }
