@@ -46,3 +46,4 @@ mod queue;
 pub mod reap;
 pub mod remote;
 mod shapes;
+mod signs;

@@ -3,8 +3,9 @@
 //! ```text
 //!   block of 256 entries     signs                          numbers             keys
 //!     entry 0                1 bit a number, of the         8 bits a number
-//!     entry 1                vector after a turn
-//!     …                      └─ how many differ? ─► the 512 best ─► dot product ─► the 8 best
+//!     entry 1                vector after a turn,
+//!     …                      eight side by side
+//!                            └─ how many differ? ─► the 512 best ─► dot product ─► the 8 best
 //!                               skipped for small partitions: dot product of all
 //! ```
 //!
@@ -28,8 +29,11 @@
 //!   where the partition has changed between steps.
 
 use super::dot::{GROUP, Group, apart, dot, paired};
+use super::signs::{self, EIGHT, Eight, SIGNS, Signs, signs, turn};
 use ahash::AHashMap;
 use std::hash::Hash;
+use std::hint::black_box;
+use wide::{i16x8, u16x8};
 
 /// How many are found, at most.
 pub const FOUND_MAX: usize = 8;
@@ -54,14 +58,15 @@ const STEP: usize = 64;
 /// Most numbers in a vector: their squares sum up to less than 2³¹.
 pub const DIMS_MAX: usize = 8192;
 
+/// Chosen entries that are asked for before the first of them is compared: few are near, and many
+/// can be on their way at a time.
+const AHEAD: usize = 16;
+
+/// Lanes in a line of the processor's cache.
+const LINE: usize = 4;
+
 /// Entries in a block.
 const BLOCK: usize = 256;
-
-/// Bits in a group of signs.
-const SIGNS: usize = 256;
-
-/// Signs of a vector, or of a part of it.
-type Signs = [u64; SIGNS / 64];
 
 /// The vectors of a partition, by key.
 #[derive(Debug)]
@@ -77,7 +82,8 @@ pub struct Near<K> {
 #[derive(Debug)]
 struct Block<K> {
     numbers: Vec<Group>,
-    signs: Vec<Signs>,
+    /// Of eight entries each.
+    signs: Vec<Eight>,
     /// 1 / length of the vector.
     units: Vec<f32>,
     keys: Vec<K>,
@@ -311,16 +317,23 @@ impl<K: Copy + Eq + Hash> Near<K> {
             top,
             ..
         } = search;
-        for place in chosen.iter() {
-            let Some(block) = self.block(*place) else {
-                continue;
-            };
-            let at = place.at as usize;
-            let row = block.numbers.get(at * even.len()..(at + 1) * even.len());
-            if let (Some(row), Some(unit)) = (row, block.units.get(at)) {
-                top.push(whole(product(row, even, odd)) * unit, *place);
+        for chosen in chosen.chunks(AHEAD) {
+            let row = |at: &Place| Some((*at, self.row(*at, even.len())?));
+            let rows = || chosen.iter().filter_map(row);
+            let groups = rows().flat_map(|(_, (row, _))| row);
+            let lines = groups.flat_map(|group| group.iter().step_by(LINE));
+            black_box(lines.fold(i16x8::ZERO, |read, line| read | *line));
+            for (place, (row, unit)) in rows() {
+                top.push(whole(product(row, even, odd)) * unit, place);
             }
         }
+    }
+
+    /// The numbers of an entry, and what makes its vector one long.
+    fn row(&self, place: Place, groups: usize) -> Option<(&[Group], f32)> {
+        let (block, at) = (self.block(place)?, place.at as usize);
+        let row = block.numbers.get(at * groups..(at + 1) * groups)?;
+        Some((row, *block.units.get(at)?))
     }
 
     /// Compares the signs of the next blocks.
@@ -336,18 +349,14 @@ impl<K: Copy + Eq + Hash> Near<K> {
         for (index, block) in blocks.skip(*next).take(STEP) {
             // Of a block that has grown since the step before, the newest are passed over.
             differ.resize(index * BLOCK, u16::MAX);
-            if let [signs] = signs.as_slice() {
-                differ.extend(block.signs.iter().map(|row| differing(row, signs)));
-            } else {
-                let rows = block.signs.chunks_exact(signs.len().max(1));
-                let sum = |row: &[Signs]| {
-                    row.iter()
-                        .zip(&*signs)
-                        .map(|(a, b)| differing(a, b))
-                        .sum::<u16>()
-                };
-                differ.extend(rows.map(sum));
+            for eight in block.signs.chunks_exact(signs.len().max(1)) {
+                let sums = eight
+                    .iter()
+                    .zip(&*signs)
+                    .map(|(eight, own)| signs::differing(eight, own));
+                differ.extend(sums.fold(u16x8::ZERO, |all, one| all + one).to_array());
             }
+            differ.truncate(index * BLOCK + block.keys.len());
         }
         for differ in differ.get(*next * BLOCK..).unwrap_or_default() {
             if let Some(times) = times.get_mut(usize::from(*differ)) {
@@ -371,7 +380,7 @@ impl<K: Copy> Block<K> {
     fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.numbers.capacity() * size_of::<Group>()
-            + self.signs.capacity() * size_of::<Signs>()
+            + self.signs.capacity() * size_of::<Eight>()
             + self.units.capacity() * size_of::<f32>()
             + self.keys.capacity() * size_of::<K>()
     }
@@ -380,7 +389,22 @@ impl<K: Copy> Block<K> {
         let mut turned = Vec::new();
         turn(vector, &mut turned);
         self.numbers.extend(vector.chunks(GROUP).map(paired));
-        self.signs.extend(turned.chunks(SIGNS).map(signs));
+        let own = turned.chunks(SIGNS).map(signs);
+        let lane = self.keys.len() % EIGHT;
+        if lane == 0 {
+            // Twice as much each time, of what is needed: eights are large.
+            let more = own.len().max(self.signs.len());
+            if self.signs.len() == self.signs.capacity() {
+                self.signs.reserve_exact(more);
+            }
+            self.signs.extend(own.map(|own| signs::first(&own)));
+        } else {
+            let last = self.signs.len() - own.len();
+            let eights = self.signs.get_mut(last..).unwrap_or_default();
+            for (eight, own) in eights.iter_mut().zip(own) {
+                signs::put(eight, lane, &own);
+            }
+        }
         self.units.push(unit);
         self.keys.push(key);
     }
@@ -389,10 +413,17 @@ impl<K: Copy> Block<K> {
     fn pop(&mut self) -> Option<Self> {
         let last = self.keys.len().checked_sub(1)?;
         let groups = self.numbers.len() / self.keys.len();
-        let signs = self.signs.len() / self.keys.len();
+        let parts = self.signs.len() / self.keys.len().div_ceil(EIGHT);
+        let from = last / EIGHT * parts;
+        let eights = self.signs.get(from..).unwrap_or_default().iter();
+        let signs = eights.map(|eight| signs::first(&signs::get(eight, last % EIGHT)));
+        let signs = signs.collect();
+        if last % EIGHT == 0 {
+            self.signs.truncate(from);
+        }
         Some(Self {
             numbers: self.numbers.split_off(last * groups),
-            signs: self.signs.split_off(last * signs),
+            signs,
             units: self.units.split_off(last),
             keys: self.keys.split_off(last),
         })
@@ -401,7 +432,11 @@ impl<K: Copy> Block<K> {
     /// Writes a block of one entry over the entry at `at`.
     fn put(&mut self, at: usize, entry: &Self) {
         put(&mut self.numbers, at, &entry.numbers);
-        put(&mut self.signs, at, &entry.signs);
+        let from = at / EIGHT * entry.signs.len();
+        let eights = self.signs.get_mut(from..).unwrap_or_default();
+        for (eight, own) in eights.iter_mut().zip(&entry.signs) {
+            signs::put(eight, at % EIGHT, &signs::get(own, 0));
+        }
         put(&mut self.units, at, &entry.units);
         put(&mut self.keys, at, &entry.keys);
     }
@@ -517,50 +552,6 @@ fn put<T: Copy>(all: &mut [T], at: usize, new: &[T]) {
     if let Some(old) = all.get_mut(from..from + new.len()) {
         old.copy_from_slice(new);
     }
-}
-
-/// The vector, turned so that each number says as much as another: signs are changed here and
-/// there, always in the same places, and a Hadamard transform follows. The length is not kept.
-fn turn(vector: &[i8], all: &mut Vec<i32>) {
-    let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
-    let flipped = vector.iter().map(|number| {
-        dice ^= dice << 13;
-        dice ^= dice >> 7;
-        dice ^= dice << 17;
-        i32::from(*number) * if dice & 1 == 0 { 1 } else { -1 }
-    });
-    let len = vector.len().next_power_of_two().max(SIGNS);
-    all.clear();
-    all.extend(flipped);
-    all.resize(len, 0);
-    let mut half = len / 2;
-    while half > 0 {
-        for pair in all.chunks_exact_mut(2 * half) {
-            let (left, right) = pair.split_at_mut(half);
-            for (left, right) in left.iter_mut().zip(right) {
-                (*left, *right) = (*left + *right, *left - *right);
-            }
-        }
-        half /= 2;
-    }
-}
-
-/// A bit for each number: whether it is negative.
-fn signs(numbers: &[i32]) -> Signs {
-    let mut bits = [0; SIGNS / 64];
-    for (bits, numbers) in bits.iter_mut().zip(numbers.chunks(64)) {
-        let negative = numbers.iter().enumerate();
-        *bits = negative.fold(0, |bits, (at, n)| bits | u64::from(*n < 0) << at);
-    }
-    bits
-}
-
-/// How many signs differ.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "at most 256")]
-fn differing(a: &Signs, b: &Signs) -> u16 {
-    let words = a.iter().zip(b);
-    words.map(|(a, b)| (a ^ b).count_ones()).sum::<u32>() as u16
 }
 
 /// Σ row · what is searched for, which is laid out by [`Search::take`].
