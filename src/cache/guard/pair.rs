@@ -91,6 +91,10 @@ fn is_longer(one: &Sketch, other: &Sketch) -> bool {
 impl Pair {
     /// What both begin with has its like in its own place, the rest is walked in the order of its
     /// keys: equal ones have their likes in the order in which they stand, here and there.
+    #[expect(
+        clippy::many_single_char_names,
+        reason = "sides a and b, x and y of them, at i and j"
+    )]
     fn exact(&mut self, a: &Sketch, b: &Sketch) -> bool {
         if is_longer(a, b) || is_longer(b, a) {
             return false;

@@ -105,6 +105,10 @@ impl Word {
 /// A prompt, ready to be compared. About 0.5 kB for 30 tokens; made by
 /// [`Guard::sketch`](super::Guard::sketch).
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent marks of what it is"
+)]
 pub struct Sketch {
     /// The lower-case text that the words lie in.
     pub(super) text: Box<str>,

@@ -286,6 +286,30 @@ proptest! {
         let _ = barred(guard, &a, false);
     }
 
+    /// Goal: what has its exact like is found, however much both begin with. Method: a plain
+    /// search, the nth of a word here for the nth of it there.
+    #[test]
+    fn exact_likes_are_those_of_a_plain_search(head in prompt(), a in prompt(), b in prompt()) {
+        let guard = Guard::builtin();
+        let [x, y] = [a, b].map(|end| guard.sketch(&format!("{head} {end}")));
+        let key = |of: &Sketch, at: usize| of.keys.get(u16::try_from(at).unwrap());
+        let mut plain = Vec::new();
+        for (i, gist) in x.keys.gists().enumerate() {
+            let like = |of: &Sketch, at: &usize| key(of, *at) == key(&x, i);
+            let nth = (0..i).filter(|at| like(&x, at)).count();
+            let found = (0..y.keys.len()).filter(|at| like(&y, at)).nth(nth);
+            plain.extend(found.filter(|_| gist.is_content()).map(|j| (i, j)));
+        }
+        let alone = |of: &Sketch| of.keys.content() - plain.len();
+        let pair = pair::lay(&x, &y);
+        prop_assert!(!pair.is_far || alone(&x).max(alone(&y)) > pair::LEFT_MAX);
+        if !pair.is_far {
+            let exact = pair.matched.iter().filter(|two| !pair.tied.contains(two));
+            let exact: Vec<_> = exact.map(|&(i, j)| (usize::from(i), usize::from(j))).collect();
+            prop_assert_eq!(exact, plain);
+        }
+    }
+
     /// Goal: a prompt that is not too long is the same as itself.
     #[test]
     fn a_prompt_is_the_same_as_itself(a in prompt()) {
