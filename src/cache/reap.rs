@@ -145,6 +145,11 @@ mod tests {
                  \"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\"finish_reason\":null}}]}}\n\n{text:.0}"
             ),
             (Dialect::Chat, 3) => format!("data: {{\"error\":{{\"message\":\"{text}\"}}}}\n\n"),
+            (Dialect::Chat, 4) => format!(
+                "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":{},\
+                 \"delta\":{{\"content\":\"same\"}},\"finish_reason\":null}}]}}\n\n",
+                text.len() % 3
+            ),
             (Dialect::Chat, _) => format!(
                 "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\
                  \"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
@@ -167,7 +172,10 @@ mod tests {
             6 => "( |)[a-zé]{0,9}",
             1 => "a\\\\\"b|\\\\n|\\\\u0041|\",\"x\":\"|[a-z]{40}|\\\\",
         ];
-        let some = (prop_oneof![1 => 0_usize..4, 20 => Just(4)], text);
+        let some = (
+            prop_oneof![1 => 0_usize..4, 3 => Just(4), 20 => Just(5)],
+            text,
+        );
         proptest::collection::vec(some, 0..60)
     }
 
@@ -240,7 +248,7 @@ mod tests {
     /// many alike says it is a byte longer than it is.
     #[test]
     fn a_size_that_is_wrong_breaks_the_framing() {
-        let said = |at: usize| event(Dialect::Chat, 4, &format!("w{at}"));
+        let said = |at: usize| event(Dialect::Chat, 5, &format!("w{at}"));
         let wrong = |at: usize, more: usize| {
             let said = said(at);
             format!("{:x}\r\n{said}\r\n", said.len() + more).into_bytes()

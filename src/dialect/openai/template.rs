@@ -261,6 +261,25 @@ mod tests {
         assert_eq!(Template::new().next_text(EVENT.as_bytes()), None);
     }
 
+    /// Goal: a gap is a text's only where it lies in the one hole of what was learned. Method: gaps
+    /// from every place to every other one.
+    #[test]
+    fn a_gap_is_in_the_text_or_not() {
+        let event = "data: {\"index\":0,\"delta\":{\"content\":\"Hello\"}}\n\n";
+        let template = learned(event);
+        let bytes = event.as_bytes();
+        let start = event.find("Hello").unwrap();
+        for from in 0..=bytes.len() {
+            for to in from..=bytes.len() {
+                let is_in = (start..=start + 5).contains(&from) && to <= start + 5;
+                assert_eq!(template.is_text_in(&bytes[..from], &bytes[to..]), is_in);
+            }
+        }
+        assert!(!template.is_text_in(&bytes[..=start], b"\"}} \n\n"));
+        assert!(!learned(EVENT).is_text_in(b"data", b"\n"));
+        assert!(!Template::new().is_text_in(b"", b""));
+    }
+
     /// Goal: an event without a plain text teaches nothing, and forgets what was known.
     #[test]
     fn an_event_without_plain_text_teaches_nothing() {
