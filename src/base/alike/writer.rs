@@ -201,7 +201,8 @@ fn size_line(bytes: [u8; SIZE_LINE]) -> usize {
     end.map_or(0, |at| at + 1)
 }
 
-/// Where `event` is not like `base`; more than can be told where it is nowhere like it.
+/// Where `event` is not like `base`: between two gaps both have the same strings, or there is one
+/// gap.
 fn gaps(base: &[u8], event: &[u8]) -> Gaps {
     let one = gap(base, event);
     if one.fresh <= 2 * NEAR {
