@@ -18,7 +18,7 @@ use crate::base::alike::{Kept, Reader, Writer};
 use crate::dialect::events::Wire;
 use crate::dialect::model::Dialect;
 use crate::dialect::worth::{Reading, Worth};
-use crate::wire::http1::{Chunked, plain_size};
+use crate::wire::http1::Chunked;
 
 /// The body of a stream that was kept, in chunks or bare, and what it is worth; `None`: its
 /// framing is broken.
@@ -80,9 +80,11 @@ impl Sheaf {
         let mut ahead = *reader;
         let mut size = None;
         if let Some(chunked) = &self.chunked {
-            let line = ahead.short(kept)?;
-            let (length, _) = plain_size(line).filter(|it| it.1 == line.len())?;
-            size = chunked.is_between().then_some(length);
+            let digits = ahead.short(kept)?.strip_suffix(b"\r\n")?;
+            let is_plain = digits.iter().all(u8::is_ascii_hexdigit);
+            let digits = std::str::from_utf8(digits).ok().filter(|_| is_plain)?;
+            let length = usize::from_str_radix(digits, 16).ok();
+            size = length.filter(|_| chunked.is_between());
             size?;
         }
         let fresh = ahead.again(kept)?;

@@ -157,7 +157,7 @@ fn whole_chunks(buf: &mut [u8], (mut at, mut data): (usize, usize)) -> (usize, u
 
 /// A size line of up to [`PLAIN_DIGITS`] digits: the size, not zero, and the bytes it took.
 #[inline]
-pub fn plain_size(bytes: &[u8]) -> Option<(usize, usize)> {
+fn plain_size(bytes: &[u8]) -> Option<(usize, usize)> {
     let (mut size, mut used) = (0, 0);
     for &byte in bytes.iter().take(PLAIN_DIGITS + 1) {
         let Some(digit) = char::from(byte).to_digit(16) else {

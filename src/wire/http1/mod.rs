@@ -29,7 +29,6 @@ mod target;
 
 pub use chunked::{
     CHUNK_MAX, ChunkError, Chunked, Decoded, EXTENSIONS_MAX, SIZE_DIGITS_MAX, TRAILERS_MAX,
-    plain_size,
 };
 pub use emit::{
     END_OF_HEAD, LAST_CHUNK, put_chunk, put_decimal_field, put_field, put_own_field,
