@@ -113,16 +113,15 @@ impl Known {
     }
 
     /// The only gap of a token was this one.
-    fn set_gap(&mut self, gap: &Gap) {
-        let behind = self
-            .base_len
-            .saturating_sub(gap.same.saturating_add(gap.skipped));
-        self.before = narrow(gap.same);
+    fn set_gap(&mut self, same: usize, skipped: usize) {
+        let behind = self.base_len.saturating_sub(same.saturating_add(skipped));
+        self.before = narrow(same);
         self.behind = narrow(behind);
     }
 
-    /// The base around the last gap.
-    fn around<'a>(&self, base: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    /// The base around the last gap; `None`: there is no such.
+    fn around<'a>(&self, kept: &'a (impl Kept + ?Sized)) -> Option<(&'a [u8], &'a [u8])> {
+        let base = self.base(kept);
         let (before, behind) = (usize::from(self.before), usize::from(self.behind));
         let from = base.len().checked_sub(behind).filter(|_| before > 0)?;
         Some((base.get(..before)?, base.get(from..)?))
@@ -132,17 +131,6 @@ impl Known {
 /// A base is at most 2,048 bytes.
 fn narrow(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
-}
-
-/// A place where an event is not like the base.
-#[derive(Clone, Copy, Debug)]
-struct Gap {
-    /// Bytes before it that are.
-    same: usize,
-    /// Bytes in it.
-    fresh: usize,
-    /// Bytes of the base in their place.
-    skipped: usize,
 }
 
 fn tail(bytes: &[u8], from: usize) -> &[u8] {
@@ -173,9 +161,9 @@ impl Reader {
         self.at
     }
 
-    /// Reads one token, whatever it is.
+    /// Reads one token, whatever it is. Who goes on so, token by token, does not [`Reader::read`].
     pub fn next(&mut self, kept: &[u8], tell: impl FnMut(&[u8])) {
-        self.told += self.token(kept, tell);
+        self.token(kept, tell);
     }
 
     /// Reads a token that is a few bytes as they are, too few for a base; `None`: it is another.
@@ -198,7 +186,7 @@ impl Reader {
 
     /// The base around the last gap; `None`: there is no such.
     pub fn around<'a>(&self, kept: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        self.known.around(self.known.base(kept))
+        self.known.around(kept)
     }
 
     /// The first kept byte that it needs.
@@ -244,22 +232,11 @@ impl Reader {
         most - left
     }
 
-    /// Puts all `told` bytes that `kept` tells behind `bytes`.
-    pub fn copy_all(kept: &(impl Kept + ?Sized), told: usize, bytes: &mut Vec<u8>) {
-        let from = bytes.len();
-        bytes.resize(from + told, 0);
-        let mut room = bytes.get_mut(from..).unwrap_or_default();
-        let mut reader = Self::default();
-        while !kept.row(reader.at).is_empty() {
-            reader.token(kept, |piece| {
-                if let Some((place, rest)) =
-                    std::mem::take(&mut room).split_at_mut_checked(piece.len())
-                {
-                    place.copy_from_slice(piece);
-                    room = rest;
-                }
-            });
-        }
+    /// All that `kept` tells, `told` bytes.
+    pub fn all(kept: &(impl Kept + ?Sized), told: usize) -> Vec<u8> {
+        let mut all = Vec::with_capacity(told);
+        Self::default().read(kept, 0, usize::MAX, |bytes| all.extend_from_slice(bytes));
+        all
     }
 
     /// Reads one token; gives how many bytes come of it.
@@ -287,19 +264,14 @@ impl Reader {
                     len += before.len() + self.fresh(kept, fresh, &mut tell);
                     rest = tail(rest, same.saturating_add(skipped));
                     if count == 1 {
-                        self.known.set_gap(&Gap {
-                            same,
-                            fresh,
-                            skipped,
-                        });
+                        self.known.set_gap(same, skipped);
                     }
                 }
                 tell(rest);
                 len + rest.len()
             }
             _ => {
-                let base = self.known.base(kept);
-                let (before, behind) = self.known.around(base).unwrap_or_default();
+                let (before, behind) = self.known.around(kept).unwrap_or_default();
                 tell(before);
                 let fresh = self.fresh(kept, count, &mut tell);
                 tell(behind);

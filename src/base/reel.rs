@@ -136,20 +136,18 @@ impl Reel {
         reader.read(&self.shelf, from, most, |bytes| rx.put(bytes))
     }
 
-    /// Makes `kept` all that is kept, a [`Reader`]'s; nothing, where some of it was let go.
-    pub fn copy_kept(&self, kept: &mut Vec<u8>) {
-        kept.clear();
+    /// All that is kept, a [`Reader`]'s; nothing, where some of it was let go.
+    pub fn kept(&self) -> Vec<u8> {
+        let mut kept = Vec::with_capacity(self.shelf.end);
         while let row @ [_, ..] = self.shelf.row(kept.len()) {
             kept.extend_from_slice(row);
         }
+        kept
     }
 
-    /// Makes `bytes` all that came; nothing, where some of it was let go.
-    pub fn copy_to(&self, bytes: &mut Vec<u8>) {
-        bytes.clear();
-        if self.is_whole() {
-            Reader::copy_all(&self.shelf, self.came, bytes);
-        }
+    /// All that came; nothing, where some of it was let go.
+    pub fn all(&self) -> Vec<u8> {
+        Reader::all(&self.shelf, self.came)
     }
 
     /// Lets go of the whole blocks that no reader needs which needs nothing before `needed`
@@ -222,8 +220,7 @@ mod tests {
                     None => {}
                 }
                 prop_assert_eq!(reel.came(), all.len());
-                let mut whole = Vec::new();
-                reel.copy_to(&mut whole);
+                let whole = reel.all();
                 prop_assert!(whole == all || !reel.is_whole());
             }
             drop(reel);

@@ -48,9 +48,9 @@ impl Body {
     }
 
     /// Of either.
-    pub fn new(bytes: &[u8], is_stream: bool) -> Self {
+    pub fn new(bytes: impl AsRef<[u8]> + Into<Box<[u8]>>, is_stream: bool) -> Self {
         if is_stream {
-            Self::of_stream(bytes)
+            Self::of_stream(bytes.as_ref())
         } else {
             Self::plain(bytes)
         }
@@ -85,9 +85,7 @@ impl Body {
         if self.came.is_none() {
             return Cow::Borrowed(&self.held);
         }
-        let mut bytes = Vec::new();
-        Reader::copy_all(&*self.held, self.len(), &mut bytes);
-        Cow::Owned(bytes)
+        Cow::Owned(Reader::all(&*self.held, self.len()))
     }
 }
 
@@ -118,7 +116,7 @@ mod tests {
                 all.extend_from_slice(&bytes);
                 all.extend_from_slice(format!("{time}\n\n").as_bytes());
             }
-            let body = Body::new(&all, is_stream);
+            let body = Body::new(&all[..], is_stream);
             prop_assert_eq!((&*body.bytes(), body.len()), (&all[..], all.len()));
             prop_assert!(body.held() <= all.len());
         }

@@ -78,15 +78,11 @@ impl Sheaf {
     fn take_alike(&mut self, kept: &[u8], reader: &mut Reader) -> Option<()> {
         let around = self.twin?;
         let mut ahead = *reader;
-        let mut size = None;
-        if let Some(chunked) = &self.chunked {
-            let digits = ahead.short(kept)?.strip_suffix(b"\r\n")?;
-            let is_plain = digits.iter().all(u8::is_ascii_hexdigit);
-            let digits = std::str::from_utf8(digits).ok().filter(|_| is_plain)?;
-            let length = usize::from_str_radix(digits, 16).ok();
-            size = length.filter(|_| chunked.is_between());
-            size?;
-        }
+        let size = match &self.chunked {
+            Some(chunked) if chunked.is_between() => Some(size(ahead.short(kept)?)?),
+            Some(_) => return None,
+            None => None,
+        };
         let fresh = ahead.again(kept)?;
         let len = around + fresh.len();
         let is_whole = size.is_none_or(|size| size == len);
@@ -118,6 +114,7 @@ impl Sheaf {
         Some(())
     }
 
+    /// Where both sides have their gap in the same text: see the field.
     fn twin(&self, kept: &[u8], reader: &Reader) -> Option<usize> {
         let (before, behind) = self.writer.around(&self.made)?;
         let (kept_before, kept_behind) = reader.around(kept)?;
@@ -126,6 +123,14 @@ impl Sheaf {
         let is_idle = self.pending.is_empty() && self.reading.is_text(before, behind);
         (is_same && is_idle).then_some(before.len() + behind.len())
     }
+}
+
+/// The size of a chunk whose line says no more than that.
+fn size(line: &[u8]) -> Option<usize> {
+    let digits = line.strip_suffix(b"\r\n")?;
+    let is_plain = digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = std::str::from_utf8(digits).ok().filter(|_| is_plain)?;
+    usize::from_str_radix(digits, 16).ok()
 }
 
 #[cfg(test)]
@@ -142,10 +147,10 @@ mod tests {
                 "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\
                  \"delta\":{{}},\"finish_reason\":\"stop\"}}],\"x\":\"{text}\"}}\n\n"
             ),
-            (Dialect::Chat, 2) => format!(
-                "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\
-                 \"delta\":{{\"role\":\"assistant\",\"content\":\"\"}},\"finish_reason\":null}}]}}\n\n{text:.0}"
-            ),
+            (Dialect::Chat, 2) => "data: {\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\
+                 \"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\
+                 \"finish_reason\":null}]}\n\n"
+                .into(),
             (Dialect::Chat, 3) => format!("data: {{\"error\":{{\"message\":\"{text}\"}}}}\n\n"),
             (Dialect::Chat, 4) => format!(
                 "data: {{\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":{},\

@@ -294,8 +294,7 @@ fn make<H: Host>(
         media: (&*coming.head.media).into(),
         usage: match receipt.usage {
             told @ Some(_) if !coming.head.is_stream && dialect == course.route.dialect() => told,
-            _ if coming.head.is_stream => None,
-            _ => Stored::usage_in(dialect, &body.bytes()),
+            _ => Stored::usage_in(dialect, coming.head.is_stream, &body),
         },
         body,
         took: now.since(receipt.began).saturating_sub(first_content),
@@ -333,10 +332,8 @@ fn gather(
     if let (None, true, Framing::Chunked | Framing::UntilClose) =
         (inputs, head.is_stream, &head.framing)
     {
-        let mut kept = Vec::new();
-        reel.copy_kept(&mut kept);
         let is_chunked = matches!(head.framing, Framing::Chunked);
-        return reap(&kept, is_chunked, (dialect, wire));
+        return reap(&reel.kept(), is_chunked, (dialect, wire));
     }
     let body = unframed(reel, head)?;
     let worth = match (inputs, head.is_stream) {
@@ -344,12 +341,7 @@ fn gather(
         (None, true) => worth::of_stream(dialect, wire, &body),
         (None, false) => worth::of_plain(dialect, &body),
     };
-    let body = if head.is_stream {
-        Body::of_stream(&body)
-    } else {
-        Body::plain(body)
-    };
-    Some((worth, body))
+    Some((worth, Body::new(body, head.is_stream)))
 }
 
 /// What an entry belongs to, for purges.
@@ -393,8 +385,7 @@ fn facts(worth: Worth, status: u16) -> Facts {
 /// The body of which what is on `reel` came behind this head; `None`: not all of it is there. A
 /// stream says itself whether it is whole: its last chunk may come after its end.
 pub(super) fn unframed(reel: &Reel, head: &Head) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
-    reel.copy_to(&mut body);
+    let mut body = reel.all();
     match &head.framing {
         Framing::None => body.clear(),
         Framing::UntilClose => {}

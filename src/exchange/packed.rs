@@ -81,13 +81,14 @@ pub fn pack(stored: &Stored, question: Option<&Question>) -> Option<Vec<u8>> {
             put_part(&mut more, PLACED, [&space.to_le_bytes(), &dims])?;
         }
     }
-    let mut out = Vec::with_capacity(FRONT + 24 + stored.body.len() + stored.bytes() + more.len());
+    let body = stored.body.bytes();
+    let beside = stored.bytes() - stored.body.held();
+    let mut out = Vec::with_capacity(FRONT + 24 + beside + body.len() + more.len());
     let (dialect, wire) = (dialect_byte(stored.dialect), wire_byte(stored.wire));
     out.extend_from_slice(&[FORMAT, dialect, wire, u8::from(stored.is_stream)]);
     out.extend_from_slice(&stored.events.to_le_bytes());
     let took = u64::try_from(stored.took.as_nanos()).unwrap_or(u64::MAX);
     out.extend_from_slice(&took.to_le_bytes());
-    let body = stored.body.bytes();
     let texts = [
         stored.model.as_bytes(),
         stored.provider.as_bytes(),
@@ -130,6 +131,7 @@ pub fn unpack(bytes: &[u8]) -> Option<(Stored, Option<Question>)> {
     let [model, provider, upstream_model, media] = &mut words;
     let media = media.take().filter(|media| is_field(media))?;
     let (is_stream, body) = (stream == 1, take_text(&mut rest)?);
+    let body = Body::new(body, is_stream);
     let stored = Stored {
         model: model.take()?.into(),
         provider: provider.take()?.into(),
@@ -138,10 +140,8 @@ pub fn unpack(bytes: &[u8]) -> Option<(Stored, Option<Question>)> {
         wire,
         is_stream,
         media: media.into(),
-        usage: (!is_stream)
-            .then(|| Stored::usage_in(dialect, body))
-            .flatten(),
-        body: Body::new(body, is_stream),
+        usage: Stored::usage_in(dialect, is_stream, &body),
+        body,
         took: Duration::from_nanos(took),
         events,
         meaning: None, // of the box that compares

@@ -62,9 +62,10 @@ impl std::fmt::Debug for Stored {
 }
 
 impl Stored {
-    /// The token counts in the plain `body` of a provider that speaks `dialect`.
-    pub fn usage_in(dialect: Dialect, body: &[u8]) -> Option<Usage> {
-        speak::look_at_answer(dialect, body).usage
+    /// The token counts in `body`, of a provider that speaks `dialect`; `None` of a stream.
+    pub fn usage_in(dialect: Dialect, is_stream: bool, body: &Body) -> Option<Usage> {
+        let facts = (!is_stream).then(|| speak::look_at_answer(dialect, &body.bytes()));
+        facts.and_then(|facts| facts.usage)
     }
 
     /// Whether the body is an answer, as far as it is told again without being read.

@@ -1,6 +1,6 @@
 //! Writes events as what is different.
 
-use super::{AGAIN, BASE, GAPPED, Gap, Keeping, Known, NUMBER, PLAIN, REACH, tail};
+use super::{AGAIN, BASE, GAPPED, Keeping, Known, NUMBER, PLAIN, REACH, tail};
 use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
@@ -18,6 +18,17 @@ const FAR: usize = 512;
 
 /// The first line of what arrives is a chunk's size, where it ends within so many bytes.
 const SIZE_LINE: usize = 8;
+
+/// A place where an event is not like the base.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// Bytes before it that are.
+    same: usize,
+    /// Bytes in it.
+    fresh: usize,
+    /// Bytes of the base in their place.
+    skipped: usize,
+}
 
 type Gaps = SmallVec<[Gap; GAPS]>;
 
@@ -83,7 +94,7 @@ impl Writer {
     /// its gap where the last one had it. Gives their length; 0: it has not.
     fn put_again(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> usize {
         self.look_back(kept);
-        let Some((before, behind)) = self.known.around(self.known.base(kept)) else {
+        let Some((before, behind)) = self.known.around(kept) else {
             return 0;
         };
         let line = bytes.first_chunk().copied().map_or(0, size_line);
@@ -105,7 +116,7 @@ impl Writer {
     /// such gap any more.
     pub fn again(&mut self, kept: &mut impl Keeping, fresh: &[u8]) -> bool {
         self.look_back(kept);
-        let is_known = self.known.base_len > 0 && self.known.before > 0;
+        let is_known = self.known.around(kept).is_some();
         if is_known {
             put_token(kept, fresh.len() << 2 | AGAIN, fresh);
         }
@@ -114,7 +125,7 @@ impl Writer {
 
     /// The base around the last gap; `None`: there is no such.
     pub fn around<'a>(&self, kept: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        self.known.around(self.known.base(kept))
+        self.known.around(kept)
     }
 
     /// Forgets a base that is too far back for the next token (A2).
@@ -173,7 +184,7 @@ impl Writer {
             rest = rest.get(gap.same + gap.fresh..).unwrap_or_default();
         }
         if let [gap] = &gaps[..] {
-            self.known.set_gap(gap);
+            self.known.set_gap(gap.same, gap.skipped);
         }
     }
 }

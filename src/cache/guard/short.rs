@@ -83,6 +83,7 @@ pub(super) fn whole(word: &str) -> Option<&'static [&'static str]> {
         .as_bytes()
         .last_chunk::<2>()
         .filter(|_| word.len() <= 8)?;
+    // All of them, always: so they are compared side by side.
     if WHOLE_ENDS.iter().filter(|other| *other == end).count() == 0 {
         return None;
     }
