@@ -41,6 +41,7 @@ SCENARIOS = {
     "cached-hit": ("exchange", (100, 0), (200, 0), 100),
     "cached-miss": ("exchange", (100, 0), (200, 0), 100),
     "cached-event-paced": ("event", (20, 100), (20, 200), 2000),
+    "cached-event-back-to-back": ("event", (20, 100), (20, 200), 2000),
     # Three targets instead of one.
     "least_latency": ("exchange", (100, 0), (200, 0), 100),
     "prefix_affinity": ("exchange", (100, 0), (200, 0), 100),

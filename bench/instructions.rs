@@ -340,10 +340,14 @@ impl Scenario {
                 is_hit: name == "cached-hit",
                 is_asked: Cell::new(false),
             },
-            "cached-event-paced" => Self {
+            "cached-event-paced" | "cached-event-back-to-back" => Self {
                 request: told(&request(chat, "cached", true, 500), true),
                 answer,
-                arrivals: ends,
+                arrivals: if name.ends_with("-paced") {
+                    ends
+                } else {
+                    Vec::new()
+                },
                 last: *b"\r\n\r\n",
                 is_hit: false,
                 is_asked: Cell::new(false),

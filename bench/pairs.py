@@ -5,12 +5,13 @@ One gateway on CPU 0, load and simulated provider on CPU 1; each repetition has 
 
 import contextlib
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import tempfile
 import time
+
+import machine
 
 CONFIG = """[server]
 listen = ["127.0.0.1:19802"]
@@ -22,12 +23,6 @@ dialect = "openai"
 base_url = "http://127.0.0.1:19801/v1"
 """
 SECONDS = 3
-
-
-def cpu_s(pid):
-    """CPU that a process has used, in seconds."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -42,10 +37,10 @@ def measuring(binary, models, connections=64):
         gateway = subprocess.Popen(serve, **quiet)
 
         def measure(model, *more):
-            report, before = folder / "load.json", cpu_s(gateway.pid)
+            report, before = folder / "load.json", machine.cpu_s([gateway.pid])
             load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", str(connections), "--cpu", "1", *more]
             subprocess.run([*load, "-d", f"{SECONDS}s", "--json", report], check=True, stdout=subprocess.DEVNULL)
-            return (cpu_s(gateway.pid) - before) / json.loads(report.read_text())["ok"] * 1e6
+            return (machine.cpu_s([gateway.pid]) - before) / json.loads(report.read_text())["ok"] * 1e6
 
         try:
             time.sleep(1.5)

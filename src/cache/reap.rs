@@ -127,10 +127,11 @@ impl Sheaf {
 
 /// The size of a chunk whose line says no more than that.
 fn size(line: &[u8]) -> Option<usize> {
-    let digits = line.strip_suffix(b"\r\n")?;
-    let is_plain = digits.iter().all(u8::is_ascii_hexdigit);
-    let digits = std::str::from_utf8(digits).ok().filter(|_| is_plain)?;
-    usize::from_str_radix(digits, 16).ok()
+    let digits = line.strip_suffix(b"\r\n").filter(|it| !it.is_empty())?;
+    digits.iter().try_fold(0_usize, |size, digit| {
+        let digit = char::from(*digit).to_digit(16)?;
+        size.checked_mul(16)?.checked_add(digit as usize)
+    })
 }
 
 #[cfg(test)]

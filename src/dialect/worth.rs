@@ -129,8 +129,8 @@ impl Reading {
     }
 
     fn event(&mut self, bytes: &[u8]) {
-        self.is_text = false;
-        if can_skip(self.dialect, self.wire, bytes) {
+        self.is_text = self.is_text && self.template.fits(bytes); // one that came in parts
+        if self.is_text || can_skip(self.dialect, self.wire, bytes) {
             return;
         }
         let data = match event(self.wire, bytes, &mut self.scratch) {
