@@ -4,8 +4,8 @@ against the same model without a cache.
 
     python3 bench/cache.py [target/release/shardgate] [repetitions]
 
-"hit" and "stream-hit" ask the same again and again; of "paced" and "paced-miss" each prompt is another one, so that each
-request is looked up, put on a tape, and stored. How it is measured: pairs.py.
+"hit" and "stream-hit" ask the same again and again; of the misses each prompt is another one, so that each request is
+looked up, put on a tape, and stored. How it is measured: pairs.py.
 """
 
 import sys
@@ -27,6 +27,10 @@ targets = [{ provider = "p", model = "sim/events-100" }]
 targets = [{ provider = "p", model = "sim/events-100" }]
 cache = { mode = "exact" }
 
+[models.stream-miss]
+targets = [{ provider = "p", model = "sim/events-100" }]
+cache = { mode = "exact" }
+
 [models.paced]
 targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 
@@ -34,7 +38,13 @@ targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 cache = { mode = "exact" }
 """
-PAIRS = {"hit": ("plain",), "stream-hit": ("stream", "--stream"), "paced-miss": ("paced", "--stream", "--distinct")}
+DISTINCT = ("--stream", "--distinct")
+PAIRS = {
+    "hit": ("plain",),
+    "stream-hit": ("stream", "--stream"),
+    "stream-miss": ("stream", *DISTINCT),
+    "paced-miss": ("paced", *DISTINCT),
+}
 
 
 def main():
