@@ -182,6 +182,43 @@ fn entries_are_where_they_belong() {
     on_both!(test);
 }
 
+/// Goal: what is stored while the nodes that a redirect named are being connected is not lost.
+/// Method: the nodes but the one whose address is known answer nothing for 300 ms.
+#[test]
+fn entries_wait_for_nodes_that_are_new() {
+    async fn test<H: Host>(host: H) {
+        let cluster = Cluster::start();
+        let a = Remote::start(&host, setup(cluster.0[0].at, 1)).unwrap();
+        until(&host, "the generations are known", || {
+            a.generations().is_some()
+        })
+        .await;
+        let home = Cluster::owner(slot(b"shardgate:v1:gen"));
+        for (at, node) in cluster.0.iter().enumerate() {
+            if at != 0 && at != home {
+                node.order(&["CLIENT", "PAUSE", "300"]);
+            }
+        }
+        for n in 0..ENTRIES {
+            let known = a.generations();
+            a.put(
+                &key(n),
+                &value(n, 50),
+                (&[], Duration::from_secs(60)),
+                known.as_deref(),
+            );
+            pause(&host, 1).await;
+        }
+        let puts = || Put::ALL.map(|put| a.status().total.counts.puts(put));
+        until(&host, "it is known what became of each", || {
+            puts().iter().sum::<u64>() == ENTRIES
+        })
+        .await;
+        assert_eq!(puts()[0], ENTRIES, "{:?}", a.status());
+    }
+    on_both!(test);
+}
+
 /// Goal: while a slot is on its way both halves of it are found (ASK); after it they are found
 /// without a redirect more (MOVED, and the map).
 #[test]

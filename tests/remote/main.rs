@@ -27,6 +27,7 @@ use shardgate::host::tls::Secure;
 use shardgate::host::uring::Uring;
 use shardgate::host::{Host, launch};
 use shardgate::shard::remote::{Remote, Setup};
+use shardgate::stats::remote::Put;
 use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -175,26 +176,19 @@ pub(crate) async fn put_as<H: Host>(
     (n, tags): (u64, &[&[u8]]),
     before: Option<&Generations>,
 ) {
-    let done = remote
-        .status()
-        .total
-        .counts
-        .puts(shardgate::stats::remote::Put::Done);
+    let puts = || Put::ALL.map(|put| remote.status().total.counts.puts(put));
+    let earlier = puts();
     remote.put(
         &key(n),
         &value(n, 50),
         (tags, Duration::from_secs(60)),
         before,
     );
-    until(host, "an entry is stored", || {
-        remote
-            .status()
-            .total
-            .counts
-            .puts(shardgate::stats::remote::Put::Done)
-            > done
+    until(host, "it is known what became of an entry", || {
+        puts() != earlier
     })
     .await;
+    assert_eq!(puts()[0], earlier[0] + 1, "{:?}", remote.status());
 }
 
 /// What is found under the `n`th key.

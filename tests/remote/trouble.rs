@@ -170,6 +170,11 @@ fn no_trouble_of_the_server_is_ours() {
         let late = load.remote.status().total.counts.gets(Get::Late);
 
         // Stalled for longer than a connection may be silent.
+        until(&host, "both are connected again", || {
+            let (up, all) = load.remote.status().total.lines;
+            up == all
+        })
+        .await;
         server.stall();
         until(&host, "the connections are given up", || {
             load.remote.status().total.counts.events(Event::Stalled) >= 2

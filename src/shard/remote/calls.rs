@@ -106,7 +106,7 @@ impl<H: Host> Inner<H> {
     ) -> Result<(), Put> {
         let name = self.common.names.entry(key);
         let line = self.route(&name, Way::Write);
-        line.may_send().map_err(Why::of_put)?;
+        line.may_write().map_err(Why::of_put)?;
         let stamp = before.and_then(|before| before.stamp(key, tags));
         let label = Label {
             made: self.common.wall_millis(),
@@ -157,7 +157,7 @@ impl<H: Host> Inner<H> {
         let number = self.told.get();
         self.told.set(number + 1);
         let line = self.route(&self.common.names.news, Way::Write);
-        line.may_send().map_err(Why::of_put)?;
+        line.may_write().map_err(Why::of_put)?;
         let hold = Hold::take(self, news.len()).ok_or(Put::Full)?;
         let news = news.to_vec();
         self.common.host.spawn(async move {

@@ -131,6 +131,8 @@ struct Sent {
 struct Shared {
     /// Whom it is connected to.
     peer: Option<SocketAddr>,
+    /// Its first attempt to connect has not ended.
+    is_new: bool,
     out: TxBuf,
     calls: VecDeque<Sent>,
     /// How many at the front have expired.
@@ -175,6 +177,7 @@ impl<H: Host> Line<H> {
             place,
             shared: RefCell::new(Shared {
                 peer: None,
+                is_new: true,
                 out: TxBuf::new(&common.buffers),
                 calls: VecDeque::new(),
                 late: 0,
@@ -195,6 +198,11 @@ impl<H: Host> Line<H> {
     /// Whether it is connected.
     pub(super) fn is_up(&self) -> bool {
         self.peer().is_some()
+    }
+
+    /// Whether it is not known yet if it can be connected.
+    pub(super) fn is_new(&self) -> bool {
+        self.shared.borrow().is_new
     }
 
     /// Whom it is connected to.
@@ -230,14 +238,14 @@ impl<H: Host> Line<H> {
         }
     }
 
-    /// Whether [`Line::send`] would take a small command.
+    /// Whether a small write may be tried: [`Line::send`] would take it, or it is not known yet.
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn may_send(&self) -> Result<(), Why> {
+    pub(super) fn may_write(&self) -> Result<(), Why> {
         let shared = self.shared.borrow();
         if shared.peer.is_none() {
-            return Err(Why::Down); // L3
+            return shared.is_new.then_some(()).ok_or(Why::Down); // L3
         }
         if shared.calls.len() >= CALLS_MAX || shared.out.len() >= OUT_MAX {
             return Err(Why::Full);
@@ -294,7 +302,9 @@ impl<H: Host> Line<H> {
     pub(super) async fn run(self: Rc<Self>) {
         let mut failures = 0_u32;
         while !self.shared.borrow().is_retired {
-            let trouble = match wire::open(&self.common, self.place).await {
+            let opened = wire::open(&self.common, self.place).await;
+            self.shared.borrow_mut().is_new = false;
+            let trouble = match opened {
                 Ok(wire) => {
                     let (ended, has_worked) = self.serve(wire).await;
                     failures = if has_worked { 0 } else { failures + 1 };

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Redirects that one call follows.
 const REDIRECTS_MAX: usize = 4;
 
-/// How long a write that was sent to a new node waits between looks whether it is connected.
+/// How long a write to a new node waits between looks whether it is connected.
 const NODE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Which of a node's two connections.
@@ -122,7 +122,8 @@ impl<H: Host> Inner<H> {
         (known || has_room).then(|| (self.node(at, way), once))
     }
 
-    /// Sends a command to whoever has `name` and follows where that leads.
+    /// Sends a command to whoever has `name` and follows where that leads. A write waits for a node
+    /// that was met just now; a read does not: upstream is sooner.
     pub(super) async fn ask(
         &self,
         (way, name): (Way, &[u8]),
@@ -131,7 +132,7 @@ impl<H: Host> Inner<H> {
     ) -> Result<Reply, Why> {
         let (mut line, mut once) = (self.route(name, way), false);
         for turn in 0..=REDIRECTS_MAX {
-            let reply = if turn == 0 {
+            let reply = if turn == 0 && !line.is_new() {
                 line.send(words, once, until)?.await?
             } else {
                 let late = async {
@@ -139,7 +140,8 @@ impl<H: Host> Inner<H> {
                     Err(Why::Late)
                 };
                 let patient = async {
-                    while way == Way::Write && !line.is_up() {
+                    let is_awaited = || !line.is_up() && (turn > 0 || line.is_new());
+                    while way == Way::Write && is_awaited() {
                         let later = self.common.host.now() + NODE_PAUSE;
                         self.common.host.sleep_until(later).await;
                     }
