@@ -340,18 +340,6 @@ impl Scenario {
                 is_hit: name == "cached-hit",
                 is_asked: Cell::new(false),
             },
-            "cached-event-paced" | "cached-event-back-to-back" => Self {
-                request: told(&request(chat, "cached", true, 500), true),
-                answer,
-                arrivals: if name.ends_with("-paced") {
-                    ends
-                } else {
-                    Vec::new()
-                },
-                last: *b"\r\n\r\n",
-                is_hit: false,
-                is_asked: Cell::new(false),
-            },
             _ if is_strategy(name) => Self {
                 request: request(chat, name, false, 500),
                 answer,
@@ -374,7 +362,9 @@ impl Scenario {
                 is_asked: Cell::new(false),
             },
             _ => Self {
-                request: if name.starts_with("to-anthropic") {
+                request: if name.starts_with("cached-event") {
+                    told(&request(chat, "cached", true, 500), true)
+                } else if name.starts_with("to-anthropic") {
                     request("/v1/messages", "gpt-4o", true, 500)
                 } else if name.starts_with("from-anthropic") {
                     request(chat, "opus", true, 500)
