@@ -86,6 +86,39 @@ impl Keeping for Vec<u8> {
     fn fit(&mut self, _len: usize) {}
 }
 
+/// The base around a gap. Those of one writer that are equal are the same bytes, if there are not
+/// four billion bases between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    base: u32,
+    /// Bytes before the gap.
+    pub before: u16,
+    /// Bytes behind it.
+    pub behind: u16,
+}
+
+/// What came at once: an event of a known shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alike {
+    /// Bytes of the short line before it, perhaps a chunk's size, with its end; none: no such.
+    pub line: u16,
+    /// Bytes in the gap.
+    pub fresh: u16,
+    /// What is around it.
+    pub shape: Shape,
+}
+
+impl Alike {
+    /// Bytes that came.
+    pub fn bytes(&self) -> usize {
+        let Shape { before, behind, .. } = self.shape;
+        [self.line, before, self.fresh, behind]
+            .map(usize::from)
+            .iter()
+            .sum()
+    }
+}
+
 /// What a token may refer to.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
@@ -95,6 +128,8 @@ struct Known {
     /// The last gap: so much of the base before it, so much from its end on.
     before: u16,
     behind: u16,
+    /// How many bases there were.
+    bases: u32,
 }
 
 impl Known {
@@ -108,6 +143,7 @@ impl Known {
         *self = Self {
             base_at: at,
             base_len: len,
+            bases: self.bases.wrapping_add(1),
             ..Self::default()
         };
     }
@@ -117,6 +153,14 @@ impl Known {
         let behind = self.base_len.saturating_sub(same.saturating_add(skipped));
         self.before = narrow(same);
         self.behind = narrow(behind);
+    }
+
+    fn shape(&self) -> Shape {
+        Shape {
+            base: self.bases,
+            before: self.before,
+            behind: self.behind,
+        }
     }
 
     /// The base around the last gap; `None`: there is no such.

@@ -15,7 +15,7 @@
 //! - R2 Only whole blocks are let go, from the front, and none that a reader needs: every block
 //!   in `full` is full, and `start` is where one begins.
 
-use super::alike::{Keeping, Kept, Reader, Writer};
+use super::alike::{Alike, Keeping, Kept, Reader, Writer};
 use super::bufpool::{Block, BufPool, SMALL};
 use super::bytes::RxBuf;
 use std::collections::VecDeque;
@@ -119,10 +119,10 @@ impl Reel {
         self.shelf.start == 0
     }
 
-    /// More comes.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.writer.put(&mut self.shelf, bytes);
+    /// More comes; gives what it is, where that is known ([`Writer::put`]).
+    pub fn put(&mut self, bytes: &[u8]) -> Option<Alike> {
         self.came += bytes.len();
+        self.writer.put(&mut self.shelf, bytes)
     }
 
     /// Who has read everything.

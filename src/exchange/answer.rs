@@ -20,6 +20,7 @@ use super::lease::Answer;
 use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;
+use crate::base::alike::Alike;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
@@ -61,6 +62,8 @@ pub struct Incoming {
     pub has_surplus: bool,
     /// The framing broke behind what is decoded: no more can be read.
     is_broken: bool,
+    /// What is decoded, where that is one event and a tape knows it for one like another.
+    alike: Option<Alike>,
 }
 
 impl Incoming {
@@ -78,6 +81,7 @@ impl Incoming {
             is_done: false,
             has_surplus: false,
             is_broken: false,
+            alike: None,
         }
     }
 
@@ -88,6 +92,7 @@ impl Incoming {
     /// # Errors
     /// [`Kind::UpstreamCut`] when the chunk framing is broken and nothing is new.
     pub fn absorb(&mut self, rx: &mut RxBuf) -> Result<usize, Kind> {
+        self.alike = None;
         let before = self.decoded;
         let all = rx.len();
         let raw = all.saturating_sub(before);
@@ -119,6 +124,43 @@ impl Incoming {
         }
         rx.truncate(self.decoded);
         Ok(self.decoded - before)
+    }
+
+    /// As [`Incoming::absorb`], of what was read at once and may be `alike`.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn absorb_alike(
+        &mut self,
+        rx: &mut RxBuf,
+        alike: Option<Alike>,
+    ) -> Result<usize, Kind> {
+        match alike {
+            None => self.absorb(rx),
+            Some(alike) => self.absorb_one(rx, alike),
+        }
+    }
+
+    fn absorb_one(&mut self, rx: &mut RxBuf, alike: Alike) -> Result<usize, Kind> {
+        let is_alone = alike.bytes() == rx.len();
+        // Where a chunk begins, the short line is its size. Two bytes more that are taken off are
+        // the chunk's end and the last ones: behind them is a size, of three bytes at least.
+        let is_between = match &self.rest {
+            Rest::Chunked(chunked) => chunked.is_between(),
+            _ => false,
+        };
+        let line = usize::from(alike.line);
+        let framing = if is_between { line + 2 } else { 0 };
+        let decoded = self.absorb(rx)?;
+        let is_whole = is_alone && decoded + framing == alike.bytes();
+        self.alike = (is_whole && (line == 0) == (framing == 0)).then_some(alike);
+        Ok(decoded)
+    }
+
+    /// What is decoded, where that is one event and the tape knows it for one like another. The
+    /// last two bytes of its shape may be the end of its chunk, which is not there any more.
+    pub fn take_alike(&mut self) -> Option<Alike> {
+        self.alike.take()
     }
 
     /// The connection ended.
@@ -183,7 +225,7 @@ pub async fn read_more<H: Host>(
     loop {
         match down.wait(|cx| lease.poll_read(cx, rx)).await {
             Wait::Done(Ok(1..)) => {
-                let new = body.absorb(rx)?;
+                let new = body.absorb_alike(rx, lease.take_alike())?;
                 if new > 0 || body.is_done {
                     return Ok(new);
                 }
@@ -207,7 +249,7 @@ pub async fn read_here<H: Host>(answer: &mut Answer<H>, body: &mut Incoming) -> 
         return Ok(false);
     }
     match poll_fn(|cx| Poll::Ready(lease.poll_read(cx, rx))).await {
-        Poll::Ready(Ok(1..)) => body.absorb(rx).map(|_| true),
+        Poll::Ready(Ok(1..)) => body.absorb_alike(rx, lease.take_alike()).map(|_| true),
         _ => Ok(false),
     }
 }

@@ -120,7 +120,7 @@ async fn hold_stream<H: Host>(
     let patience = Asker::<H>::patience(errand, course);
     let until = first_token(course, patience, step, answer.sent);
     loop {
-        seen.digest(shard, &mut copy, &mut body, &mut tx);
+        seen.digest(&shard.scratch, &mut copy, &mut body, &mut tx);
         tx.clear();
         if seen.has_content || answer.rx.len() > answer.head.len + relay::HELD_MAX {
             return Ok(());

@@ -4,6 +4,7 @@
 //! [`Tape`]; one that replays what is stored has nothing to read from.
 
 use super::tape::{Player, Tape};
+use crate::base::alike::Alike;
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::host::{Host, Link};
@@ -79,6 +80,15 @@ impl<H: Host> Lease<H> {
     pub fn tape(&self) -> Option<&Rc<Tape<H>>> {
         match &self.source {
             Source::Tape(player) => Some(player.tape()),
+            _ => None,
+        }
+    }
+
+    /// What has just been read, where a tape knows it for an event like one before
+    /// ([`Player::take_alike`]).
+    pub fn take_alike(&self) -> Option<Alike> {
+        match &self.source {
+            Source::Tape(player) => player.take_alike(),
             _ => None,
         }
     }

@@ -119,7 +119,7 @@ pub async fn relay<'a, H: Host>(
     let mut deadline = (first, Kind::FirstTokenTimeout);
     let mut events = seen.events;
     let fault = loop {
-        seen.digest(shard, &mut answer.rx, &mut body, &mut down.tx);
+        seen.digest(&shard.scratch, &mut answer.rx, &mut body, &mut down.tx);
         if !is_committed && !seen.goes_on() {
             fallback::leave_stream(course, down, step, &mut seen)?;
         }

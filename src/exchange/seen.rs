@@ -10,6 +10,7 @@
 
 use super::answer::Incoming;
 use super::translator::{Heard, Translator};
+use crate::base::alike::{Alike, Shape};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::dialect::events::{Cutter, Wire, event};
@@ -18,10 +19,10 @@ use crate::dialect::model::{Dialect, Refused};
 use crate::dialect::openai::Usage;
 use crate::dialect::openai::template::Template;
 use crate::dialect::speak::{look, refusal};
-use crate::host::Host;
-use crate::shard::Shard;
 use crate::wire::http1::put_chunk;
+use crate::wire::json::plain_run;
 use crate::wire::sse::frame;
+use std::cell::RefCell;
 
 /// Largest single event, in bytes (images travel as one).
 pub const EVENT_MAX: usize = 16 << 20;
@@ -54,6 +55,9 @@ pub struct Seen {
     /// How the client wants them.
     pub form: Form,
     template: Template,
+    /// An event of this shape with so many bytes behind the gap and plain text in it fits what the
+    /// template was, so it says no more than its text, whatever the template is by now.
+    shape: Option<(Shape, u16)>,
     /// What the provider speaks.
     from: Dialect,
     /// In which frames.
@@ -132,6 +136,7 @@ impl Seen {
             events: 0,
             form,
             template: Template::new(),
+            shape: None,
             from,
             wire,
             translator,
@@ -175,9 +180,9 @@ impl Seen {
 
     /// Looks at the whole events that have arrived, writes those that pass into `tx`, and
     /// drops them from the buffer.
-    pub fn digest<H: Host>(
+    pub fn digest(
         &mut self,
-        shard: &Shard<H>,
+        scratch: &RefCell<Vec<u8>>,
         rx: &mut RxBuf,
         body: &mut Incoming,
         tx: &mut TxBuf,
@@ -186,6 +191,10 @@ impl Seen {
         // Events that pass form runs; a run is one chunk.
         let (mut run, mut event, mut at) = (0, 0, self.split as usize);
         let mut is_over = self.has_done;
+        if let Some(alike) = body.take_alike() {
+            event = self.skip_alike(data, alike);
+            at += event;
+        }
         while let Some(fresh) = data.get(at..).filter(|fresh| !fresh.is_empty()) {
             // Events like the one before need not be split off first.
             if at == event && !is_over && self.cutter.is_blank() {
@@ -217,7 +226,7 @@ impl Seen {
             let mut passes = false;
             if !is_over {
                 let bytes = data.get(event..at).unwrap_or_default();
-                let fate = self.judge(bytes, &mut shard.scratch.borrow_mut());
+                let fate = self.judge(bytes, &mut scratch.borrow_mut());
                 let pass = match fate {
                     Fate::Pass => None,
                     Fate::Withhold | Fate::Over | Fate::Broken(_) => Some(event),
@@ -274,6 +283,39 @@ impl Seen {
             at += len;
         }
         at
+    }
+
+    /// As [`Seen::skip`], where all of `data` is one event and `alike` to one before.
+    #[inline(never)]
+    fn skip_alike(&mut self, data: &[u8], alike: Alike) -> usize {
+        if self.split > 0 || self.has_done || !self.knows(data, alike) {
+            return 0;
+        }
+        self.events += 1;
+        data.len()
+    }
+
+    /// Whether `event` fits the template, as it is `alike` to one before: then neither of them is
+    /// read.
+    fn knows(&mut self, event: &[u8], alike: Alike) -> bool {
+        let start = usize::from(alike.shape.before);
+        let Some((before, rest)) = event.split_at_checked(start) else {
+            return false;
+        };
+        let Some((text, behind)) = rest.split_at_checked(usize::from(alike.fresh)) else {
+            return false;
+        };
+        let Ok(len) = u16::try_from(behind.len()) else {
+            return false;
+        };
+        let shape = Some((alike.shape, len));
+        if self.shape != shape {
+            if self.translator.is_some() || !self.template.is_text_between(before, behind) {
+                return false;
+            }
+            self.shape = shape;
+        }
+        self.cutter.is_blank() && plain_run(text, 0) == text.len()
     }
 
     /// Writes what the translator has written.
@@ -511,54 +553,5 @@ impl Seen {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::translator::Naming;
-    use super::*;
-    use crate::base::bufpool::BufPool;
-    use crate::dialect::route::Route;
-    use crate::stats::receipt::RequestId;
-
-    /// Goal: text that follows something else is not taken for more of what is open, though its
-    /// event looks like those of the text before. Method: text, a whole call, text; the last one
-    /// used to be told as more arguments of the call.
-    #[test]
-    fn text_behind_a_call_is_no_part_of_it() {
-        let naming = Naming {
-            id: RequestId::new(1, 2),
-            model: "m".into(),
-            created: 7,
-            wants_usage: false,
-        };
-        let pool = BufPool::new();
-        let translator = Translator::new(Dialect::Chat, Route::Messages, naming, &pool);
-        let form = Form {
-            wants_usage: false,
-            is_chunked: false,
-            is_single: true,
-            policy: Policy::Ignored,
-        };
-        let from = (Dialect::Chat, Wire::Lines);
-        let mut seen = Seen::new(from, 0, form, Some(Box::new(translator)));
-        let event = |delta: &str| {
-            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{{delta}}}}}]}}\n\n")
-                .into_bytes()
-        };
-        let text = event("\"content\":\"a\"");
-        let call = event(
-            "\"tool_calls\":[{\"index\":0,\"id\":\"c\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]",
-        );
-        let mut scratch = Vec::new();
-        for (bytes, like_the_last) in [(&text, 0), (&text, 0), (&text, text.len()), (&call, 0)] {
-            assert_eq!(seen.skip(bytes), like_the_last);
-            if like_the_last == 0 {
-                assert_eq!(seen.judge(bytes, &mut scratch), Fate::Withhold);
-            }
-        }
-        assert_eq!(seen.skip(&text), 0);
-        assert_eq!(seen.judge(&text, &mut scratch), Fate::Withhold);
-        let out = seen.translator.as_ref().unwrap().tx.unsent();
-        let out = String::from_utf8_lossy(out);
-        assert_eq!(out.matches("text_delta").count(), 4, "{out}");
-        assert_eq!(out.matches("input_json_delta").count(), 1, "{out}");
-    }
-}
+#[path = "seen_tests.rs"]
+mod tests;

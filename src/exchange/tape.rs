@@ -19,7 +19,7 @@
 //! - T4 The connection goes home only when a player has seen the clean end of the body.
 
 use super::lease::Lease;
-use crate::base::alike::Reader;
+use crate::base::alike::{Alike, Reader};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::RxBuf;
 use crate::base::reel::Reel;
@@ -51,6 +51,8 @@ struct State<H: Host> {
     source: Source<H>,
     /// It ended like this, if not cleanly.
     fault: Option<io::ErrorKind>,
+    /// What was read last from the source, where it is known for an event like one before.
+    alike: Option<Alike>,
 }
 
 #[derive(Debug)]
@@ -79,18 +81,20 @@ impl<H: Host> State<H> {
             ears: SmallVec::new(),
             source,
             fault: None,
+            alike: None,
         }
     }
 
-    /// More comes. Who has read it already is beyond the end.
-    fn put(&mut self, bytes: &[u8]) {
+    /// More comes; gives what it is, where that is known. Who has read it already is beyond the
+    /// end.
+    fn put(&mut self, bytes: &[u8]) -> Option<Alike> {
         let came = self.reel.came();
         for ear in self.ears.iter_mut().flatten() {
             if ear.at == came {
                 ear.reader = self.reel.reader();
             }
         }
-        self.reel.put(bytes);
+        self.reel.put(bytes)
     }
 
     /// Something changed: everybody but `me` looks.
@@ -205,6 +209,12 @@ impl<H: Host> Player<H> {
         }
     }
 
+    /// What [`Player::poll_read`] has just read, where the tape knows it for an event like one
+    /// before. To be called at once: then others may read.
+    pub fn take_alike(&self) -> Option<Alike> {
+        self.tape.0.borrow_mut().alike.take()
+    }
+
     /// What it listens to.
     pub fn tape(&self) -> &Rc<Tape<H>> {
         &self.tape
@@ -220,6 +230,7 @@ impl<H: Host> Player<H> {
         if ear.at < end {
             let count = state.reel.copy(&mut ear.reader, ear.at, GULP, rx);
             ear.at += count;
+            state.alike = None;
             state.trim();
             return Poll::Ready(Ok(count));
         }
@@ -242,7 +253,7 @@ impl<H: Host> Player<H> {
                 let data = rx.data();
                 let fresh = data.get(data.len().saturating_sub(count)..);
                 ear.at = end + count;
-                state.put(fresh.unwrap_or_default());
+                state.alike = state.put(fresh.unwrap_or_default());
                 state.trim();
                 state.wake_others(self.ear); // T2
                 Poll::Ready(Ok(count))

@@ -99,6 +99,30 @@ proptest! {
         prop_assert_eq!(told, all);
     }
 
+    /// Goal: what is said of an arrival is so. Method: arrivals of one shape have the same bytes
+    /// around their gaps, and are no longer than is said.
+    #[test]
+    fn a_shape_is_one(arrivals in arrivals()) {
+        let (mut writer, mut kept) = (Writer::default(), Vec::new());
+        let mut last: Option<(Shape, Vec<u8>, Vec<u8>)> = None;
+        for bytes in &arrivals {
+            let Some(alike) = writer.put(&mut kept, bytes) else {
+                continue;
+            };
+            prop_assert_eq!(alike.bytes(), bytes.len());
+            let (line, event) = bytes.split_at(usize::from(alike.line));
+            let ends = memchr::memchr_iter(b'\n', line).count();
+            prop_assert_eq!(ends, usize::from(!line.is_empty()));
+            prop_assert_eq!(ends == 1, line.ends_with(b"\n"));
+            let (before, rest) = event.split_at(usize::from(alike.shape.before));
+            let behind = &rest[usize::from(alike.fresh)..];
+            if let Some((shape, front, back)) = &last && *shape == alike.shape {
+                prop_assert_eq!((&front[..], &back[..]), (before, behind));
+            }
+            last = Some((alike.shape, before.to_vec(), behind.to_vec()));
+        }
+    }
+
     /// Goal: what was never put is read without harm.
     #[test]
     fn noise_is_read(noise in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -1,6 +1,6 @@
 //! Writes events as what is different.
 
-use super::{AGAIN, BASE, GAPPED, Keeping, Known, NUMBER, PLAIN, REACH, tail};
+use super::{AGAIN, Alike, BASE, GAPPED, Keeping, Known, NUMBER, PLAIN, REACH, narrow, tail};
 use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
@@ -55,16 +55,20 @@ impl Default for Writer {
 }
 
 impl Writer {
-    /// Puts `bytes` there, which came together.
-    pub fn put(&mut self, kept: &mut impl Keeping, bytes: &[u8]) {
+    /// Puts `bytes` there, which came together. Gives what they are where they are no more than an
+    /// event whose shape is that of one before.
+    pub fn put(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> Option<Alike> {
         let mut rest = bytes;
         let mut plain = 0; // so many of `rest` are no event
         loop {
             if plain == 0 {
                 let again = self.put_again(kept, rest);
+                if again > 0 && again == bytes.len() {
+                    return Some(self.alike(bytes));
+                }
                 rest = tail(rest, again);
                 if rest.is_empty() {
-                    return;
+                    return None;
                 }
                 if again > 0 {
                     continue;
@@ -82,9 +86,7 @@ impl Writer {
             {
                 self.put_plain(kept, before);
             }
-            let Some((event, behind)) = ahead.split_at_checked(len).filter(|_| is_event) else {
-                return;
-            };
+            let (event, behind) = ahead.split_at_checked(len).filter(|_| is_event)?;
             self.put_event(kept, event);
             (rest, plain) = (behind, 0);
         }
@@ -97,7 +99,7 @@ impl Writer {
         let Some((before, behind)) = self.known.around(kept) else {
             return 0;
         };
-        let line = bytes.first_chunk().copied().map_or(0, size_line);
+        let line = size_line(bytes);
         let Some(after) = tail(bytes, line).strip_prefix(before) else {
             return 0;
         };
@@ -110,6 +112,17 @@ impl Writer {
         let (size, fresh) = (bytes.get(..line), after.get(..end));
         put_both(kept, size.unwrap_or_default(), fresh.unwrap_or_default());
         len
+    }
+
+    /// What `bytes` are, which were put as an event like the last one.
+    fn alike(&self, bytes: &[u8]) -> Alike {
+        let (line, shape) = (size_line(bytes), self.known.shape());
+        let around = line + usize::from(shape.before) + usize::from(shape.behind);
+        Alike {
+            line: narrow(line),
+            fresh: narrow(bytes.len().saturating_sub(around)),
+            shape,
+        }
     }
 
     /// Puts an event that has `fresh` in its gap, where the last one had it; false: there is no
@@ -207,8 +220,9 @@ fn piece(bytes: &[u8]) -> usize {
 }
 
 /// Length of the line that these begin with, where it is short enough for a chunk's size.
-fn size_line(bytes: [u8; SIZE_LINE]) -> usize {
-    let end = bytes.iter().position(|byte| *byte == b'\n');
+fn size_line(bytes: &[u8]) -> usize {
+    let first: Option<[u8; SIZE_LINE]> = bytes.first_chunk().copied();
+    let end = first.and_then(|first| first.iter().position(|byte| *byte == b'\n'));
     end.map_or(0, |at| at + 1)
 }
 

@@ -39,11 +39,11 @@ const PADDING: &[u8] = b"\"obfuscation\":\"";
 #[derive(Clone, Debug, Default)]
 pub struct Template {
     event: Vec<u8>,
-    /// Where the literal parts end and begin again: a hole each.
-    holes: [(usize, usize); 2],
-    used: usize,
-    /// Which of the holes is the text's.
-    text: usize,
+    /// Where the literal parts end and begin again: a hole each. Small, as a stream has its own.
+    holes: [(u16, u16); 2],
+    used: u8,
+    /// Whether the second hole is the text's.
+    is_second: bool,
     /// It begins with a letter and ends with LF, so nothing before it tells how it is split.
     is_plain: bool,
 }
@@ -55,7 +55,7 @@ impl Template {
             event: Vec::new(),
             holes: [(0, 0); 2],
             used: 0,
-            text: 0,
+            is_second: false,
             is_plain: false,
         }
     }
@@ -67,19 +67,20 @@ impl Template {
         if event.len() > LEARNED_MAX {
             return;
         }
-        let Some(text) = TEXTS.iter().find_map(|key| hole(event, key)) else {
+        let hole = |key| hole(event, key).map(|(start, end)| (narrow(start), narrow(end)));
+        let Some(text) = TEXTS.into_iter().find_map(hole) else {
             return;
         };
         self.holes = [text; 2];
-        (self.used, self.text) = (1, 0);
-        if let Some(padding) = hole(event, PADDING) {
+        (self.used, self.is_second) = (1, false);
+        if let Some(padding) = hole(PADDING) {
             self.holes = if padding.0 < text.0 {
                 [padding, text]
             } else {
                 [text, padding]
             };
             self.used = 2;
-            self.text = usize::from(padding.0 < text.0);
+            self.is_second = padding.0 < text.0;
         }
         self.is_plain =
             event.first().is_some_and(u8::is_ascii_alphabetic) && event.last() == Some(&b'\n');
@@ -101,7 +102,7 @@ impl Template {
     /// Whether what was learned is `before`, something in its only hole, and `behind`: so that it
     /// fits whatever has these, and plain text between them.
     pub fn is_text_in(&self, before: &[u8], behind: &[u8]) -> bool {
-        let [(start, end), _] = self.holes;
+        let [(start, end), _] = self.holes();
         let is_in_hole = before.len() >= start && behind.len() >= self.event.len() - end;
         let is_one = before.len() + behind.len() <= self.event.len();
         self.used == 1
@@ -110,6 +111,11 @@ impl Template {
             && self.event.starts_with(before)
             && self.event.ends_with(behind)
             && self.fits(&self.event)
+    }
+
+    /// As [`Template::is_text_in`], for one event in the middle of a stream (I3).
+    pub fn is_text_between(&self, before: &[u8], behind: &[u8]) -> bool {
+        self.is_plain && self.is_text_in(before, behind)
     }
 
     /// The text that [`Template::learn`] would take for the one that changes.
@@ -143,13 +149,19 @@ impl Template {
             return None;
         }
         let (len, [first, second]) = front(bytes, &self.literals()?)?;
-        Some((len, if self.text == 0 { first } else { second }))
+        Some((len, if self.is_second { second } else { first }))
+    }
+
+    #[inline]
+    fn holes(&self) -> [(usize, usize); 2] {
+        let wide = |(start, end)| (usize::from(start), usize::from(end));
+        self.holes.map(wide)
     }
 
     /// What stands around the holes; the last is `None` with one hole only.
     #[inline]
     fn literals(&self) -> Option<Literals<'_>> {
-        let [(start, end), (second, behind)] = self.holes;
+        let [(start, end), (second, behind)] = self.holes();
         let first = self.event.get(..start)?;
         match self.used {
             0 => None,
@@ -182,6 +194,11 @@ fn front<'b>(
         rest = rest.strip_prefix(*third)?;
     }
     Some((bytes.len() - rest.len(), [one, other]))
+}
+
+/// A place in an event that is learned.
+fn narrow(place: usize) -> u16 {
+    u16::try_from(place).unwrap_or(u16::MAX)
 }
 
 /// Where the string behind `key` has its text: from behind its quote to the closing one.
