@@ -122,7 +122,7 @@ def main():
         per, short, long, more = SCENARIOS[name]
         each = round((count(binary, name, *long) - count(binary, name, *short)) / more)
         verdict, is_worse = judge(name, each, known.get(name))
-        print(f"{name:20} {each:8,} instructions an {per:22} {verdict}", flush=True)
+        print(f"{name:25} {each:8,} instructions an {per:22} {verdict}", flush=True)
         worse += [name] * is_worse
         if options.update:
             known[name] = each
