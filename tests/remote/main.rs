@@ -176,19 +176,31 @@ pub(crate) async fn put_as<H: Host>(
     (n, tags): (u64, &[&[u8]]),
     before: Option<&Generations>,
 ) {
-    let puts = || Put::ALL.map(|put| remote.status().total.counts.puts(put));
-    let earlier = puts();
-    remote.put(
-        &key(n),
-        &value(n, 50),
-        (tags, Duration::from_secs(60)),
-        before,
-    );
+    let earlier = ended(remote);
+    let done = || remote.status().total.counts.puts(Put::Done);
+    let before_it = done();
+    begin_put(remote, (n, tags), before);
     until(host, "it is known what became of an entry", || {
-        puts() != earlier
+        ended(remote) > earlier
     })
     .await;
-    assert_eq!(puts()[0], earlier[0] + 1, "{:?}", remote.status());
+    assert_eq!(done(), before_it + 1, "{:?}", remote.status());
+}
+
+/// Puts and does not wait.
+pub(crate) fn begin_put<H: Host>(
+    remote: &Remote<H>,
+    (n, tags): (u64, &[&[u8]]),
+    before: Option<&Generations>,
+) {
+    let about = (tags, Duration::from_secs(60));
+    remote.put(&key(n), &value(n, 50), about, before);
+}
+
+/// Of how many puts it is known what became of them.
+pub(crate) fn ended<H: Host>(remote: &Remote<H>) -> u64 {
+    let counts = remote.status().total.counts;
+    Put::ALL.into_iter().map(|put| counts.puts(put)).sum()
 }
 
 /// What is found under the `n`th key.

@@ -72,13 +72,8 @@ impl<H: Host> Load<H> {
     async fn store(self: Rc<Self>) {
         let mut n = 0;
         while !self.is_over.get() {
-            let (ttl, known) = (Duration::from_secs(60), self.remote.generations());
-            self.remote.put(
-                &key(n % KEYS),
-                &value(n % KEYS, 50),
-                (&[], ttl),
-                known.as_deref(),
-            );
+            let known = self.remote.generations();
+            begin_put(&self.remote, (n % KEYS, &[]), known.as_deref());
             n += 1;
             pause(&self.host, 1).await;
         }
@@ -294,11 +289,7 @@ fn what_waits_is_bounded() {
         }
         let status = remote.status();
         assert!(status.held <= shardgate::shard::remote::HELD_MAX && status.held > 0);
-        until(&host, "all are accounted for", || {
-            let counts = remote.status().total.counts;
-            Put::ALL.iter().map(|what| counts.puts(*what)).sum::<u64>() == 100
-        })
-        .await;
+        until(&host, "all are accounted for", || ended(&remote) == 100).await;
         let counts = remote.status().total.counts;
         say(&format!("{counts:?}"));
         assert!(counts.puts(Put::Full) >= 50, "{counts:?}");
