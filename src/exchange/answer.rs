@@ -135,13 +135,9 @@ impl Incoming {
         rx: &mut RxBuf,
         alike: Option<Alike>,
     ) -> Result<usize, Kind> {
-        match alike {
-            None => self.absorb(rx),
-            Some(alike) => self.absorb_one(rx, alike),
-        }
-    }
-
-    fn absorb_one(&mut self, rx: &mut RxBuf, alike: Alike) -> Result<usize, Kind> {
+        let Some(alike) = alike else {
+            return self.absorb(rx);
+        };
         let is_alone = alike.bytes() == rx.len();
         // Where a chunk begins, the short line is its size. Two bytes more that are taken off are
         // the chunk's end and the last ones: behind them is a size, of three bytes at least.
