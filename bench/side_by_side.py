@@ -197,7 +197,7 @@ def arguments():
     parser.add_argument("--only", default=",".join(PARTS), help="parts, comma separated: %(default)s")
     parser.add_argument("--reps", type=int, help="repetitions (3)")
     parser.add_argument("--proxies", default=",".join(PROXIES), help="which, comma separated: %(default)s")
-    parser.add_argument("--binary", help="a built shardgate (default: builds the release)")
+    parser.add_argument("--binary", help="a built shardgate (default: what scripts/build makes; --quick: the plain release)")
     parser.add_argument("--baseline", metavar="FILE", help="another build, to be beside; or an earlier JSON")
     parser.add_argument("--json", default=str(OUT / "summary.json"), metavar="FILE", help="where the figures go")
     parser.add_argument("--near-cpu", type=int, default=cpus[0], help="CPU of the proxies")
@@ -233,9 +233,13 @@ def sizes(found):
     found.empty_s, found.idle_s = (1, 2) if quick else (10, 20)
 
 
-def build():
-    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, check=True)
-    return str(ROOT / "target" / "release" / "shardgate")
+def build(quick):
+    """The release as it is installed; for a quick look without the profile, which takes minutes to make."""
+    command, made = ["scripts/build"], "pgo/shardgate"
+    if quick:
+        command, made = ["cargo", "build", "--release", "--locked"], "release/shardgate"
+    subprocess.run(command, cwd=ROOT, check=True)
+    return str(ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / made)
 
 
 def run(bench, todo):
@@ -301,7 +305,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     if set(options.names) & {"nginx", "haproxy"} or "inside" in options.only:
         proxies.install(with_tcpdump="inside" in options.only)
-    options.binary = os.path.abspath(options.binary) if options.binary else build()
+    options.binary = os.path.abspath(options.binary) if options.binary else build(options.quick)
     OUT.mkdir(exist_ok=True)
     todo = parts.plan(options)
     # In each proxy a stream takes two descriptors.
