@@ -89,10 +89,14 @@ def gateway(binary, cpu, upstream, folder, name="gateway", shards=1):
         KEY=KEY_ENV,
         SIMULATE=upstream.ports["plain"],
     )
-    ports = {"plain": port, "stream": port, "held": port}
+    return serve(binary, cpu, config, port, folder, name)
+
+
+def serve(binary, cpu, config, port, folder, name):
+    """A gateway with the file `config`, which says that it listens on `port`."""
     # Its access log is formatted and written in full, but to /dev/null: the others write none.
     command = ["sh", "-c", 'exec "$0" serve --config "$1" 2>/dev/null', binary, str(config)]
-    return Running(name, command, cpu, ports, folder)
+    return Running(name, command, cpu, {"plain": port, "stream": port, "held": port}, folder)
 
 
 def spinner(cpu, folder):

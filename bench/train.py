@@ -6,7 +6,7 @@ BINARY is gateway, provider and load generator. What is not in here counts as ra
 of fast, so everything that a busy gateway does belongs here: plain answers and streams, one by one and in crowds,
 short prompts and long ones, each client's dialect with each provider's, caches, strategies, second attempts, TLS.
 
-Exit code 1: something was not answered as it should be. --quick: a look of some seconds, whether all of it is.
+Exit code 1: something was refused or cut, or a gateway did not end as it should. --quick: a look of some seconds, whether all of it is.
 """
 
 import argparse
@@ -131,8 +131,13 @@ def gateway(binary, folder, simulate, name, tls=""):
         text += f'\n[models.to-{provider}]\ntargets = [{{ provider = "{provider}", model = "{PLAIN}" }}]\n'
     config = folder / f"{name}.toml"
     config.write_text(text)
-    command = ["sh", "-c", 'exec "$0" serve --config "$1" 2>/dev/null', binary, str(config)]
-    return proxies.Running(name, command, cpus()[0], {"plain": port}, folder)
+    return proxies.serve(binary, cpus()[0], config, port, folder, name)
+
+
+def has_ended(running):
+    """A gateway has to go by itself: one that is killed leaves no profile."""
+    if running.child.returncode != 0:
+        raise SystemExit(f"train: {running.name} ended with {running.child.returncode}")
 
 
 def cpus():
@@ -173,6 +178,7 @@ def over_tls(binary, folder, simulate, handshakes, rounds):
             connection.close()
     finally:
         running.end()
+    has_ended(running)
 
 
 def main():
@@ -198,6 +204,7 @@ def main():
             if running:
                 running.end()
             simulate.end()
+        has_ended(running)
 
 
 if __name__ == "__main__":
