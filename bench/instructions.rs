@@ -26,6 +26,7 @@
 mod said;
 
 use said::{messages, plain, request, stream};
+use shardgate::base::bufpool::Block;
 use shardgate::base::bytes::{RxBuf, TxBuf};
 use shardgate::base::time::Instant;
 use shardgate::cache::entry::Account;
@@ -110,9 +111,14 @@ struct Mem {
     peer: Rc<Peer>,
 }
 
-impl Link for Mem {
-    #[inline(never)]
-    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+impl Mem {
+    /// Gives what is there to `keep`, in a block.
+    fn poll_received(
+        &self,
+        cx: &Context<'_>,
+        rx: &mut RxBuf,
+        keep: impl FnOnce(&mut RxBuf, Block, usize),
+    ) -> Poll<io::Result<usize>> {
         let peer = &*self.peer;
         let len = (peer.until.get() - peer.at.get()).min(RECEIVED);
         if len == 0 {
@@ -124,8 +130,24 @@ impl Link for Mem {
         peer.at.set(peer.at.get() + len);
         let mut block = rx.pool().take(RECEIVED);
         block.bytes_mut()[..len].copy_from_slice(bytes);
-        rx.take_in(block, len);
+        keep(rx, block, len);
         Poll::Ready(Ok(len))
+    }
+}
+
+impl Link for Mem {
+    #[inline(never)]
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        self.poll_received(cx, rx, RxBuf::take_in)
+    }
+
+    #[inline(never)]
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_received(cx, rx, RxBuf::adopt)
     }
 
     #[inline(never)]

@@ -13,7 +13,7 @@
 //! - I1 An empty buffer at rest holds no block.
 //! - I2 `start <= end <= block size`.
 
-use super::bufpool::{BLOCK, Block, BufPool, SMALL};
+use super::bufpool::{BLOCK, Block, BufPool, LEAST, SMALL};
 
 #[derive(Debug)]
 struct Held {
@@ -86,12 +86,19 @@ impl Held {
             block.bytes_mut().copy_within(self.start..self.end, 0);
         } else {
             // Half as much again at least: growing byte by byte must not copy byte by byte.
-            let mut larger = self.pool.take((len + room).max(size + size / 2).max(first));
-            if let Some(to) = larger.bytes_mut().get_mut(..len) {
-                to.copy_from_slice(self.data());
-            }
-            self.block = Some(larger);
+            self.move_to((len + room).max(size + size / 2).max(first));
         }
+        (self.start, self.end) = (0, len);
+    }
+
+    /// Moves the data into another block, of at least `size` bytes.
+    fn move_to(&mut self, size: usize) {
+        let len = self.len();
+        let mut other = self.pool.take(size.max(len));
+        if let Some(to) = other.bytes_mut().get_mut(..len) {
+            to.copy_from_slice(self.data());
+        }
+        self.block = Some(other);
         (self.start, self.end) = (0, len);
     }
 
@@ -224,7 +231,26 @@ impl RxBuf {
             (self.0.start, self.0.end) = (0, len);
             self.0.block = Some(block);
         } else {
-            self.0.append(bytes, SMALL);
+            self.0.append(bytes, LEAST);
+        }
+    }
+
+    /// The same for a reader that consumes what came before it waits again: also what is small
+    /// stays where it came, without a copy. What is left then is for [`RxBuf::settle`].
+    pub fn adopt(&mut self, block: Block, len: usize) {
+        if self.is_empty() && len > 0 {
+            (self.0.start, self.0.end) = (0, len.min(block.size()));
+            self.0.block = Some(block);
+        } else {
+            self.take_in(block, len);
+        }
+    }
+
+    /// Before a wait: a large block is not held for a few bytes.
+    #[inline]
+    pub fn settle(&mut self) {
+        if self.0.block.as_ref().is_some_and(|b| b.size() > SMALL) && self.len() <= SMALL {
+            self.0.move_to(LEAST);
         }
     }
 
@@ -271,13 +297,13 @@ impl TxBuf {
 
     /// Appends a copy of `bytes`.
     pub fn put(&mut self, bytes: &[u8]) {
-        self.0.append(bytes, SMALL);
+        self.0.append(bytes, LEAST);
     }
 
     /// Appends copies of `parts`, one after another.
     #[inline]
     pub fn put_all<const N: usize>(&mut self, parts: [&[u8]; N]) {
-        self.0.append_all(parts, SMALL);
+        self.0.append_all(parts, LEAST);
     }
 
     /// Appends `number` in decimal digits.
@@ -287,13 +313,13 @@ impl TxBuf {
 
     /// Makes sure that at least `room` more bytes fit, so that [`TxBuf::put`] does not move.
     pub fn reserve(&mut self, room: usize) {
-        self.0.make_room(room, SMALL);
+        self.0.make_room(room, LEAST);
     }
 
     /// At least `room` bytes behind the data. Follow it with [`TxBuf::commit`], also when
     /// nothing was written.
     pub fn space(&mut self, room: usize) -> &mut [u8] {
-        self.0.make_room(room.max(1), SMALL);
+        self.0.make_room(room.max(1), LEAST);
         self.0.room_mut()
     }
 
@@ -389,6 +415,30 @@ mod tests {
             }
             rx.clear();
             assert_eq!((pool.lent(), theirs.lent()), (0, 0));
+        }
+    }
+
+    /// Goal: what is adopted stays in its block until it is consumed or settled, and then only
+    /// what is large; every byte in order.
+    #[test]
+    fn what_is_adopted_stays_until_it_is_settled() {
+        let (pool, theirs) = (BufPool::new(), BufPool::new());
+        for (first, used, then) in [(7, 7, 0), (300, 100, 0), (300, 0, 900), (9000, 1, 9000)] {
+            let mut rx = RxBuf::new(&pool);
+            for (len, fill) in [(first, 1), (then, 2)] {
+                let mut block = theirs.take(64 << 10);
+                block.bytes_mut()[..len].fill(fill);
+                rx.adopt(block, len);
+                assert_eq!((theirs.lent(), pool.lent()), (64 << 10, 0));
+            }
+            rx.consume(used);
+            let left = first + then - used;
+            rx.settle();
+            assert_eq!(theirs.lent() > 0, left > SMALL, "{first} {used} {then}");
+            assert_eq!(pool.lent() > 0, (1..=SMALL).contains(&left));
+            assert_eq!(rx.len(), left);
+            let model = [vec![1; first], vec![2; then]].concat();
+            assert_eq!(rx.data(), &model[used..]);
         }
     }
 

@@ -16,7 +16,7 @@
 use super::asker::Asker;
 use super::course::{Course, first_token};
 use super::down::{Down, Wait};
-use super::lease::Answer;
+use super::lease::{Answer, Reading};
 use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;
@@ -48,6 +48,8 @@ enum Rest {
     Length(u64),
     Chunked(Chunked),
     UntilClose,
+    /// The framing broke behind what is decoded: no more can be read.
+    Broken,
 }
 
 /// Takes the framing off an upstream body.
@@ -60,8 +62,7 @@ pub struct Incoming {
     pub is_done: bool,
     /// Whether bytes came that do not belong to it (I1).
     pub has_surplus: bool,
-    /// The framing broke behind what is decoded: no more can be read.
-    is_broken: bool,
+    reading: Reading,
     /// What is decoded, where that is one event and a tape knows it for one like another.
     alike: Option<Alike>,
 }
@@ -80,8 +81,17 @@ impl Incoming {
             decoded: 0,
             is_done: false,
             has_surplus: false,
-            is_broken: false,
+            reading: Reading::Collected,
             alike: None,
+        }
+    }
+
+    /// The same for a reader that consumes what came, or settles it, before it waits again: it may
+    /// stay in the block in which it came.
+    pub fn passed_on(head: &ResponseHead) -> Self {
+        Self {
+            reading: Reading::PassedOn,
+            ..Self::new(head)
         }
     }
 
@@ -115,12 +125,12 @@ impl Incoming {
                     }
                     Err(_) if chunked.sound() > 0 => {
                         self.decoded += chunked.sound();
-                        self.is_broken = true;
+                        self.rest = Rest::Broken;
                     }
                     Err(_) => return Err(Kind::UpstreamCut),
                 }
             }
-            Rest::Chunked(_) => self.has_surplus |= raw > 0,
+            Rest::Chunked(_) | Rest::Broken => self.has_surplus |= raw > 0,
         }
         rx.truncate(self.decoded);
         Ok(self.decoded - before)
@@ -175,7 +185,7 @@ impl Incoming {
 
     /// Whether no more can be read.
     pub fn is_broken(&self) -> bool {
-        self.is_broken
+        matches!(self.rest, Rest::Broken)
     }
 
     /// The first `n` bytes of the body were passed on.
@@ -213,15 +223,16 @@ pub async fn read_more<H: Host>(
     body: &mut Incoming,
     (until, late): (Instant, Kind),
 ) -> Result<usize, Kind> {
-    if body.is_broken {
+    if body.is_broken() {
         return Err(Kind::UpstreamCut);
     }
     down.arm(until.min(course.total));
-    let Answer { lease, rx, .. } = answer;
     loop {
-        match down.wait(|cx| lease.poll_read(cx, rx)).await {
+        let (Answer { lease, rx, .. }, reading) = (&mut *answer, body.reading);
+        let read = down.wait(move |cx| lease.poll_read_for(reading, cx, rx));
+        match read.await {
             Wait::Done(Ok(1..)) => {
-                let new = body.absorb_alike(rx, lease.take_alike())?;
+                let new = body.absorb_alike(&mut answer.rx, answer.lease.take_alike())?;
                 if new > 0 || body.is_done {
                     return Ok(new);
                 }
@@ -241,10 +252,10 @@ pub async fn read_more<H: Host>(
 /// What arrived breaks the framing.
 pub async fn read_here<H: Host>(answer: &mut Answer<H>, body: &mut Incoming) -> Result<bool, Kind> {
     let Answer { lease, rx, .. } = answer;
-    if body.is_broken {
+    if body.is_broken() {
         return Ok(false);
     }
-    match poll_fn(|cx| Poll::Ready(lease.poll_read(cx, rx))).await {
+    match poll_fn(|cx| Poll::Ready(lease.poll_read_for(body.reading, cx, rx))).await {
         Poll::Ready(Ok(1..)) => body.absorb_alike(rx, lease.take_alike()).map(|_| true),
         _ => Ok(false),
     }
@@ -460,7 +471,7 @@ mod tests {
             let mut body = Incoming::new(&head);
             for piece in [&raw[..cut], &raw[cut..]] {
                 rx.put(piece);
-                if body.is_broken || body.absorb(&mut rx).is_err() {
+                if body.is_broken() || body.absorb(&mut rx).is_err() {
                     break;
                 }
             }

@@ -22,6 +22,7 @@
 //! - Y4 Nobody listens to a flight that listens itself: a ticket leads, or it does not.
 
 use super::flight::{Coming, Flight, Head, Landed, Waiting};
+use super::lease::Reading;
 use super::parting::{self, Parting};
 use super::tape::{Player, Tape};
 use crate::base::bytes::RxBuf;
@@ -539,7 +540,7 @@ fn poll_bytes<H: Host>(
     if shard.mail.poll_room(to, cx).is_pending() {
         return Poll::Pending;
     }
-    player.poll_read(cx, rx)
+    player.poll_read(Reading::Collected, cx, rx)
 }
 
 impl Porter {

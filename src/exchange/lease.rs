@@ -24,6 +24,15 @@ pub struct Lease<H: Host> {
     opened: Instant,
 }
 
+/// What a reader does with what it reads.
+#[derive(Clone, Copy, Debug)]
+pub enum Reading {
+    /// It stays until there is enough of it: small pieces leave the block that they came in.
+    Collected,
+    /// What came is consumed, or [`RxBuf::settle`]d, before the reader waits again.
+    PassedOn,
+}
+
 /// Where the bytes of a [`Lease`] come from.
 #[derive(Debug)]
 enum Source<H: Host> {
@@ -109,10 +118,21 @@ impl<H: Host> Lease<H> {
         cx: &mut std::task::Context<'_>,
         rx: &mut RxBuf,
     ) -> Poll<io::Result<usize>> {
-        match &mut self.source {
-            Source::Link(link) => link.poll_read(cx, rx),
-            Source::Tape(player) => player.poll_read(cx, rx),
-            Source::Nothing => Poll::Ready(Ok(0)),
+        self.poll_read_for(Reading::Collected, cx, rx)
+    }
+
+    /// Reads more into `rx`, which its reader treats so.
+    pub fn poll_read_for(
+        &mut self,
+        reading: Reading,
+        cx: &mut std::task::Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        match (&mut self.source, reading) {
+            (Source::Link(link), Reading::Collected) => link.poll_read(cx, rx),
+            (Source::Link(link), Reading::PassedOn) => link.poll_read_in_place(cx, rx),
+            (Source::Tape(player), _) => player.poll_read(reading, cx, rx),
+            (Source::Nothing, _) => Poll::Ready(Ok(0)),
         }
     }
 

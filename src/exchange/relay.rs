@@ -108,7 +108,7 @@ pub async fn relay<'a, H: Host>(
     let before = settle.receipt.upstream;
     settle.receipt.upstream = before + shard.host.now().since(answer.sent);
     let mut seen = begin(course, down, settle, step, answer);
-    let mut body = Incoming::new(&answer.head);
+    let mut body = Incoming::passed_on(&answer.head);
     if let Err(fault) = body.absorb(&mut answer.rx) {
         onward::put_back(down, seen);
         return Err(fault.into());

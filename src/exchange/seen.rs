@@ -179,7 +179,7 @@ impl Seen {
     }
 
     /// Looks at the whole events that have arrived, writes those that pass into `tx`, and
-    /// drops them from the buffer.
+    /// drops them from the buffer; what is left does not keep a large block.
     pub fn digest(
         &mut self,
         scratch: &RefCell<Vec<u8>>,
@@ -250,6 +250,7 @@ impl Seen {
         self.put(tx, data.get(run..event).unwrap_or_default());
         self.put_translated(tx);
         body.passed(rx, event);
+        rx.settle();
         self.split = u32::try_from(body.decoded).unwrap_or(u32::MAX);
         if body.decoded > EVENT_MAX {
             self.fault = Some(Kind::UpstreamGarbled);

@@ -18,7 +18,7 @@
 //!   what all players have is dropped: nothing of it will be stored.
 //! - T4 The connection goes home only when a player has seen the clean end of the body.
 
-use super::lease::Lease;
+use super::lease::{Lease, Reading};
 use crate::base::alike::{Alike, Reader};
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::RxBuf;
@@ -221,7 +221,12 @@ impl<H: Host> Player<H> {
     }
 
     /// Reads more into `rx`, as a connection would: `Ok(0)` at its end.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+    pub fn poll_read(
+        &mut self,
+        reading: Reading,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
         let state = &mut *self.tape.0.borrow_mut();
         let end = state.reel.came();
         let Some(Some(ear)) = state.ears.get_mut(self.ear) else {
@@ -235,7 +240,7 @@ impl<H: Host> Player<H> {
             return Poll::Ready(Ok(count));
         }
         let read = match &mut state.source {
-            Source::Lease(lease) => lease.poll_read(cx, rx),
+            Source::Lease(lease) => lease.poll_read_for(reading, cx, rx),
             Source::Fed => Poll::Pending,
             Source::Nothing => {
                 return Poll::Ready(state.fault.map_or(Ok(0), |kind| Err(kind.into())));

@@ -111,6 +111,19 @@ pub trait Link: fmt::Debug + 'static {
     /// What the kernel says, e.g. connection reset. The link is then unusable.
     fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>>;
 
+    /// [`Link::poll_read`] for a reader that consumes what came before it waits again, or calls
+    /// [`RxBuf::settle`]: `rx` may keep the block in which the bytes came ([`RxBuf::adopt`]).
+    ///
+    /// # Errors
+    /// As there.
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_read(cx, rx)
+    }
+
     /// Writes all of `tx`; ready when it is empty. Progress is kept in `tx` or in the link,
     /// so the call may be repeated (with the same `tx`) after a dropped future.
     ///

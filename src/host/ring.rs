@@ -30,7 +30,7 @@ mod timers;
 
 use super::bell::Bell;
 use super::{Host, Link, clock, listen, mesh};
-use crate::base::bufpool::BufPool;
+use crate::base::bufpool::{Block, BufPool};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::time::Instant;
 use crate::stats::counters::Latency;
@@ -417,14 +417,13 @@ impl Socket {
         }
     }
 
-    /// A socket that is gone already needs no FIN, so its error says nothing.
-    fn shut(&self) {
-        if rustix::net::shutdown(&*self.fd, Shutdown::Write).is_err() {}
-    }
-}
-
-impl Link for Socket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+    /// Gives the next block that arrived to `keep`, with how much of it.
+    fn poll_received(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+        keep: impl FnOnce(&mut RxBuf, Block, usize),
+    ) -> Poll<io::Result<usize>> {
         loop {
             let key = if let Some(key) = self.receiving {
                 key
@@ -439,18 +438,38 @@ impl Link for Socket {
             let landed = std::task::ready!(self.shared.ask(|ring| ring.poll(key, cx.waker())))?;
             match landed {
                 Landed::Received { block, len } => {
+                    let len = len as usize;
                     if len == block.size() {
                         self.bulk = BULK;
                     } else if len < TRICKLE {
                         self.bulk = self.bulk.saturating_sub(1);
                     }
-                    rx.take_in(block, len);
+                    keep(rx, block, len);
                     return Poll::Ready(Ok(len));
                 }
                 Landed::Paused => self.receiving = None,
                 _ => return Poll::Ready(Ok(0)),
             }
         }
+    }
+
+    /// A socket that is gone already needs no FIN, so its error says nothing.
+    fn shut(&self) {
+        if rustix::net::shutdown(&*self.fd, Shutdown::Write).is_err() {}
+    }
+}
+
+impl Link for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        self.poll_received(cx, rx, RxBuf::take_in)
+    }
+
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_received(cx, rx, RxBuf::adopt)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>> {

@@ -260,6 +260,17 @@ impl<L: Link> Link for Stream<L> {
         }
     }
 
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.tls {
+            None => self.link.poll_read_in_place(cx, rx),
+            Some(tls) => tls.poll_read(&mut self.link, cx, rx),
+        }
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>, tx: &mut TxBuf) -> Poll<io::Result<()>> {
         match &mut self.tls {
             None => self.link.poll_flush(cx, tx),

@@ -6,4 +6,5 @@ pub mod adopt;
 pub mod inherit;
 pub mod linger;
 pub mod ring;
+pub mod room;
 mod stock;

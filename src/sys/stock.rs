@@ -44,9 +44,11 @@ const OFFERED_MIN: usize = 16;
 const WINDOW: u32 = 4096;
 
 /// Size of a block in bytes: a long prompt fits, so that it is not put together from pieces.
-/// What is small leaves its block at once ([`RxBuf::take_in`]), so few pages are ever used.
+/// What is small leaves its block before its reader waits ([`RxBuf::take_in`],
+/// [`RxBuf::settle`]), so few pages are ever used.
 ///
 /// [`RxBuf::take_in`]: crate::base::bytes::RxBuf::take_in
+/// [`RxBuf::settle`]: crate::base::bytes::RxBuf::settle
 pub(super) const SIZE: usize = 64 << 10;
 
 const _: () = assert!(STOCK.is_power_of_two() && STOCK <= 256);

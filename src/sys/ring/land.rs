@@ -129,7 +129,7 @@ fn piece(stock: &mut Stock, brings: Brings, of: &cqueue::Entry) -> Option<io::Re
     Some(match bid {
         Some(bid) if count > 0 => match stock.take(bid) {
             Some(block) => Ok(Landed::Received {
-                len: count.min(block.size()),
+                len: u32::try_from(count.min(block.size())).unwrap_or(0),
                 block,
             }),
             None => Err(io::ErrorKind::InvalidData.into()),

@@ -125,7 +125,7 @@ fn one_receive_brings_many_messages_and_the_end() {
         let Landed::Received { block, len, .. } = outcome_of(&mut ring, key).unwrap() else {
             panic!("no bytes");
         };
-        assert_eq!(&block.bytes()[..len], message);
+        assert_eq!(&block.bytes()[..len as usize], message);
     }
     assert_eq!((ring.flying(), out(&ring, &pool)), (1, 0));
     drop(theirs);
@@ -147,7 +147,7 @@ fn without_streams_each_receive_is_asked_for() {
         let Landed::Received { block, len } = outcome_of(&mut ring, key).unwrap() else {
             panic!("no bytes");
         };
-        assert_eq!(&block.bytes()[..len], message);
+        assert_eq!(&block.bytes()[..len as usize], message);
         assert_eq!(ring.flying(), 0);
         assert!(matches!(outcome_of(&mut ring, key), Ok(Landed::Paused)));
     }
@@ -180,7 +180,7 @@ fn a_reader_that_does_not_take_stops_the_sender() {
     while got < total {
         match outcome_of(&mut ring, key).unwrap() {
             Landed::Received { block, len, .. } => {
-                for &byte in &block.bytes()[..len] {
+                for &byte in &block.bytes()[..len as usize] {
                     assert_eq!(usize::from(byte), got % 251);
                     got += 1;
                 }
@@ -324,7 +324,7 @@ fn receives_beyond_the_stock_ask_again() {
                 other => panic!("{other:?}"),
             }
         };
-        assert_eq!(block.bytes()[..len], number.to_be_bytes());
+        assert_eq!(block.bytes()[..len as usize], number.to_be_bytes());
         ring.abandon(key);
     }
     assert!(paused > 0);
