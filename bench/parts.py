@@ -13,6 +13,7 @@ PACED = "sim/ttft-0ms/rate-100/events-100"
 CONNECTIONS = (1, 2, 8, 64, 256, 1000)
 CONNECTIONS_BUSY = (64, 256)
 SPINNERS = 2  # beside a saturated proxy; what it gets is a third of its CPU
+TURNED = ("plain", "sse", "low")  # measured in short turns
 RATE = 500  # requests a second: low load
 RATE_SHARD = 4000  # requests a second for each shard
 IDLE_STREAMS = 5000
@@ -29,8 +30,9 @@ def per_event(row):
 
 def plain(bench, name, rep, connections, prompt, label="plain"):
     """Closed loop: each connection asks again when it has its answer."""
+    timed = bench.one_turn() if label in TURNED else bench.timed()
     load = ["-c", connections, "--model", PLAIN, "--prompt-bytes", prompt]
-    row = bench.measure(f"{label}-{prompt}-c{connections}", name, rep, "plain", *load, *bench.timed())
+    row = bench.measure(f"{label}-{prompt}-c{connections}", name, rep, "plain", *load, *timed)
     per_request(row)
     row["p50"], row["p99"] = (row["times"]["latency"][f"{p}_us"] for p in ("p50", "p99"))
 
@@ -48,13 +50,13 @@ def busy(bench, name, rep, connections):
 
 def stream(bench, name, rep, label, connections, model):
     load = ["-c", connections, "--stream", "--model", model]
-    per_event(bench.measure(f"sse-{label}", name, rep, "stream", *load, *bench.timed()))
+    per_event(bench.measure(f"sse-{label}", name, rep, "stream", *load, *bench.one_turn()))
 
 
 def low(bench, name, rep):
     """Open loop, 500 requests a second: added latency, and what being woken costs."""
     load = ["-c", 64, "--rate", RATE, "--model", PLAIN]
-    row = bench.measure("low", name, rep, "plain", *load, *bench.timed())
+    row = bench.measure("low", name, rep, "plain", *load, *bench.one_turn())
     per_request(row)
     row["p50"], row["p99"] = (row["times"]["latency"][f"{p}_us"] for p in ("p50", "p99"))
 
@@ -170,7 +172,7 @@ def plan(options):
     """All runs in order: (part, repetitions, proxies, seconds of one, function of bench, name, rep)."""
     names, ours = options.names, [n for n in options.names if n in ("gateway", "baseline")]
     others = [name for name in names if name not in ours]
-    reps, run_s = options.reps, options.run_s + 0.4
+    reps, run_s, turns_s = options.reps, options.run_s + 0.4, options.turns * (options.turn_s + 0.3)
     todo = []
 
     def add(part, count, who, seconds, function, *arguments):
@@ -178,13 +180,13 @@ def plan(options):
 
     for connections in options.connections:
         with_direct = ["direct"] if connections == 64 else []
-        add("plain", reps, with_direct + names, run_s, plain, connections, 500)
-    add("plain", reps, names, run_s, plain, 64, 32768)
+        add("plain", reps, with_direct + names, turns_s, plain, connections, 500)
+    add("plain", reps, names, turns_s, plain, 64, 32768)
     for connections in options.connections_busy:
         add("busy", reps, names, run_s, busy, connections)
-    add("sse", reps, names, run_s, stream, "burst", 64, BURST)
-    add("sse", reps, names, run_s, stream, "paced", 100, PACED)
-    add("low", reps, ["direct", *names], run_s, low)
+    add("sse", reps, names, turns_s, stream, "burst", 64, BURST)
+    add("sse", reps, names, turns_s, stream, "paced", 100, PACED)
+    add("low", reps, ["direct", *names], turns_s, low)
     # A pair for each repetition: the same load in all, and the same for each shard.
     if "gateway" in names:
         add("shards", reps, ["gateway", "two-shards"], run_s, shards, "same", 1)

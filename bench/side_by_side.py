@@ -5,11 +5,13 @@
 
 Every goal of the data path is measured by one command and judged. A repetition measures all proxies
 one after the other (A B C, A B C, …), so that a slow minute of the machine hits all alike; a figure is
-the median of the ratios of one repetition. The gateway does its whole work (client keys, JSON, routing,
+the median of the ratios of one repetition. Machines that are shared change within seconds, too: plain,
+sse and low are measured in turns of 0.9 s in random order (B A C, A C B, …), five to a repetition,
+whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys, JSON, routing,
 metrics, an access log that goes to /dev/null); the other two are plain proxies without a log, one
 worker, keep-alive to the provider, streams unbuffered. CPU time is that of all threads of the proxy, read
-from the CPU clocks of its processes in a window inside the run (see meter.py): each run warms up for a
-second, then four seconds count.
+from the CPU clocks of its processes: of a turn all of it, of a longer run a window inside (see meter.py):
+it warms up for a second, then four seconds count.
 
   1 plain    closed loop, 500-byte prompt, 1 to 1,000 connections; 32 KiB prompt on 64. With few
              connections the proxy sleeps between exchanges, so waking is what is measured; with
@@ -43,6 +45,7 @@ this started are ended. Exit code 1: requests failed; missed goals do not change
 import argparse
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -70,6 +73,7 @@ class Bench:
         self.simulate = proxies.simulate(options.binary, options.far_cpu, folder)
         self.running = {}
         self.rows = []  # one per measurement
+        self.turn = 0  # of the repetition
 
     def proxy(self, name):
         """The proxy of that name, started when it is first asked for."""
@@ -103,6 +107,10 @@ class Bench:
     def timed(self):
         """How long a run of the closed or the open loop goes on, and what of it is not measured."""
         return ["-d", f"{self.options.run_s}s", "--warmup", f"{self.options.warm_s}s"]
+
+    def one_turn(self):
+        """The same of a turn, of which all is measured."""
+        return ["-d", f"{self.options.turn_s}s", "--warmup", "0s"]
 
     def load(self, url, label, *arguments, listen=None, timeout=180):
         """One run of the load generator; its report."""
@@ -152,7 +160,7 @@ class Bench:
             if watch and is_open is not None:
                 watch(is_open)
 
-        report = self.load(proxy.url(use), f"{scenario}-{rep}-{name}", *arguments, listen=listen)
+        report = self.load(proxy.url(use), f"{scenario}-{rep}.{self.turn}-{name}", *arguments, listen=listen)
         clock.end(report["ok"] + report["warmup"], report["content_events"])
         seen = clock.window()
         all_events = report["content_events"] + report["other_events"]
@@ -160,6 +168,7 @@ class Bench:
             "scenario": scenario,
             "proxy": name,
             "rep": rep,
+            "turn": self.turn,
             "wall_s": seen["wall_s"],
             "answered": seen["answered"],
             # The progress counts events with content; the others come in proportion.
@@ -180,7 +189,7 @@ class Bench:
         note = f" FAILED {row['errors']}" if row["failed"] else ""
         keys = {"proxy": "proxy", "wants": "wanted", "provider": "simulate", "load": "load"}
         shares = "  ".join(f"{who} {row[f'{key}_share']:4.0%}" for who, key in keys.items())
-        say(f"  {scenario:<16} {rep} {name:<10} {row['per_s']:8.0f}/s  {shares}{note}")
+        say(f"  {scenario:<16} {rep}.{self.turn} {name:<10} {row['per_s']:8.0f}/s  {shares}{note}")
         return row
 
 
@@ -224,6 +233,8 @@ def sizes(found):
     found.reps = found.reps or (1 if quick else 3)
     # Lines of progress come at whole seconds: the last one, at 5 s, has to find the run still going.
     found.run_s, found.warm_s = (0.6, 0.1) if quick else (5.3, 1)
+    # A line of progress in it would be taken for the edge of a window.
+    found.turns, found.turn_s = (2, 0.4) if quick else (5, 0.9)
     found.connections = (1, 64, 1000) if quick else parts.CONNECTIONS
     found.connections_busy = (64,) if quick else parts.CONNECTIONS_BUSY
     found.idle_streams = 500 if quick else parts.IDLE_STREAMS
@@ -249,9 +260,11 @@ def run(bench, todo):
             is_alone = True  # from here on each run has a process of its own
             for name in list(bench.running):
                 bench.end(name)
+        turns = bench.options.turns if part in parts.TURNED else 1
         for rep in range(reps):
-            for name in names:
-                function(bench, name, rep)
+            for bench.turn in range(turns):
+                for name in random.sample(names, len(names)) if turns > 1 else names:
+                    function(bench, name, rep)
 
 
 def commit():

@@ -1,7 +1,8 @@
 """How it is told: a table of medians, the goals with a verdict each, and a comparison with an earlier run.
 
-A ratio is made within one repetition, where both stood in the same minute of the machine; what counts
-is the median of the ratios, and the least and the most are told beside it.
+A ratio is made within one turn, where both stood in the same seconds of the machine. That of a repetition
+is the median of its turns'; what counts is the median of the repetitions', and the least and the most are
+told beside it.
 """
 
 import math
@@ -18,27 +19,30 @@ class Rows:
         self.rows = rows
 
     def pick(self, scenario, name, key):
-        """One value for each repetition."""
+        """One value for each turn of each repetition."""
         rows = (r for r in self.rows if r["scenario"] == scenario and r["proxy"] == name)
-        found = {row["rep"]: row.get(key) for row in rows}
-        return {rep: v for rep, v in found.items() if v is not None and not math.isnan(v)}
+        found = {(row["rep"], row["turn"]): row.get(key) for row in rows}
+        return {when: v for when, v in found.items() if v is not None and not math.isnan(v)}
 
     def median(self, scenario, name, key):
         values = self.pick(scenario, name, key).values()
         return statistics.median(values) if values else None
 
     def paired(self, make, ours, theirs):
-        """`make(our value, their value)` for each repetition that has both."""
-        return [make(ours[rep], theirs[rep]) for rep in ours if rep in theirs]
+        """`make(our value, their value)` for each repetition: the median of its turns that have both."""
+        found = {}
+        for rep, turn in ours.keys() & theirs.keys():
+            found.setdefault(rep, []).append(make(ours[rep, turn], theirs[rep, turn]))
+        return [statistics.median(found[rep]) for rep in sorted(found)]
 
     def ratios(self, scenario, key, other, name="gateway", over=None):
         ours, theirs = self.pick(scenario, name, key), self.pick(over or scenario, other, key)
         return self.paired(lambda a, b: a / b if b > 0 else math.inf, ours, theirs)
 
     def added(self, scenario, name, key):
-        """What the proxy adds to what the provider alone takes, for each repetition."""
+        """What the proxy adds to what the provider alone takes, for each turn of each repetition."""
         ours, direct = self.pick(scenario, name, key), self.pick(scenario, "direct", key)
-        return {rep: value - direct[rep] for rep, value in ours.items() if rep in direct}
+        return {when: value - direct[when] for when, value in ours.items() if when in direct}
 
 
 @dataclass

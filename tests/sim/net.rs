@@ -407,10 +407,14 @@ impl SimLink {
         world.note(len as u64);
         Poll::Ready(Ok(len))
     }
-}
 
-impl Link for SimLink {
-    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+    /// Reads what has arrived; on a ring `keep` gets it in a block.
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+        keep: impl FnOnce(&mut RxBuf, Block, usize),
+    ) -> Poll<io::Result<usize>> {
         let (faults, rng) = (self.world.faults(), self.world.rng());
         let mut net = self.world.net().borrow_mut();
         let c = &mut net.conns[self.conn];
@@ -435,7 +439,7 @@ impl Link for SimLink {
             }
             match own {
                 None => rx.commit(len),
-                Some(block) => rx.take_in(block, len),
+                Some(block) => keep(rx, block, len),
             }
             pipe.arrived -= len;
             pipe.writer.take().into_iter().for_each(Waker::wake);
@@ -450,6 +454,20 @@ impl Link for SimLink {
         }
         pipe.reader = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Link for SimLink {
+    fn poll_read(&mut self, cx: &mut Context<'_>, rx: &mut RxBuf) -> Poll<io::Result<usize>> {
+        self.read(cx, rx, RxBuf::take_in)
+    }
+
+    fn poll_read_in_place(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        self.read(cx, rx, RxBuf::adopt)
     }
 
     fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
