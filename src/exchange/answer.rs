@@ -130,7 +130,8 @@ impl Incoming {
                     Err(_) => return Err(Kind::UpstreamCut),
                 }
             }
-            Rest::Chunked(_) | Rest::Broken => self.has_surplus |= raw > 0,
+            Rest::Chunked(_) => self.has_surplus |= raw > 0,
+            Rest::Broken => return Err(Kind::UpstreamCut),
         }
         rx.truncate(self.decoded);
         Ok(self.decoded - before)
@@ -477,6 +478,11 @@ mod tests {
             }
             rx.truncate(body.decoded);
             assert_eq!(rx.data(), b"abcde", "cut at {cut}");
+            rx.put(b"more");
+            assert!(
+                body.absorb(&mut rx).is_err(),
+                "nothing is read behind a break"
+            );
         }
     }
 
