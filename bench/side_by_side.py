@@ -7,9 +7,9 @@ Every goal of the data path is measured by one command and judged. A repetition 
 one after the other (A B C, A B C, …), so that a slow minute of the machine hits all alike; a figure is
 the median of the ratios of one repetition. Machines that are shared change within seconds, too: plain,
 sse and low are measured in turns of 0.9 s in random order (B A C, A C B, …), five to a repetition,
-whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys, JSON, routing,
-metrics, an access log that goes to /dev/null); the other two are plain proxies without a log, one
-worker, keep-alive to the provider, streams unbuffered. CPU time is that of all threads of the proxy, read
+whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys,
+JSON, routing, metrics, an access log that goes to /dev/null); the other two are plain proxies without
+a log, one worker, keep-alive to the provider, streams unbuffered. CPU time is that of all threads of the proxy, read
 from the CPU clocks of its processes: of a turn all of it, of a longer run a window inside (see meter.py):
 it warms up for a second, then four seconds count.
 

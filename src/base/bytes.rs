@@ -84,11 +84,11 @@ impl Held {
             && let Some(block) = &mut self.block
         {
             block.bytes_mut().copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, len);
         } else {
             // Half as much again at least: growing byte by byte must not copy byte by byte.
             self.move_to((len + room).max(size + size / 2).max(first));
         }
-        (self.start, self.end) = (0, len);
     }
 
     /// Moves the data into another block, of at least `size` bytes.

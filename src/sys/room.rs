@@ -24,6 +24,7 @@ use std::ptr::NonNull;
 const PAGES_MIN: usize = if cfg!(hunt) { usize::MAX } else { 64 << 10 };
 
 /// Memory of a fixed size, in bytes; zero at first.
+#[derive(Debug)]
 pub struct Room {
     at: NonNull<u8>,
     len: usize,
@@ -89,14 +90,6 @@ impl DerefMut for Room {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: I1; `&mut self` is the only way to it.
         unsafe { std::slice::from_raw_parts_mut(self.at.as_ptr(), self.len) }
-    }
-}
-
-impl std::fmt::Debug for Room {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Room")
-            .field("len", &self.len)
-            .finish_non_exhaustive()
     }
 }
 
