@@ -4,6 +4,12 @@ import http.server
 import threading
 
 
+class Server(http.server.ThreadingHTTPServer):
+    # With the library's five, a burst fills the queue; the kernel then drops what asks to connect,
+    # and has it asked again a second later: twice is the gateway's whole time to connect.
+    request_queue_size = 256
+
+
 class Listening:
     """Listens on a port of the kernel's choice until `stop`; `_answer` has each POST's handler to answer with."""
 
@@ -25,7 +31,7 @@ class Listening:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.address = "%s:%d" % self.server.server_address
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
