@@ -204,7 +204,7 @@ pub fn patience<H: Host>(
     step: &Step<'_>,
     sent: Instant,
 ) -> (Instant, Kind) {
-    let idle = course.shard.host.now() + step.timeouts().idle;
+    let idle = course.shard.host.lately() + step.timeouts().idle;
     let begins = first_token(course, asker.patience(course), step, sent);
     if begins < idle {
         (begins, Kind::FirstTokenTimeout)

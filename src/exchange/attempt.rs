@@ -282,7 +282,7 @@ pub async fn ask_target<H: Host>(
     let upstreams = &course.snapshot.upstreams;
     let upstream = upstreams.get(step.provider_index).ok_or(Kind::Internal)?;
     let pool = &upstream.pool;
-    let pooled = pool.take(shard.host.now(), &shard.buffers);
+    let pooled = pool.take(shard.host.lately(), &shard.buffers);
     let mut is_reused = pooled.is_some();
     let mut lease = pooled.map(|pooled| Lease::new(shard, pool, pooled.link, pooled.opened));
     loop {
@@ -371,7 +371,7 @@ async fn exchange_heads<H: Host>(
         if !rx.is_empty() {
             if is_untouched {
                 // A provider that has begun to answer is not thinking any more.
-                let idle = shard.host.now() + step.timeouts().idle;
+                let idle = shard.host.lately() + step.timeouts().idle;
                 asker.arm(idle.min(begins));
             }
             is_untouched = false;

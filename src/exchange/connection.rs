@@ -270,7 +270,7 @@ pub async fn push<H: Host>(
         return Ok(());
     }
     down.timer
-        .arm(shard.host.now() + snapshot.config.timeouts.stall);
+        .arm(shard.host.lately() + snapshot.config.timeouts.stall);
     match down.flush().await {
         Wait::Done(()) => Ok(()),
         Wait::Gone | Wait::Late => Err(Kind::ClientGone),

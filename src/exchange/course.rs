@@ -160,7 +160,7 @@ impl<'a, H: Host> Course<'a, H> {
         };
         let data = rx.data();
         let conversation = || conversation(head, data, (*body, messages));
-        let now = self.shard.host.now();
+        let now = self.shard.host.lately();
         self.shard.with_turn(now, |targets, turn| {
             let mut sight = Sight {
                 targets,

@@ -165,7 +165,7 @@ impl<H: Host> Lease<H> {
             Source::Tape(mut player) => return player.give_back(),
             Source::Nothing => return,
         };
-        let (shard, now) = (&self.shard, self.shard.host.now());
+        let (shard, now) = (&self.shard, self.shard.host.lately());
         self.pool.note_return();
         self.pool.put(link, self.opened, now, &shard.buffers);
     }

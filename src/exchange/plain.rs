@@ -536,7 +536,10 @@ async fn pass_through<H: Host>(
             }
             return Ok(Next::Close);
         }
-        let idle = (shard.host.now() + step.timeouts().idle, Kind::IdleTimeout);
+        let idle = (
+            shard.host.lately() + step.timeouts().idle,
+            Kind::IdleTimeout,
+        );
         if let Err(kind) = read_more(course, down, answer, body, idle).await {
             let said = Outcome::of_fault(kind, true);
             settle.end_attempt(AttemptEnd::Cut, Why::Fault(kind), said);

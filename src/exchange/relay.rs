@@ -159,7 +159,7 @@ pub async fn relay<'a, H: Host>(
         }
         if is_committed && seen.events != events {
             events = seen.events;
-            deadline = (down.rest(shard.host.now()) + idle, Kind::IdleTimeout);
+            deadline = (down.rest(shard.host.lately()) + idle, Kind::IdleTimeout);
         }
         if let Err(fault) = read_more(course, down, answer, &mut body, deadline).await {
             break fault;

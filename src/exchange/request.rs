@@ -164,7 +164,7 @@ async fn await_request<H: Host>(
         } else {
             timeouts.keep_alive
         };
-        down.timer.arm(shard.host.now() + patience);
+        down.timer.arm(shard.host.lately() + patience);
     }
     while down.rx.is_empty() {
         // A connection that has served ends with the draining, a fresh one gets its answer.

@@ -47,7 +47,7 @@ pub async fn send<H: Host>(
     let shard = course.shard;
     let mut tx = TxBuf::new(&shard.buffers);
     let patience = asker.patience(course);
-    let begins = first_token(course, patience, step, shard.host.now());
+    let begins = first_token(course, patience, step, shard.host.lately());
     asker.arm(begins);
     let mut done = 0;
     loop {

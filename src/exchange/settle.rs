@@ -261,7 +261,7 @@ pub(super) fn close<H: Host>(
         *count += 1;
     }
     drop(counters);
-    let now = shard.host.now();
+    let now = shard.host.lately();
     let changed = shard.with_turn(now, |targets, turn| targets.end(running, outcome, turn));
     if changed {
         shard.gossip_now();

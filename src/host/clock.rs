@@ -2,6 +2,11 @@
 
 use crate::base::time::Instant;
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::Cell;
+
+thread_local! {
+    static LATELY: Cell<Instant> = const { Cell::new(Instant::from_nanos(0)) };
+}
 
 fn nanos(clock: ClockId) -> u64 {
     let at = clock_gettime(clock);
@@ -12,7 +17,15 @@ fn nanos(clock: ClockId) -> u64 {
 
 /// The monotonic time, nanoseconds since boot.
 pub fn now() -> Instant {
-    Instant::from_nanos(nanos(ClockId::Monotonic))
+    let now = Instant::from_nanos(nanos(ClockId::Monotonic));
+    LATELY.set(now);
+    now
+}
+
+/// What [`now`] said last on this thread; the clock's start, where it never did. Asking the
+/// kernel takes 24 ns and an exchange wants to know 18 times: 2 % of it.
+pub fn lately() -> Instant {
+    LATELY.get()
 }
 
 /// Nanoseconds since 1970-01-01 UTC.

@@ -44,6 +44,12 @@ pub trait Host: Clone + fmt::Debug + 'static {
     /// The monotonic time. Cheap enough to ask at every step of an exchange.
     fn now(&self) -> Instant;
 
+    /// The time as the shard last saw it, for deadlines and ages, where what one turn of the
+    /// tasks takes is nothing: never ahead of [`Host::now`], and behind it by no more than that.
+    fn lately(&self) -> Instant {
+        self.now()
+    }
+
     /// Nanoseconds since 1970-01-01 UTC, for logs, `Date` and signatures only.
     fn wall_nanos(&self) -> u64;
 

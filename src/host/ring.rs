@@ -251,6 +251,10 @@ impl Host for Ring {
         clock::now()
     }
 
+    fn lately(&self) -> Instant {
+        clock::lately() // the pump looks at the clock before each turn
+    }
+
     fn wall_nanos(&self) -> u64 {
         clock::wall_nanos()
     }

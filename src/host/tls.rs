@@ -40,6 +40,10 @@ impl<H: Host> Host for Secure<H> {
         self.0.now()
     }
 
+    fn lately(&self) -> Instant {
+        self.0.lately()
+    }
+
     fn wall_nanos(&self) -> u64 {
         self.0.wall_nanos()
     }
