@@ -6,6 +6,7 @@
 //! Source: RFC 8259, sections 2 (whitespace), 3 (literals), 6 (numbers), 7 (strings).
 
 use memchr::memchr2;
+use multiversion::multiversion;
 
 use super::fault::{JsonError, JsonFault, Wanted};
 use crate::wire::lanes::{LANES, Lanes};
@@ -113,9 +114,7 @@ fn long_run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
     for piece in json.get(from..).unwrap_or_default().chunks(PIECE) {
         let stop = memchr2(b'"', b'\\', piece);
         let run = stop.and_then(|stop| piece.get(..stop)).unwrap_or(piece);
-        // No branch in here, so that it becomes vector instructions.
-        let look = |(least, all): (u8, u8), &b: &u8| (least.min(b), all | b);
-        let (least, all) = run.iter().fold((u8::MAX, 0), look);
+        let (least, all) = least_and_all(run);
         bits.0 |= u32::from(all & 0x80);
         if least < 0x20 {
             return at + last_special(run, bits);
@@ -126,6 +125,18 @@ fn long_run(json: &[u8], from: usize, bits: &mut Bits) -> usize {
         at += piece.len();
     }
     at
+}
+
+/// The least byte of `run`, and all bits that are in it. There is no branch in here, so that it
+/// becomes vector instructions: twice as wide where the machine has AVX2. (No closure either: it
+/// would be told of AVX2, and what calls it would not, so that neither gets into the other.)
+#[multiversion(targets("x86_64+avx2"))]
+fn least_and_all(run: &[u8]) -> (u8, u8) {
+    let (mut least, mut all) = (u8::MAX, 0);
+    for &byte in run {
+        (least, all) = (least.min(byte), all | byte);
+    }
+    (least, all)
 }
 
 /// The highest bits of bytes of strings; outside of them JSON is ASCII.
