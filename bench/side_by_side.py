@@ -6,8 +6,8 @@
 Every goal of the data path is measured by one command and judged. A repetition measures all proxies
 one after the other (A B C, A B C, …), so that a slow minute of the machine hits all alike; a figure is
 the median of the ratios of one repetition. Machines that are shared change within seconds, too: plain,
-sse and low are measured in turns of 0.9 s in random order (B A C, A C B, …), five to a repetition,
-whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys,
+sse and low are measured in turns of 0.9 or 0.45 s in random order (B A C, A C B, …), 5 to 15 to a
+repetition (parts.TURNS), whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys,
 JSON, routing, metrics, an access log that goes to /dev/null); the other two are plain proxies without
 a log, one worker, keep-alive to the provider, streams unbuffered. CPU time is that of all threads of the proxy, read
 from the CPU clocks of its processes: of a turn all of it, of a longer run a window inside (see meter.py):
@@ -108,9 +108,10 @@ class Bench:
         """How long a run of the closed or the open loop goes on, and what of it is not measured."""
         return ["-d", f"{self.options.run_s}s", "--warmup", f"{self.options.warm_s}s"]
 
-    def one_turn(self):
+    def one_turn(self, part):
         """The same of a turn, of which all is measured."""
-        return ["-d", f"{self.options.turn_s}s", "--warmup", "0s"]
+        _, turn_s = self.options.turns[part]
+        return ["-d", f"{turn_s}s", "--warmup", "0s"]
 
     def load(self, url, label, *arguments, listen=None, timeout=180):
         """One run of the load generator; its report."""
@@ -233,8 +234,7 @@ def sizes(found):
     found.reps = found.reps or (1 if quick else 3)
     # Lines of progress come at whole seconds: the last one, at 5 s, has to find the run still going.
     found.run_s, found.warm_s = (0.6, 0.1) if quick else (5.3, 1)
-    # A line of progress in it would be taken for the edge of a window.
-    found.turns, found.turn_s = (2, 0.4) if quick else (5, 0.9)
+    found.turns = parts.TURNS_QUICK if quick else parts.TURNS
     found.connections = (1, 64, 1000) if quick else parts.CONNECTIONS
     found.connections_busy = (64,) if quick else parts.CONNECTIONS_BUSY
     found.idle_streams = 500 if quick else parts.IDLE_STREAMS
@@ -260,7 +260,7 @@ def run(bench, todo):
             is_alone = True  # from here on each run has a process of its own
             for name in list(bench.running):
                 bench.end(name)
-        turns = bench.options.turns if part in parts.TURNED else 1
+        turns, _ = bench.options.turns.get(part, (1, None))
         for rep in range(reps):
             for bench.turn in range(turns):
                 for name in random.sample(names, len(names)) if turns > 1 else names:
