@@ -2,11 +2,6 @@
 
 use crate::base::time::Instant;
 use rustix::time::{ClockId, clock_gettime};
-use std::cell::Cell;
-
-thread_local! {
-    static LATELY: Cell<Instant> = const { Cell::new(Instant::from_nanos(0)) };
-}
 
 fn nanos(clock: ClockId) -> u64 {
     let at = clock_gettime(clock);
@@ -17,15 +12,7 @@ fn nanos(clock: ClockId) -> u64 {
 
 /// The monotonic time, nanoseconds since boot.
 pub fn now() -> Instant {
-    let now = Instant::from_nanos(nanos(ClockId::Monotonic));
-    LATELY.set(now);
-    now
-}
-
-/// What [`now`] said last on this thread; the clock's start, where it never did. Asking the
-/// kernel takes 24 ns and an exchange wants to know 18 times: 2 % of it.
-pub fn lately() -> Instant {
-    LATELY.get()
+    Instant::from_nanos(nanos(ClockId::Monotonic))
 }
 
 /// Nanoseconds since 1970-01-01 UTC.

@@ -75,10 +75,12 @@ impl Pump {
     /// Lets the other tasks run until they do nothing new.
     async fn settle(&self) {
         let mut began = clock::now();
+        self.notices.seen.set(Some(began));
         for _ in 0..SETTLE_MAX {
             let before = self.notices.asked.get();
             glommio::executor().yield_now().await;
             let now = clock::now();
+            self.notices.seen.set(Some(now));
             let took = now.since(std::mem::replace(&mut began, now));
             if took > STALL_MIN {
                 self.notices.stalls.borrow_mut().record(took);
@@ -115,6 +117,7 @@ impl Pump {
         let mut ring = shared.ring.borrow_mut();
         // Without an alarm there must be no wait: sleepers would be forgotten.
         let wait = wait && ring.set_alarm().is_ok();
+        self.notices.seen.set(None);
         // A ring that cannot be entered is tried again; nothing else can be done here.
         drop(ring.enter(wait));
         let reaped = ring.reap(&mut self.awake);
