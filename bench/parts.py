@@ -13,9 +13,9 @@ PACED = "sim/ttft-0ms/rate-100/events-100"
 CONNECTIONS = (1, 2, 8, 64, 256, 1000)
 CONNECTIONS_BUSY = (64, 256)
 SPINNERS = 2  # beside a saturated proxy; what it gets is a third of its CPU
-# Measured in short turns: how many make a repetition, and their length in seconds. The more the ratios of
-# single turns differ (quartiles: 0.07 apart for a paced event, 0.12 for the p50 of `low`), the more there are.
-# A turn is over before a line of progress comes, which would be taken for the edge of a window.
+# Measured in short turns: how many make a repetition, and their length in seconds. The ratios of single turns
+# have quartiles 0.3 to 0.6 apart for the added p50 and 0.1 to 0.2 for most others; `plain` is seven rows, so more
+# turns cost the most there. A turn is over before a line of progress comes, which would be taken for the edge of a window.
 TURNS = {"plain": (5, 0.9), "sse": (11, 0.9), "low": (15, 0.45)}
 TURNS_QUICK = dict.fromkeys(TURNS, (2, 0.4))
 RATE = 500  # requests a second: low load

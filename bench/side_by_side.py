@@ -7,11 +7,11 @@ Every goal of the data path is measured by one command and judged. A repetition 
 one after the other (A B C, A B C, …), so that a slow minute of the machine hits all alike; a figure is
 the median of the ratios of one repetition. Machines that are shared change within seconds, too: plain,
 sse and low are measured in turns of 0.9 or 0.45 s in random order (B A C, A C B, …), 5 to 15 to a
-repetition (parts.TURNS), whose figure is the median of the ratios of its turns. The gateway does its whole work (client keys,
-JSON, routing, metrics, an access log that goes to /dev/null); the other two are plain proxies without
-a log, one worker, keep-alive to the provider, streams unbuffered. CPU time is that of all threads of the proxy, read
-from the CPU clocks of its processes: of a turn all of it, of a longer run a window inside (see meter.py):
-it warms up for a second, then four seconds count.
+repetition (parts.TURNS), whose figure is the median of the ratios of its turns. The gateway does its
+whole work (client keys, JSON, routing, metrics, an access log that goes to /dev/null); the other two
+are plain proxies without a log, one worker, keep-alive to the provider, streams unbuffered. CPU time
+is that of all threads of the proxy, read from the CPU clocks of its processes: of a turn all of it,
+of a longer run a window inside (see meter.py): it warms up for a second, then four seconds count.
 
   1 plain    closed loop, 500-byte prompt, 1 to 1,000 connections; 32 KiB prompt on 64. With few
              connections the proxy sleeps between exchanges, so waking is what is measured; with

@@ -15,7 +15,7 @@
 //! on offer is another piece of memory that has left the cache when its turn comes. With too few
 //! a receive ends and must be asked again, which costs more: 1,000 busy connections on 32 blocks
 //! took twice the CPU. So there are as few as seldom run dry ([`Demand`]). Against twice as many
-//! as one call took lately, that is 6 to 9 % less CPU an event of 64 streams at full speed.
+//! as one call took lately, that is 7 to 10 % less CPU an event of 64 streams at full speed.
 //!
 //! Invariants
 //! - I1 `held[bid]` owns the block whose address is in the entry for `bid`, for as long as the
@@ -260,9 +260,9 @@ mod tests {
         assert_eq!(pool.lent(), 0);
     }
 
-    /// Goal: what is on offer follows the demand: up at once where receives find none, down in
-    /// the end, and it stays where one receive in sixty finds none. Method: receives that take a
-    /// block each, as long as there is one; calls are filled up to in between.
+    /// Goal: what is on offer follows the demand: up at once where receives find none, about as
+    /// many as a steady load takes, down in the end. Method: receives that take a block each, as
+    /// long as there is one; between calls the ring is filled up.
     #[test]
     fn what_is_on_offer_follows_the_demand() {
         let mut stock = Stock::new(&BufPool::new());
