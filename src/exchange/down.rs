@@ -12,6 +12,7 @@
 use super::pulse::{Beat, Pulse};
 use super::request::Request;
 use crate::base::bytes::{RxBuf, TxBuf};
+use crate::base::fault::Kind;
 use crate::base::time::Instant;
 use crate::host::{Host, Link};
 use crate::shard::Shard;
@@ -173,6 +174,17 @@ impl<L: Link> Down<L> {
     /// Whether the head of a stream went out before its content.
     pub fn has_begun(&self) -> bool {
         self.pulse.as_ref().is_some_and(|pulse| pulse.has_begun())
+    }
+
+    /// [`Link::hand_over`] of all of `tx`.
+    ///
+    /// # Errors
+    /// [`Kind::ClientGone`].
+    pub fn hand_over(&mut self) -> Result<bool, Kind> {
+        let is_free = self.pulse.as_ref().is_none_or(|pulse| !pulse.is_busy());
+        let taken = is_free.then(|| self.link.hand_over(&mut self.tx));
+        self.is_gone |= matches!(taken, Some(Err(_)));
+        taken.unwrap_or(Ok(false)).map_err(|_| Kind::ClientGone)
     }
 
     /// Sends all of `tx`; `Gone` when the client does not take it.

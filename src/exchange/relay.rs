@@ -16,8 +16,9 @@
 //!   may be): any fault is another attempt.
 //! - I2 After it, a stream that did not end with `[DONE]`, or cleanly after a finish reason,
 //!   ends with an error event and without `[DONE]`.
-//! - I3 The provider is read only when the client has taken everything, or while less than
-//!   [`ROUND_MAX`] waits for it: a slow reader holds at most that and what one read brought.
+//! - I3 The provider is read only when the client's link has taken everything, or while less
+//!   than [`ROUND_MAX`] waits for it: a slow reader holds at most that, what was handed over
+//!   before, and what one read brought.
 //! - I4 No allocation per event: what is written goes into a pooled block.
 //! - I5 A stream that waits holds no block, except for the half of an event.
 
@@ -153,8 +154,8 @@ pub async fn relay<'a, H: Host>(
                     Err(fault) => break fault,
                 }
             }
-            if let Err(gone) = push(course.served(), down).await {
-                break shut_down_or(shard, gone);
+            if let Err(gone) = pass_on(course, down).await {
+                break gone;
             }
         }
         if is_committed && seen.events != events {
@@ -201,6 +202,18 @@ fn broke<'a, L: Link, H: Host<Stream = L>>(
         return Err(fault.into());
     }
     Ok(())
+}
+
+/// Sends what is in `down.tx` of an answer that goes on.
+///
+/// # Errors
+/// As [`push`]; [`Kind::ShutDown`] when it is the gateway that ends.
+async fn pass_on<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>) -> Result<(), Kind> {
+    let pushed = match down.hand_over() {
+        Ok(false) => push(course.served(), down).await,
+        taken => taken.map(|_| ()),
+    };
+    pushed.map_err(|gone| shut_down_or(course.shard, gone))
 }
 
 /// Why a client took nothing.

@@ -146,6 +146,17 @@ pub trait Link: fmt::Debug + 'static {
         0
     }
 
+    /// Takes all of `tx` and sends it when this turn of the shard's tasks ends, or as the peer
+    /// takes it: for bytes that others follow, as nobody is woken when they are out. False when
+    /// something is still on its way, or when this host cannot do it; then `tx` is as it was.
+    /// [`Link::poll_flush`] waits for what was handed over, too, and tells what became of it.
+    ///
+    /// # Errors
+    /// As [`Link::poll_flush`].
+    fn hand_over(&mut self, _tx: &mut TxBuf) -> io::Result<bool> {
+        Ok(false)
+    }
+
     /// Sends FIN: nothing more will be written. Reading goes on.
     fn finish(&mut self);
 

@@ -409,6 +409,14 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
+    /// Whether nothing is on its way out; nobody is told when that is so later.
+    fn is_at_rest(&mut self) -> io::Result<bool> {
+        match self.poll_sent(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
+    }
+
     /// Sends what the socket takes at once; false when it is full.
     fn send_at_once(&self, tx: &mut TxBuf) -> io::Result<bool> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -499,7 +507,8 @@ impl Link for Socket {
     }
 
     fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
-        if self.sending.is_some() {
+        // A broken connection takes nothing below, either.
+        if !self.is_at_rest().unwrap_or(true) {
             return 0;
         }
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -507,11 +516,25 @@ impl Link for Socket {
         rustix::net::sendmsg(&*self.fd, parts, &mut none, flags).unwrap_or(0)
     }
 
+    fn hand_over(&mut self, tx: &mut TxBuf) -> io::Result<bool> {
+        if !self.is_at_rest()? {
+            return Ok(false);
+        }
+        if let Some((block, start, end)) = tx.lend() {
+            let fd = &self.fd;
+            let asked = self
+                .shared
+                .ask(|ring| ring.send_promptly(fd, block, start, end));
+            self.sending = Some((asked?, end - start));
+        }
+        Ok(true)
+    }
+
     fn finish(&mut self) {
-        if self.sending.is_some() {
-            self.finishing = true;
-        } else {
+        if self.is_at_rest().unwrap_or(true) {
             self.shut();
+        } else {
+            self.finishing = true;
         }
     }
 

@@ -289,6 +289,13 @@ impl<L: Link> Link for Stream<L> {
         }
     }
 
+    fn hand_over(&mut self, tx: &mut TxBuf) -> io::Result<bool> {
+        match &self.tls {
+            None => self.link.hand_over(tx),
+            Some(_) => Ok(false),
+        }
+    }
+
     fn finish(&mut self) {
         if let Some(tls) = &mut self.tls {
             tls.finish(&mut self.link);

@@ -34,6 +34,8 @@
 //! - I7 The alarm's time and the doorbell live as long as the ring.
 //! - I8 At most [`land::BYTES_AHEAD`] blocks, or [`land::CONNECTIONS_AHEAD`] connections, wait
 //!   in a slot, plus what one call brought.
+//! - I9 A prompt send has ended when the call that submitted it returns, with all bytes sent
+//!   or with a completion that says how many were ([`Ring::send_promptly`]).
 //!
 //! Source: `io_uring(7)`, `io_uring_enter(2)`, `io_uring_setup(2)`,
 //! `io_uring_prep_recv_multishot(3)`.
@@ -41,6 +43,7 @@
 mod door;
 mod land;
 mod probe;
+mod prompt;
 mod slot;
 mod stop;
 
@@ -51,9 +54,8 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use land::{Landing, land};
 pub use probe::allowed;
 use rustix::io::Errno;
-use rustix::net::SendFlags;
 use rustix::net::addr::SocketAddrArg as _;
-use slot::{Brings, Cargo, Queue, Slot, State};
+use slot::{Brings, Cargo, Parcel, Queue, Slot, State};
 pub use slot::{Key, Landed};
 use std::io;
 use std::mem::ManuallyDrop;
@@ -88,9 +90,6 @@ const ALARM: u64 = u64::MAX - 1;
 /// The completion that says that somebody rang carries this.
 const DOORBELL: u64 = u64::MAX - 2;
 
-/// `MSG_WAITALL`: the kernel goes on after a short send.
-const WAIT_ALL: u32 = 0x100;
-
 /// `SOCK_CLOEXEC`.
 const CLOSE_ON_EXEC: i32 = 0o2_000_000;
 
@@ -124,6 +123,12 @@ pub struct Ring {
     pausing: Vec<Key>,
     /// Cancellations that failed in this reaping.
     again: Vec<Key>,
+    /// Sends that may not wait and of whose end we have not heard.
+    prompt: Vec<Key>,
+    /// Those for which there was no room.
+    short: Vec<Key>,
+    /// The kernel keeps to I9.
+    is_prompt: bool,
 }
 
 impl std::fmt::Debug for Ring {
@@ -162,6 +167,9 @@ impl Ring {
             is_multishot: true,
             pausing: Vec::new(),
             again: Vec::new(),
+            prompt: Vec::new(),
+            short: Vec::new(),
+            is_prompt: true,
         };
         let count = u16::try_from(STOCK).unwrap_or(0);
         let (submitter, page) = (ring.uring.submitter(), ring.stock.address());
@@ -170,6 +178,7 @@ impl Ring {
         // unregistered in `drop`, or is leaked.
         unsafe { submitter.register_buf_ring_with_flags(page, count, GROUP, 0) }?;
         ring.is_multishot = probe::streams(&mut ring)?;
+        ring.is_prompt = probe::is_prompt(&mut ring)?;
         ring.watch_door()?;
         Ok(ring)
     }
@@ -277,16 +286,9 @@ impl Ring {
         start: usize,
         end: usize,
     ) -> io::Result<Key> {
-        let bytes = block
-            .bytes()
-            .get(start..end)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let flags = SendFlags::NOSIGNAL.bits() | WAIT_ALL;
-        let entry = opcode::Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), len)
-            .flags(flags.cast_signed())
-            .build();
-        self.launch(State::flying(Cargo::Send { _block: block }, fd), entry)
+        let parcel = Parcel::new(block, start..end, false)?;
+        let entry = parcel.entry(fd)?;
+        self.launch(State::flying(Cargo::Send(parcel), fd), entry)
     }
 
     /// Connects a socket.
@@ -352,18 +354,21 @@ impl Ring {
     }
 
     /// Lets an operation run to its own end without anybody waiting for it. Returns whether
-    /// it is still in flight.
+    /// that end may be far.
     fn disown(&mut self, key: Key) -> bool {
         let Some(slot) = self.slot(key) else {
             return false;
         };
         match &mut slot.state {
             State::Flying {
-                waker, abandoned, ..
+                cargo,
+                waker,
+                abandoned,
+                ..
             } => {
                 *waker = None;
                 *abandoned = true;
-                true
+                !cargo.is_prompt()
             }
             State::Flowing {
                 queue,
@@ -440,6 +445,10 @@ impl Ring {
                     awake.extend(waker);
                     self.pausing.push(key);
                 }
+                Landing::FallsShort => {
+                    self.flying += 1;
+                    self.short.push(key);
+                }
                 Landing::Abandoned if is_over => {
                     slot.generation = slot::after(slot.generation);
                     self.free.push(key.index);
@@ -447,7 +456,8 @@ impl Ring {
                 Landing::Abandoned => {}
             }
         }
-        reaped.count += self.cancel_due();
+        self.conclude(awake);
+        reaped.count += self.cancel_due() + self.send_rests(awake);
         if reaped.rung {
             self.answer_door();
         }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod handed;
 mod turns;
 
 use shardgate::base::bufpool::BufPool;
@@ -100,7 +101,8 @@ async fn echo(host: Ring, listener: Listener, pool: BufPool) {
             while let Ok(1..) = read(&mut link, &mut rx).await {
                 tx.put(rx.data());
                 rx.clear();
-                if flush(&mut link, &mut tx).await.is_err() {
+                let handed = link.hand_over(&mut tx);
+                if !matches!(handed, Ok(true)) && flush(&mut link, &mut tx).await.is_err() {
                     break;
                 }
             }
@@ -252,7 +254,11 @@ fn dropping_at_any_step_leaves_nothing_behind() {
             }
             if step >= 3 {
                 // An error when this is one that a connect was cut off from.
-                drop(cut_off(flush(&mut far, &mut tx)).await);
+                if dice.roll(2) == 0 {
+                    drop(far.hand_over(&mut tx));
+                } else {
+                    drop(cut_off(flush(&mut far, &mut tx)).await);
+                }
             }
             if step >= 4 {
                 host.breathe().await;

@@ -21,6 +21,8 @@ pub(super) enum Landing {
     Wakes(Option<Waker>),
     /// Too much waits to be taken: the stream must be cancelled.
     Pauses(Option<Waker>),
+    /// There was no room for all of a prompt send: the rest has to be sent by one that waits.
+    FallsShort,
     Abandoned,
 }
 
@@ -40,6 +42,9 @@ pub(super) fn land(
             ..
         } => {
             debug_assert!(is_over); // I2
+            if !*abandoned && falls_short(cargo, of) {
+                return Landing::FallsShort;
+            }
             let outcome = single(cargo, of);
             let (waker, abandoned) = (waker.take(), *abandoned);
             if abandoned {
@@ -93,11 +98,29 @@ fn failed(of: &cqueue::Entry) -> io::Error {
     io::Error::from_raw_os_error(of.result().wrapping_neg())
 }
 
+/// Whether there was no room for all of a prompt send (I9); it is none from here on, and knows
+/// what went out.
+fn falls_short(cargo: &mut Cargo, of: &cqueue::Entry) -> bool {
+    let Cargo::Send(parcel) = cargo else {
+        return false;
+    };
+    let sent = match u32::try_from(of.result()) {
+        Ok(sent) => sent,
+        Err(_) if of.result() == -Errno::AGAIN.raw_os_error() => 0,
+        Err(_) => return false,
+    };
+    let is_short = std::mem::take(&mut parcel.is_prompt);
+    if is_short {
+        parcel.sent = sent;
+    }
+    is_short
+}
+
 /// Reads the completion of a single operation.
 fn single(cargo: &Cargo, of: &cqueue::Entry) -> io::Result<Landed> {
     let count = usize::try_from(of.result()).map_err(|_| failed(of))?;
     Ok(match cargo {
-        Cargo::Send { .. } => Landed::Sent(count),
+        Cargo::Send(parcel) => Landed::Sent(parcel.sent as usize + count),
         Cargo::Connect { .. } => Landed::Connected,
     })
 }

@@ -8,9 +8,11 @@
 //! Source: `io_uring_setup(2)`, `io_uring_enter(2)`, `io_uring_prep_recv_multishot(3)`.
 
 use super::{Landed, Ring};
+use crate::base::bufpool::BufPool;
 use io_uring::{IoUring, Probe, opcode};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -24,6 +26,9 @@ const COMPLETIONS: u32 = 4096;
 /// How long a step of the trial may take. What it waits for is there already, so that only a
 /// kernel that loses it takes so long.
 const TRIAL_MAX: Duration = Duration::from_millis(10);
+
+/// Bytes that no socket with the smallest buffer has room for.
+const TOO_MUCH: usize = 64 << 10;
 
 /// A ring whose completions are worked off in our own calls only.
 pub(super) fn build() -> io::Result<IoUring> {
@@ -76,12 +81,7 @@ pub(super) fn check(uring: &IoUring) -> io::Result<()> {
 /// # Errors
 /// Not even the bytes come.
 pub(super) fn streams(ring: &mut Ring) -> io::Result<bool> {
-    let (near, far) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let (near, far) = local_pair()?;
     let near = Rc::new(near);
     let key = ring.recv(&near)?;
     ring.enter(false)?;
@@ -103,6 +103,44 @@ pub(super) fn streams(ring: &mut Ring) -> io::Result<bool> {
         (Some(Landed::Received { len: 1, .. }), None) => Ok(false),
         _ => Err(missing("io_uring that does not complete a receive")),
     }
+}
+
+/// Whether a prompt send that finds no room ends, and says so, within the call that submits it
+/// (I9 of the parent module).
+///
+/// # Errors
+/// No socket left.
+pub(super) fn is_prompt(ring: &mut Ring) -> io::Result<bool> {
+    let (near, far) = local_pair()?;
+    let near = Rc::new(near);
+    sockopt::set_socket_send_buffer_size(&*near, 1)?; // the least that the kernel allows
+    let pool = BufPool::new();
+    let mut lengths = [0; 2];
+    for (length, asked) in lengths.iter_mut().zip([1, TOO_MUCH]) {
+        let key = ring.send_promptly(&near, pool.take(asked), 0, asked)?;
+        ring.enter(false)?;
+        ring.reap(&mut Vec::new());
+        if let Poll::Ready(outcome) = ring.poll(key, Waker::noop()) {
+            *length = match outcome? {
+                Landed::Sent(sent) => sent,
+                _ => 0,
+            };
+        }
+        ring.abandon(key);
+    }
+    drop(far); // ends what is left of the second
+    for _ in 0..2 {
+        if ring.flying() > 0 {
+            ring.enter_for(TRIAL_MAX)?;
+            ring.reap(&mut Vec::new());
+        }
+    }
+    Ok(lengths == [1, 0])
+}
+
+fn local_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (unix, stream) = (AddressFamily::UNIX, SocketType::STREAM);
+    Ok(socketpair(unix, stream, SocketFlags::CLOEXEC, None)?)
 }
 
 /// The next result, if one comes in time.

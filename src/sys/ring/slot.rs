@@ -7,12 +7,18 @@
 //! ```
 
 use crate::base::bufpool::Block;
-use rustix::net::SocketAddrAny;
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
+use rustix::net::{SendFlags, SocketAddrAny};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
+
+/// `MSG_WAITALL`: the kernel goes on after a short send.
+const WAIT_ALL: u32 = 0x100;
 
 /// Names an operation. A key that is used up is refused, never taken for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,10 +80,72 @@ impl Landed {
     }
 }
 
+/// Bytes on their way out.
+pub(super) struct Parcel {
+    pub(super) block: Block,
+    /// What of the block is to be sent.
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// How many bytes of it went out before this operation.
+    pub(super) sent: u32,
+    /// It may not wait for room, and its success is not told.
+    pub(super) is_prompt: bool,
+}
+
+impl Parcel {
+    /// # Errors
+    /// The range is not in the block, or does not fit into the kernel's numbers.
+    pub(super) fn new(block: Block, of: Range<usize>, is_prompt: bool) -> io::Result<Self> {
+        let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+        let bound = |at: usize| u32::try_from(at).map_err(|_| invalid());
+        block.bytes().get(of.clone()).ok_or_else(invalid)?;
+        Ok(Self {
+            start: bound(of.start)?,
+            end: bound(of.end)?,
+            block,
+            sent: 0,
+            is_prompt,
+        })
+    }
+
+    /// Bytes that are to be sent in all.
+    pub(super) fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// What the kernel is told: to send what is not yet sent.
+    ///
+    /// # Errors
+    /// As [`Parcel::new`].
+    pub(super) fn entry(&self, fd: &Rc<OwnedFd>) -> io::Result<squeue::Entry> {
+        let rest = (self.start + self.sent) as usize..self.end as usize;
+        let bytes = self.block.bytes().get(rest);
+        let bytes = bytes.ok_or(io::ErrorKind::InvalidInput)?;
+        let len = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let (wait, told) = if self.is_prompt {
+            (SendFlags::DONTWAIT, squeue::Flags::SKIP_SUCCESS)
+        } else {
+            (SendFlags::empty(), squeue::Flags::empty())
+        };
+        let flags = (SendFlags::NOSIGNAL | wait).bits() | WAIT_ALL;
+        Ok(opcode::Send::new(Fd(fd.as_raw_fd()), bytes.as_ptr(), len)
+            .flags(flags.cast_signed())
+            .build()
+            .flags(told))
+    }
+}
+
 /// What an operation owns besides its descriptor.
 pub(super) enum Cargo {
-    Send { _block: Block },
+    Send(Parcel),
     Connect { _to: Box<SocketAddrAny> },
+}
+
+impl Cargo {
+    /// A prompt send.
+    pub(super) fn is_prompt(&self) -> bool {
+        matches!(self, Self::Send(parcel) if parcel.is_prompt)
+    }
 }
 
 /// What a stream brings.
@@ -123,7 +191,7 @@ pub(super) enum State {
     /// In flight, one completion to come.
     Flying {
         cargo: Cargo,
-        _fd: Rc<OwnedFd>,
+        fd: Rc<OwnedFd>,
         waker: Option<Waker>,
         abandoned: bool,
     },
@@ -146,7 +214,7 @@ impl State {
     pub(super) fn flying(cargo: Cargo, fd: &Rc<OwnedFd>) -> Self {
         Self::Flying {
             cargo,
-            _fd: Rc::clone(fd),
+            fd: Rc::clone(fd),
             waker: None,
             abandoned: false,
         }

@@ -95,6 +95,94 @@ fn a_send_that_does_not_fit_goes_out_whole() {
     assert!(reader.join().unwrap());
 }
 
+/// Goal: I9: a prompt send is out, and over, when the call that submits it returns, without a
+/// completion that wakes anybody; before, its block is lent.
+#[test]
+fn a_prompt_send_ends_without_a_completion() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    let key = ring.send_promptly(&ours, pool.take(3), 0, 3).unwrap();
+    assert!(ring.poll(key, Waker::noop()).is_pending());
+    assert!(out(&ring, &pool) > 0 && ring.flying() == 1);
+    ring.enter(false).unwrap();
+    let mut awake = Vec::new();
+    assert_eq!(ring.reap(&mut awake), Reaped::default());
+    assert_eq!((awake.len(), ring.flying(), out(&ring, &pool)), (1, 0, 0));
+    let sent = outcome_of(&mut ring, key).unwrap();
+    assert!(matches!(sent, Landed::Sent(3)), "{sent:?}");
+    theirs.read_exact(&mut [0; 3]).unwrap();
+}
+
+/// Goal: I9, the other way: what a prompt send finds no room for goes out as well, and its
+/// block is kept until then.
+#[test]
+fn a_prompt_send_that_does_not_fit_goes_out_whole() {
+    let (mut ring, pool, ours, mut theirs) = connected();
+    let block = huge(&pool);
+    let size = block.size();
+    let key = ring.send_promptly(&ours, block, 3, size).unwrap();
+    ring.enter(false).unwrap();
+    assert_eq!(ring.reap(&mut Vec::new()).count, 2, "its end, and its rest");
+    assert_eq!((ring.flying(), out(&ring, &pool)), (1, size));
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; size - 3];
+        theirs.read_exact(&mut got).unwrap();
+        got.iter()
+            .enumerate()
+            .all(|(at, &byte)| usize::from(byte) == (at + 3) % 251)
+    });
+    let sent = outcome_of(&mut ring, key).unwrap();
+    assert!(matches!(sent, Landed::Sent(n) if n == size - 3), "{sent:?}");
+    assert!(reader.join().unwrap());
+    assert_eq!((ring.flying(), out(&ring, &pool)), (0, 0));
+}
+
+/// Goal: a prompt send over a broken connection tells it.
+#[test]
+fn a_prompt_send_that_fails_says_so() {
+    let (mut ring, pool, ours, theirs) = connected();
+    drop(theirs);
+    let errors = (0..10).filter(|_| {
+        let key = ring.send_promptly(&ours, pool.take(1), 0, 1).unwrap();
+        let outcome = outcome_of(&mut ring, key);
+        turn(&mut ring); // the first is answered by RST
+        outcome.is_err()
+    });
+    assert!(errors.count() >= 8);
+    assert_eq!((ring.flying(), out(&ring, &pool)), (0, 0));
+}
+
+/// Goal: a prompt send that nobody wants is not taken back, and leaves nothing; also when the
+/// queue is submitted half way, and when there was no room. Method: more of them than the
+/// queue has entries, every other one abandoned; then a huge one.
+#[test]
+fn prompt_sends_that_are_abandoned_are_sent_and_leave_nothing() {
+    const COUNT: usize = 1200;
+    let (mut ring, pool, ours, mut theirs) = connected();
+    for number in 0..COUNT {
+        let key = ring.send_promptly(&ours, pool.take(1), 0, 1).unwrap();
+        if number % 2 == 0 {
+            ring.abandon(key);
+        }
+    }
+    turn(&mut ring);
+    theirs.read_exact(&mut [0; COUNT]).unwrap();
+    assert_eq!((ring.flying(), out(&ring, &pool)), (0, 0));
+    let size = huge(&pool).size();
+    let late = ring.send_promptly(&ours, huge(&pool), 0, size).unwrap();
+    ring.enter(false).unwrap();
+    ring.reap(&mut Vec::new());
+    ring.abandon(late);
+    let early = ring.send_promptly(&ours, huge(&pool), 0, size).unwrap();
+    ring.abandon(early);
+    for _ in 0..500 {
+        if ring.flying() == 0 {
+            break;
+        }
+        turn(&mut ring);
+    }
+    assert_eq!((ring.flying(), out(&ring, &pool)), (0, 0));
+}
+
 /// Goal: I2. Method: a key is polled after its result was given, when its slot serves
 /// another operation already; neither may disturb the other.
 #[test]
