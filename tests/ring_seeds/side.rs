@@ -318,7 +318,11 @@ impl Side {
     /// One poll of what the visit wants. Returns whether anything moved or nothing is left.
     fn poll(&mut self, cx: &mut Context<'_>, visit: Visit) -> io::Result<bool> {
         let (mut moved, mut waits) = (false, false);
-        if visit.flush && (self.sending || !self.tx.is_empty()) {
+        let may_hand_over = visit.flush && !self.tx.is_empty() && self.rng.chance(400);
+        if may_hand_over && self.link.hand_over(&mut self.tx)? {
+            self.world.count(Deed::HandedOver, 1);
+            (self.sending, moved) = (true, true); // a flush tells when it is out
+        } else if visit.flush && (self.sending || !self.tx.is_empty()) {
             let flushed = self.link.poll_flush(cx, &mut self.tx);
             self.sending = flushed.is_pending();
             match flushed {

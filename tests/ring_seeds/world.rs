@@ -44,6 +44,8 @@ pub(crate) enum Deed {
     ReadCut,
     /// A flush was given up while it waited.
     FlushCut,
+    /// Bytes were handed over.
+    HandedOver,
     /// A connect was given up while it waited.
     ConnectCut,
     /// An accept was given up while it waited.
@@ -79,6 +81,7 @@ pub(crate) const DEEDS: usize = Deed::Bytes as usize + 1;
 pub(crate) const ALL: [Deed; DEEDS] = [
     Deed::ReadCut,
     Deed::FlushCut,
+    Deed::HandedOver,
     Deed::ConnectCut,
     Deed::AcceptCut,
     Deed::DroppedReading,
