@@ -114,10 +114,12 @@ def test_a_long_prompt_weighs_what_it_costs(gateway):
 
 def test_a_conversation_stays_where_it_is(gateway):
     homes = collections.Counter()
-    for number in range(12):
+    # A home goes by the provider's address, so by its port here: of 12 conversations one of three
+    # got none in every 43rd run, of 40 in every 3,700,000th.
+    for number in range(40):
         messages = user(f"Question {number}")
         home = ask(gateway, "conversation", messages)
-        for turn in range(3):
+        for turn in range(3 if number < 10 else 0):
             messages += [{"role": "assistant", "content": f"Answer {turn}"}, *user(f"More {turn}")]
             assert ask(gateway, "conversation", messages) == home
         homes[home] += 1
