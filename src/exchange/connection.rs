@@ -261,10 +261,8 @@ pub async fn push<H: Host>(
     (shard, snapshot): Served<'_, H>,
     down: &mut Down<H::Stream>,
 ) -> Result<(), Kind> {
-    let Down {
-        link, tx, pulse, ..
-    } = &mut *down;
-    let is_free = pulse.as_ref().is_none_or(|pulse| !pulse.is_busy());
+    let is_free = down.is_free();
+    let Down { link, tx, .. } = &mut *down;
     if is_free && let Poll::Ready(Ok(())) = poll_fn(|cx| Poll::Ready(link.poll_flush(cx, tx))).await
     {
         return Ok(());

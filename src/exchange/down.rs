@@ -181,10 +181,17 @@ impl<L: Link> Down<L> {
     /// # Errors
     /// [`Kind::ClientGone`].
     pub fn hand_over(&mut self) -> Result<bool, Kind> {
-        let is_free = self.pulse.as_ref().is_none_or(|pulse| !pulse.is_busy());
-        let taken = is_free.then(|| self.link.hand_over(&mut self.tx));
-        self.is_gone |= matches!(taken, Some(Err(_)));
-        taken.unwrap_or(Ok(false)).map_err(|_| Kind::ClientGone)
+        if !self.is_free() {
+            return Ok(false);
+        }
+        let taken = self.link.hand_over(&mut self.tx);
+        self.is_gone |= taken.is_err();
+        taken.map_err(|_| Kind::ClientGone)
+    }
+
+    /// Whether nothing of the pulse has to go out first.
+    pub fn is_free(&self) -> bool {
+        self.pulse.as_ref().is_none_or(|pulse| !pulse.is_busy())
     }
 
     /// Sends all of `tx`; `Gone` when the client does not take it.

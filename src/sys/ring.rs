@@ -286,9 +286,7 @@ impl Ring {
         start: usize,
         end: usize,
     ) -> io::Result<Key> {
-        let parcel = Parcel::new(block, start..end, false)?;
-        let entry = parcel.entry(fd)?;
-        self.launch(State::flying(Cargo::Send(parcel), fd), entry)
+        self.dispatch(fd, Parcel::new(block, start..end, false)?)
     }
 
     /// Connects a socket.
@@ -493,6 +491,11 @@ impl Ring {
             slot.generation = slot::after(slot.generation);
             self.free.push(index);
         }
+    }
+
+    fn dispatch(&mut self, fd: &Rc<OwnedFd>, parcel: Parcel) -> io::Result<Key> {
+        let entry = parcel.entry(fd)?;
+        self.launch(State::flying(Cargo::Send(parcel), fd), entry)
     }
 
     /// Gives `state` to a slot, then the entry to the kernel: in this order (I1).

@@ -119,7 +119,7 @@ def test_a_conversation_stays_where_it_is(gateway):
     for number in range(40):
         messages = user(f"Question {number}")
         home = ask(gateway, "conversation", messages)
-        for turn in range(3 if number < 10 else 0):
+        for turn in range(3 if number < 12 else 0):
             messages += [{"role": "assistant", "content": f"Answer {turn}"}, *user(f"More {turn}")]
             assert ask(gateway, "conversation", messages) == home
         homes[home] += 1

@@ -35,9 +35,7 @@ impl Ring {
         start: usize,
         end: usize,
     ) -> io::Result<Key> {
-        let parcel = Parcel::new(block, start..end, self.is_prompt)?;
-        let entry = parcel.entry(fd)?;
-        let key = self.launch(State::flying(Cargo::Send(parcel), fd), entry)?;
+        let key = self.dispatch(fd, Parcel::new(block, start..end, self.is_prompt)?)?;
         if self.is_prompt {
             self.prompt.push(key);
         }
@@ -63,12 +61,7 @@ impl Ring {
                 continue;
             };
             let State::Flying {
-                cargo:
-                    Cargo::Send(
-                        parcel @ Parcel {
-                            is_prompt: true, ..
-                        },
-                    ),
+                cargo: Cargo::Send(parcel),
                 waker,
                 abandoned,
                 ..
@@ -76,6 +69,9 @@ impl Ring {
             else {
                 continue;
             };
+            if !parcel.is_prompt {
+                continue;
+            }
             let (sent, is_abandoned) = (parcel.len(), *abandoned);
             awake.extend(waker.take());
             *state = State::Landed(Ok(Landed::Sent(sent)));

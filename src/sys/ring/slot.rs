@@ -82,10 +82,10 @@ impl Landed {
 
 /// Bytes on their way out.
 pub(super) struct Parcel {
-    pub(super) block: Block,
+    block: Block,
     /// What of the block is to be sent.
-    pub(super) start: u32,
-    pub(super) end: u32,
+    start: u32,
+    end: u32,
     /// How many bytes of it went out before this operation.
     pub(super) sent: u32,
     /// It may not wait for room, and its success is not told.

@@ -48,6 +48,20 @@ fn huge(pool: &BufPool) -> Block {
     block
 }
 
+/// Reads what `key` sends of a [`huge`] block of `size` bytes, without its first three.
+fn goes_out_whole(ring: &mut Ring, key: Key, mut theirs: TcpStream, size: usize) {
+    let reader = std::thread::spawn(move || {
+        let mut got = vec![0; size - 3];
+        theirs.read_exact(&mut got).unwrap();
+        got.iter()
+            .enumerate()
+            .all(|(at, &byte)| usize::from(byte) == (at + 3) % 251)
+    });
+    let sent = outcome_of(ring, key).unwrap();
+    assert!(matches!(sent, Landed::Sent(n) if n == size - 3), "{sent:?}");
+    assert!(reader.join().unwrap());
+}
+
 /// Goal: I1. Method: abandon a send that the socket cannot take; its block must stay lent
 /// until the completion is reaped, and what arrived must be a clean prefix of it.
 #[test]
@@ -79,20 +93,11 @@ fn a_block_on_its_way_out_is_kept_until_its_completion() {
 /// takes it in many pieces.
 #[test]
 fn a_send_that_does_not_fit_goes_out_whole() {
-    let (mut ring, pool, ours, mut theirs) = connected();
+    let (mut ring, pool, ours, theirs) = connected();
     let block = huge(&pool);
     let size = block.size();
     let key = ring.send(&ours, block, 3, size).unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut got = vec![0; size - 3];
-        theirs.read_exact(&mut got).unwrap();
-        got.iter()
-            .enumerate()
-            .all(|(at, &byte)| usize::from(byte) == (at + 3) % 251)
-    });
-    let sent = outcome_of(&mut ring, key).unwrap();
-    assert!(matches!(sent, Landed::Sent(n) if n == size - 3), "{sent:?}");
-    assert!(reader.join().unwrap());
+    goes_out_whole(&mut ring, key, theirs, size);
 }
 
 /// Goal: I9: a prompt send is out, and over, when the call that submits it returns, without a
@@ -116,23 +121,14 @@ fn a_prompt_send_ends_without_a_completion() {
 /// block is kept until then.
 #[test]
 fn a_prompt_send_that_does_not_fit_goes_out_whole() {
-    let (mut ring, pool, ours, mut theirs) = connected();
+    let (mut ring, pool, ours, theirs) = connected();
     let block = huge(&pool);
     let size = block.size();
     let key = ring.send_promptly(&ours, block, 3, size).unwrap();
     ring.enter(false).unwrap();
     assert_eq!(ring.reap(&mut Vec::new()).count, 2, "its end, and its rest");
     assert_eq!((ring.flying(), out(&ring, &pool)), (1, size));
-    let reader = std::thread::spawn(move || {
-        let mut got = vec![0; size - 3];
-        theirs.read_exact(&mut got).unwrap();
-        got.iter()
-            .enumerate()
-            .all(|(at, &byte)| usize::from(byte) == (at + 3) % 251)
-    });
-    let sent = outcome_of(&mut ring, key).unwrap();
-    assert!(matches!(sent, Landed::Sent(n) if n == size - 3), "{sent:?}");
-    assert!(reader.join().unwrap());
+    goes_out_whole(&mut ring, key, theirs, size);
     assert_eq!((ring.flying(), out(&ring, &pool)), (0, 0));
 }
 
