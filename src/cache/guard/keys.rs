@@ -86,7 +86,7 @@ impl Gist {
 }
 
 /// Keys, gists and the order of the keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct Keys {
     all: Box<[u8]>,
 }

@@ -215,8 +215,10 @@ impl Guard {
         if a.mark != self.mark || b.mark != self.mark {
             return Err(Veto::Version);
         }
-        // I2: which of two equally good likes a word gets depends on the side.
-        let (a, b) = if (a.whole, a.body) <= (b.whole, b.body) {
+        // I2: which of two equally good likes a word gets depends on the side. Of two prompts with
+        // the same words, their gists can differ still: `to` binds, the identifier `tO` does not.
+        let by_words = (a.whole, a.body).cmp(&(b.whole, b.body));
+        let (a, b) = if by_words.then_with(|| a.keys.cmp(&b.keys)).is_le() {
             (a, b)
         } else {
             (b, a)

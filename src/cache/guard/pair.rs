@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Invariants
-//! - I1 `lay(a, b)` and `lay(b, a)` differ in their sides alone.
+//! - I1 The exact likes of `lay(a, b)` are those of `lay(b, a)`, sides changed. Which of two
+//!   equally near words a word is tied to depends on the side: the guard lays a pair in one order.
 //! - I2 Its work grows with the words, not with their product: what has no exact like is at most
 //!   [`LEFT_MAX`] words a side, or the prompts are different.
 
@@ -37,7 +38,8 @@ pub(super) enum Tie {
 /// Two sketches side by side.
 #[derive(Debug, Default)]
 pub(super) struct Pair {
-    /// Places of content words that are exactly or nearly the same, in the order of `a`.
+    /// Places of words that are exactly or nearly the same, in the order of `a`: at least one of
+    /// the two is a content word (`to` binds, the identifier `tO` does not).
     pub(super) matched: Vec<(u16, u16)>,
     /// Of these, the ones that are only nearly the same.
     pub(super) tied: Vec<(u16, u16)>,
@@ -102,8 +104,10 @@ impl Pair {
         let both = a.keys.all().iter().zip(b.keys.all());
         self.head = both.take_while(|(x, y)| x == y).count();
         self.matched.reserve(a.keys.len().min(b.keys.len()));
-        let places = (0..).zip(a.keys.gists()).take(self.head);
-        let content = places.filter(|(_, gist)| gist.is_content());
+        let places = (0..).zip(a.keys.gists().zip(b.keys.gists()));
+        let content = places
+            .take(self.head)
+            .filter(|(_, (one, other))| one.is_content() || other.is_content());
         self.matched.extend(content.map(|(at, _)| (at, at)));
         if self.head == a.keys.len().max(b.keys.len()) {
             return true;
@@ -113,7 +117,7 @@ impl Pair {
         loop {
             match (x, y) {
                 (Some((i, one)), Some((j, other))) if one == other => {
-                    if is_content(a, i) {
+                    if is_content(a, i) || is_content(b, j) {
                         self.matched.push((i, j));
                     }
                     (x, y) = (of_a.next(), of_b.next());

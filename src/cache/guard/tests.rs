@@ -230,6 +230,7 @@ fn prompt() -> impl Strategy<Value = String> {
         "not",
         "from",
         "to",
+        "tO",
         "Paris",
         "Rome",
         "python",
@@ -271,6 +272,44 @@ fn prompt() -> impl Strategy<Value = String> {
     prop_oneof![words, any::<String>(), "[ -~]{0,200}"]
 }
 
+/// Goal: I2 also where the same words are other sorts of words: `to` binds, the identifier `tO`
+/// does not.
+#[test]
+fn one_word_of_two_sorts_is_judged_from_either_side() {
+    let guard = Guard::builtin();
+    for (a, b) in [
+        ("train tO rome", "train to rome"),
+        ("tO", "to"),
+        ("tO[b 0{A$0$A 0$* b<A$b", "to"),
+        ("a cheap train tO rome", "to rome by train"),
+    ] {
+        let (x, y) = (guard.sketch(a), guard.sketch(b));
+        assert_eq!(guard.judge(&x, &y), guard.judge(&y, &x), "{a} | {b}");
+    }
+}
+
+/// What has its exact like, the nth of a word here in the nth of it there, and whether too much
+/// has none.
+fn plain_likes(x: &Sketch, y: &Sketch) -> (Vec<(u16, u16)>, bool) {
+    let places = |of: &Sketch| 0..u16::try_from(of.keys.len()).unwrap();
+    let is_content = |of: &Sketch, at| of.keys.gist(at).unwrap().is_content();
+    let mut likes = Vec::new();
+    for i in places(x) {
+        let is = |of: &Sketch, at: u16| of.keys.get(at) == x.keys.get(i);
+        let nth = (0..i).filter(|at| is(x, *at)).count();
+        let found = places(y).filter(|at| is(y, *at)).nth(nth);
+        likes.extend(found.map(|j| (i, j)));
+    }
+    let (here, there): (Vec<_>, Vec<_>) = likes.iter().copied().unzip();
+    let alone = |of: &Sketch, liked: &[u16]| {
+        let left = places(of).filter(|at| is_content(of, *at) && !liked.contains(at));
+        left.count()
+    };
+    let is_far = alone(x, &here).max(alone(y, &there)) > pair::LEFT_MAX;
+    likes.retain(|&(i, j)| is_content(x, i) || is_content(y, j));
+    (likes, is_far)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
@@ -286,27 +325,23 @@ proptest! {
         let _ = barred(guard, &a, false);
     }
 
-    /// Goal: what has its exact like is found, however much both begin with. Method: a plain
-    /// search, the nth of a word here for the nth of it there.
+    /// Goal: what has its exact like is found, however much both begin with, and from either side.
+    /// Method: a plain search, the nth of a word here for the nth of it there.
     #[test]
     fn exact_likes_are_those_of_a_plain_search(head in prompt(), a in prompt(), b in prompt()) {
         let guard = Guard::builtin();
         let [x, y] = [a, b].map(|end| guard.sketch(&format!("{head} {end}")));
-        let key = |of: &Sketch, at: usize| of.keys.get(u16::try_from(at).unwrap());
-        let mut plain = Vec::new();
-        for (i, gist) in x.keys.gists().enumerate() {
-            let like = |of: &Sketch, at: &usize| key(of, *at) == key(&x, i);
-            let nth = (0..i).filter(|at| like(&x, at)).count();
-            let found = (0..y.keys.len()).filter(|at| like(&y, at)).nth(nth);
-            plain.extend(found.filter(|_| gist.is_content()).map(|j| (i, j)));
-        }
-        let alone = |of: &Sketch| of.keys.content() - plain.len();
-        let pair = pair::lay(&x, &y);
-        prop_assert!(!pair.is_far || alone(&x).max(alone(&y)) > pair::LEFT_MAX);
-        if !pair.is_far {
-            let exact = pair.matched.iter().filter(|two| !pair.tied.contains(two));
-            let exact: Vec<_> = exact.map(|&(i, j)| (usize::from(i), usize::from(j))).collect();
-            prop_assert_eq!(exact, plain);
+        let (plain, is_far) = plain_likes(&x, &y);
+        for (a, b, is_turned) in [(&x, &y, false), (&y, &x, true)] {
+            let pair = pair::lay(a, b);
+            prop_assert_eq!(pair.is_far, is_far);
+            if !is_far {
+                let exact = pair.matched.iter().filter(|two| !pair.tied.contains(two));
+                let turn = |&(i, j): &(u16, u16)| if is_turned { (j, i) } else { (i, j) };
+                let mut exact: Vec<_> = exact.map(turn).collect();
+                exact.sort_unstable();
+                prop_assert_eq!(&exact, &plain);
+            }
         }
     }
 
