@@ -16,6 +16,9 @@
 //! - 1: the base with `n` gaps. Each is three numbers, so many bytes of the base before it, so many
 //!   fresh ones in it, so many of the base in their place, and the fresh bytes.
 //! - 2: the base with the gap of the last token that had one alone, and `n` fresh bytes in it.
+//! - 3: the same as a chunk of its own: before it stands the line with its size, the last two
+//!   bytes (the chunk's end) not counted. `n` is twice the fresh bytes, and one more where that
+//!   line has capital letters.
 //!
 //! Invariants
 //! - A1 What is read is what was put, whole, in order.
@@ -39,6 +42,10 @@ const BASE: std::ops::RangeInclusive<usize> = 64..=2048;
 const PLAIN: usize = 0;
 const GAPPED: usize = 1;
 const AGAIN: usize = 2;
+const CHUNK: usize = 3;
+
+/// Bytes of the longest line with a chunk's size.
+const LINE_MAX: usize = size_of::<usize>() * 2 + 2;
 
 /// Most bytes of a number.
 const NUMBER: usize = 10;
@@ -172,6 +179,63 @@ impl Known {
     }
 }
 
+/// What the chunk's size is of an event with `fresh` bytes in its gap and `around` around it.
+fn size(around: usize, fresh: usize) -> usize {
+    around.saturating_add(fresh).saturating_sub(b"\r\n".len())
+}
+
+/// A line with a chunk's size, as nearly everybody writes it: no zeroes before it, nothing behind.
+#[derive(Clone, Copy, Debug, Default)]
+struct SizeLine {
+    bytes: [u8; LINE_MAX],
+    len: usize,
+}
+
+impl SizeLine {
+    fn of(size: usize, is_capital: bool) -> Self {
+        let digits: &[u8; 16] = if is_capital {
+            b"0123456789ABCDEF"
+        } else {
+            b"0123456789abcdef"
+        };
+        let places = (size.checked_ilog2().unwrap_or(0) / 4 + 1) as usize;
+        let mut line = Self::default();
+        for (place, byte) in (0..places).rev().zip(&mut line.bytes) {
+            let digit = digits.get(size >> (place * 4) & 15);
+            *byte = digit.copied().unwrap_or_default();
+        }
+        let end = line.bytes.iter_mut().skip(places).zip(b"\r\n");
+        end.for_each(|(byte, end)| *byte = *end);
+        line.len = places + 2;
+        line
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Whether `line` is a [`SizeLine`] of `size`: with capital letters or not.
+fn is_size_line(line: &[u8], size: usize) -> Option<bool> {
+    let digits = line.strip_suffix(b"\r\n")?;
+    if let [] | [b'0', ..] = digits {
+        return None;
+    }
+    let (mut told, mut has_small, mut has_capital) = (0_usize, false, false);
+    for &digit in digits {
+        let low = match digit {
+            b'0'..=b'9' => digit - b'0',
+            b'a'..=b'f' => digit - b'a' + 10,
+            b'A'..=b'F' => digit - b'A' + 10,
+            _ => return None,
+        };
+        has_small |= digit >= b'a';
+        has_capital |= (b'A'..b'a').contains(&digit);
+        told = told << 4 | usize::from(low);
+    }
+    (told == size && !(has_small && has_capital)).then_some(has_capital)
+}
+
 /// A base is at most 2,048 bytes.
 fn narrow(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
@@ -210,20 +274,16 @@ impl Reader {
         self.token(kept, tell);
     }
 
-    /// Reads a token that is a few bytes as they are, too few for a base; `None`: it is another.
-    pub fn short<'a>(&mut self, kept: &'a [u8]) -> Option<&'a [u8]> {
-        self.bytes_of(kept, PLAIN)
-            .filter(|it| it.len() < *BASE.start())
-    }
-
-    /// Reads a token with the last gap, and gives what is in it; `None`: it is another.
-    pub fn again<'a>(&mut self, kept: &'a [u8]) -> Option<&'a [u8]> {
-        self.bytes_of(kept, AGAIN)
-    }
-
-    fn bytes_of<'a>(&mut self, kept: &'a [u8], kind: usize) -> Option<&'a [u8]> {
+    /// Reads a token with the last gap, as a chunk of its own or not, and gives what is in it;
+    /// `None`: it is another.
+    pub fn again<'a>(&mut self, kept: &'a [u8], is_chunk: bool) -> Option<&'a [u8]> {
         let head = self.number(kept);
-        let bytes = tail(kept, self.at).get(..head >> 2)?;
+        let (kind, count) = if is_chunk {
+            (CHUNK, head >> 3)
+        } else {
+            (AGAIN, head >> 2)
+        };
+        let bytes = tail(kept, self.at).get(..count)?;
         self.at += bytes.len();
         (head & 3 == kind).then_some(bytes)
     }
@@ -314,12 +374,20 @@ impl Reader {
                 tell(rest);
                 len + rest.len()
             }
-            _ => {
+            kind => {
                 let (before, behind) = self.known.around(kept).unwrap_or_default();
+                let around = before.len() + behind.len();
+                let (mut line, mut count) = (SizeLine::default(), count);
+                if kind == CHUNK {
+                    let is_capital = count & 1 == 1;
+                    count >>= 1;
+                    line = SizeLine::of(size(around, count), is_capital);
+                    tell(line.bytes());
+                }
                 tell(before);
                 let fresh = self.fresh(kept, count, &mut tell);
                 tell(behind);
-                before.len() + fresh + behind.len()
+                line.bytes().len() + around + fresh
             }
         }
     }

@@ -18,6 +18,7 @@
 use super::alike::{Alike, Keeping, Kept, Reader, Writer};
 use super::bufpool::{Block, BufPool, SMALL};
 use super::bytes::RxBuf;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// What came.
@@ -137,12 +138,15 @@ impl Reel {
     }
 
     /// All that is kept, a [`Reader`]'s; nothing, where some of it was let go.
-    pub fn kept(&self) -> Vec<u8> {
+    pub fn kept(&self) -> Cow<'_, [u8]> {
+        if self.shelf.full.is_empty() {
+            return self.shelf.row(0).into();
+        }
         let mut kept = Vec::with_capacity(self.shelf.end);
         while let row @ [_, ..] = self.shelf.row(kept.len()) {
             kept.extend_from_slice(row);
         }
-        kept
+        kept.into()
     }
 
     /// All that came; nothing, where some of it was let go.

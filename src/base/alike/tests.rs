@@ -26,6 +26,17 @@ fn event(kind: usize, text: &str, number: usize) -> String {
     }
 }
 
+/// An event as a chunk, its size in one of some writings, or bare.
+fn framed(framing: usize, event: &str) -> String {
+    let size = event.len();
+    match framing {
+        0 => event.into(),
+        1 | 2 => format!("{size:x}\r\n{event}\r\n"),
+        3 => format!("{size:X}\r\n{event}\r\n"),
+        _ => format!("{size:05x}\r\n{event}\r\n"),
+    }
+}
+
 /// A stream, as it arrives: runs of events of one kind, framed as chunks or not, in pieces.
 pub(in crate::base) fn arrivals() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let text = "( |)([a-zé]{1,9}|\\\\\"[a-z]{1,9}\\\\\"|[a-z ]{90})";
@@ -36,16 +47,12 @@ pub(in crate::base) fn arrivals() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let noise = proptest::collection::vec(any::<u8>(), 0..6000);
     let pieces = proptest::collection::vec(1_usize..9000, 1..9);
     let runs = proptest::collection::vec(run, 0..5);
-    (runs, noise, pieces, any::<bool>()).prop_map(|(runs, noise, pieces, is_chunked)| {
+    (runs, noise, pieces, 0_usize..5).prop_map(|(runs, noise, pieces, framing)| {
         let mut arrivals: Vec<Vec<u8>> = Vec::new();
         for (kind, words) in runs {
             for (text, number) in words {
                 let event = event(kind, &text, number);
-                arrivals.push(if is_chunked {
-                    format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()
-                } else {
-                    event.into_bytes()
-                });
+                arrivals.push(framed(framing, &event).into_bytes());
             }
         }
         arrivals.insert(arrivals.len() / 2, noise);
@@ -147,22 +154,69 @@ fn streams_become_small() {
         ".",
         " and",
     ];
-    for (kind, most) in [(0, 18), (1, 60), (2, 18)] {
-        for is_chunked in [true, false] {
+    for (kind, most) in [(0, 6), (1, 40), (2, 6)] {
+        for framing in [0, 1, 3] {
             let arrivals: Vec<String> = (0..300)
                 .map(|at| {
                     let number = if kind == 1 { at } else { 0 };
-                    let event = event(kind, words[at % words.len()], number);
-                    if is_chunked {
-                        format!("{:x}\r\n{event}\r\n", event.len())
-                    } else {
-                        event
-                    }
+                    framed(framing, &event(kind, words[at % words.len()], number))
                 })
                 .collect();
             let kept = kept(&arrivals).len();
-            let most = if is_chunked { most + 10 } else { most };
             assert!(kept / 300 <= most, "{kind}: {}", kept / 300);
+        }
+    }
+}
+
+/// Goal: a chunk's size is known in the two writings that are told again, and in no other.
+#[test]
+fn a_size_is_told_as_it_was_written() {
+    for size in [
+        1,
+        9,
+        10,
+        15,
+        16,
+        171,
+        255,
+        256,
+        2047,
+        6144,
+        0xabcd,
+        usize::MAX,
+    ] {
+        for is_capital in [false, true] {
+            let line = SizeLine::of(size, is_capital);
+            let text = if is_capital {
+                format!("{size:X}\r\n")
+            } else {
+                format!("{size:x}\r\n")
+            };
+            assert_eq!(line.bytes(), text.as_bytes());
+            let told = is_size_line(line.bytes(), size);
+            let has_letters = text.contains(|digit: char| digit.is_ascii_alphabetic());
+            assert_eq!(told, Some(is_capital && has_letters), "{text}");
+            assert_eq!(is_size_line(line.bytes(), size - 1), None);
+        }
+    }
+    for line in [
+        "", "\r\n", "0ab\r\n", "aB\r\n", "ab\n", "ab", "ab;x\r\n", " ab\r\n", "g\r\n",
+    ] {
+        assert_eq!(is_size_line(line.as_bytes(), 0xab), None, "{line:?}");
+    }
+}
+
+/// Goal: what both end with is counted. Method: every pair of short strings around a longer end.
+#[test]
+fn common_ends_are_counted() {
+    for behind in [0, 1, 15, 16, 17, 40] {
+        let end = "y".repeat(behind);
+        for (one, other) in [("", ""), ("a", ""), ("ab", "cb"), ("xa", "xb"), ("a", "ab")] {
+            let same = one.bytes().rev().zip(other.bytes().rev());
+            let same = same.take_while(|(one, other)| one == other).count();
+            let [one, other] = [one, other].map(|front| format!("{front}{end}"));
+            let count = writer::common_end(one.as_bytes(), other.as_bytes());
+            assert_eq!(count, behind + same, "{one} {other}");
         }
     }
 }

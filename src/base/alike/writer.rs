@@ -1,6 +1,9 @@
 //! Writes events as what is different.
 
-use super::{AGAIN, Alike, BASE, GAPPED, Keeping, Known, NUMBER, PLAIN, REACH, narrow, tail};
+use super::{
+    AGAIN, Alike, BASE, CHUNK, GAPPED, Keeping, Known, NUMBER, PLAIN, REACH, is_size_line, narrow,
+    size, tail,
+};
 use memchr::{memchr, memchr_iter};
 use smallvec::SmallVec;
 
@@ -107,11 +110,20 @@ impl Writer {
         let Some(end) = end_of_gap(after, behind, most) else {
             return 0;
         };
-        let len = line + before.len() + end + behind.len();
+        let around = before.len() + behind.len();
         self.bear(end > NEAR);
-        let (size, fresh) = (bytes.get(..line), after.get(..end));
-        put_both(kept, size.unwrap_or_default(), fresh.unwrap_or_default());
-        len
+        let fresh = after.get(..end).unwrap_or_default();
+        let first = bytes.get(..line).unwrap_or_default();
+        if let Some(is_capital) = is_size_line(first, size(around, end)) {
+            let count = end << 1 | usize::from(is_capital);
+            put_token(kept, count << 2 | CHUNK, fresh);
+        } else {
+            if line > 0 {
+                put_token(kept, line << 2 | PLAIN, first);
+            }
+            put_token(kept, end << 2 | AGAIN, fresh);
+        }
+        line + around + end
     }
 
     /// What `bytes` are, which were put as an event like the last one.
@@ -221,9 +233,17 @@ fn piece(bytes: &[u8]) -> usize {
 
 /// Length of the line that these begin with, where it is short enough for a chunk's size.
 fn size_line(bytes: &[u8]) -> usize {
-    let first: Option<[u8; SIZE_LINE]> = bytes.first_chunk().copied();
-    let end = first.and_then(|first| first.iter().position(|byte| *byte == b'\n'));
-    end.map_or(0, |at| at + 1)
+    const ONES: u64 = u64::from_ne_bytes([1; SIZE_LINE]);
+    let Some(first) = bytes.first_chunk() else {
+        return 0;
+    };
+    // All of its bytes at once: the lowest that is zero has its highest bit alone set below.
+    let others = u64::from_le_bytes(*first) ^ (ONES * u64::from(b'\n'));
+    let ends = others.wrapping_sub(ONES) & !others & (ONES << 7);
+    if ends == 0 {
+        return 0;
+    }
+    ends.trailing_zeros() as usize / 8 + 1
 }
 
 /// Where `event` is not like `base`: between two gaps both have the same strings, or there is one
@@ -268,8 +288,7 @@ fn gaps(base: &[u8], event: &[u8]) -> Gaps {
 fn gap(base: &[u8], event: &[u8]) -> Gap {
     let same = common(base, event);
     let (base, event) = (tail(base, same), tail(event, same));
-    let both = base.iter().rev().zip(event.iter().rev());
-    let behind = both.take_while(|(one, other)| one == other).count();
+    let behind = common_end(base, event);
     Gap {
         same,
         fresh: event.len() - behind,
@@ -277,13 +296,32 @@ fn gap(base: &[u8], event: &[u8]) -> Gap {
     }
 }
 
+/// Bytes that are compared at once.
+const STEP: usize = 16;
+
 /// How many bytes both begin with.
 fn common(one: &[u8], other: &[u8]) -> usize {
-    const STEP: usize = 16;
     let steps = one.chunks_exact(STEP).zip(other.chunks_exact(STEP));
     let whole = steps.take_while(|(one, other)| one == other).count() * STEP;
     let rest = tail(one, whole).iter().zip(tail(other, whole));
     whole + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// How many bytes both end with.
+pub(super) fn common_end(one: &[u8], other: &[u8]) -> usize {
+    let steps = one.rchunks_exact(STEP).zip(other.rchunks_exact(STEP));
+    let whole = steps.take_while(|(one, other)| one == other).count() * STEP;
+    let rest = front(one, whole)
+        .iter()
+        .rev()
+        .zip(front(other, whole).iter().rev());
+    whole + rest.take_while(|(one, other)| one == other).count()
+}
+
+/// All but the last `behind` bytes.
+fn front(bytes: &[u8], behind: usize) -> &[u8] {
+    let len = bytes.len().saturating_sub(behind);
+    bytes.get(..len).unwrap_or_default()
 }
 
 /// How many bytes are before `behind` at the front of `bytes`, at most `most`.
@@ -296,30 +334,6 @@ fn end_of_gap(bytes: &[u8], behind: &[u8], most: usize) -> Option<usize> {
     let first = behind.first().copied().unwrap_or_default();
     let near = bytes.get(..=most).unwrap_or(bytes);
     memchr_iter(first, near).find(|at| tail(bytes, *at).starts_with(behind))
-}
-
-/// A short line as it is, if any, and what is fresh in the last gap: at once where that is short.
-fn put_both(kept: &mut impl Keeping, line: &[u8], fresh: &[u8]) {
-    let mut both = [0; 1 + SIZE_LINE + 1 + NEAR];
-    let behind = if line.is_empty() { 0 } else { 1 + line.len() };
-    let heads = [line.len() << 2 | PLAIN, fresh.len() << 2 | AGAIN].map(u8::try_from);
-    if let ([Ok(line_head), Ok(head @ ..0x80)], Some((size, rest))) =
-        (heads, both.split_at_mut_checked(behind))
-        && let Some([first, room @ ..]) = rest.get_mut(..=fresh.len())
-    {
-        if let [first, room @ ..] = size {
-            *first = line_head;
-            room.copy_from_slice(line);
-        }
-        *first = head;
-        room.copy_from_slice(fresh);
-        let len = behind + 1 + fresh.len();
-        return kept.put(both.get(..len).unwrap_or_default());
-    }
-    if !line.is_empty() {
-        put_token(kept, line.len() << 2 | PLAIN, line);
-    }
-    put_token(kept, fresh.len() << 2 | AGAIN, fresh);
 }
 
 /// A token of this head and these bytes; a short one at once.
