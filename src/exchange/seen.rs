@@ -299,11 +299,11 @@ impl Seen {
     /// Whether `event` fits the template, as it is `alike` to one before: then neither of them is
     /// read.
     fn knows(&mut self, event: &[u8], alike: Alike) -> bool {
-        let start = usize::from(alike.shape.before);
-        let Some((before, rest)) = event.split_at_checked(start) else {
+        let (start, text) = (alike.shape.before, usize::from(alike.fresh));
+        let Some((before, rest)) = event.split_at_checked(usize::from(start)) else {
             return false;
         };
-        let Some((text, behind)) = rest.split_at_checked(usize::from(alike.fresh)) else {
+        let Some(behind) = rest.get(text..) else {
             return false;
         };
         let Ok(len) = u16::try_from(behind.len()) else {
@@ -316,7 +316,8 @@ impl Seen {
             }
             self.shape = shape;
         }
-        self.cutter.is_blank() && plain_run(text, 0) == text.len()
+        // What is behind is looked at, too, as a short text is read sooner with it.
+        self.cutter.is_blank() && plain_run(rest, 0) >= text
     }
 
     /// Writes what the translator has written.

@@ -44,6 +44,8 @@ pub struct Tape<H: Host>(RefCell<State<H>>);
 struct State<H: Host> {
     /// What came behind the head; of a tape that became too long the beginning is let go (T3).
     reel: Reel,
+    /// What was read last from the source, where it is known for an event like one before.
+    alike: Option<Alike>,
     longest: usize,
     /// The players; `None`: a place that is free.
     ears: SmallVec<[Option<Ear>; 1]>,
@@ -51,8 +53,6 @@ struct State<H: Host> {
     source: Source<H>,
     /// It ended like this, if not cleanly.
     fault: Option<io::ErrorKind>,
-    /// What was read last from the source, where it is known for an event like one before.
-    alike: Option<Alike>,
 }
 
 #[derive(Debug)]
@@ -77,11 +77,11 @@ impl<H: Host> State<H> {
     fn new(pool: &BufPool, longest: usize, source: Source<H>) -> Self {
         Self {
             reel: Reel::new(pool),
+            alike: None,
             longest,
             ears: SmallVec::new(),
             source,
             fault: None,
-            alike: None,
         }
     }
 

@@ -19,21 +19,25 @@
 
 use crate::wire::json::plain_run;
 use memchr::memchr2;
-use memchr::memmem;
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
 
 /// Longest event that is learned, in bytes.
 const LEARNED_MAX: usize = 2048;
 
 /// Keys whose string is the text.
-const TEXTS: [&[u8]; 4] = [
-    b"\"content\":\"",
-    b"\"reasoning_content\":\"",
-    b"\"reasoning\":\"",
-    b"\"text\":\"",
-];
+static TEXTS: LazyLock<[Finder<'_>; 4]> = LazyLock::new(|| {
+    [
+        "\"content\":\"",
+        "\"reasoning_content\":\"",
+        "\"reasoning\":\"",
+        "\"text\":\"",
+    ]
+    .map(Finder::new)
+});
 
 /// The key of OpenAI's padding.
-const PADDING: &[u8] = b"\"obfuscation\":\"";
+static PADDING: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"obfuscation\":\""));
 
 /// An event with holes in it.
 #[derive(Clone, Debug, Default)]
@@ -67,13 +71,14 @@ impl Template {
         if event.len() > LEARNED_MAX {
             return;
         }
-        let hole = |key| hole(event, key).map(|(start, end)| (narrow(start), narrow(end)));
-        let Some(text) = TEXTS.into_iter().find_map(hole) else {
+        let hole =
+            |key: &Finder<'_>| hole(event, key).map(|(start, end)| (narrow(start), narrow(end)));
+        let Some(text) = TEXTS.iter().find_map(hole) else {
             return;
         };
         self.holes = [text; 2];
         (self.used, self.is_second) = (1, false);
-        if let Some(padding) = hole(PADDING) {
+        if let Some(padding) = hole(&PADDING) {
             self.holes = if padding.0 < text.0 {
                 [padding, text]
             } else {
@@ -203,8 +208,8 @@ fn narrow(place: usize) -> u16 {
 
 /// Where the string behind `key` has its text: from behind its quote to the closing one.
 /// `None` without the key, and for a string with escapes.
-fn hole(event: &[u8], key: &[u8]) -> Option<(usize, usize)> {
-    let start = memmem::find(event, key)? + key.len();
+fn hole(event: &[u8], key: &Finder<'_>) -> Option<(usize, usize)> {
+    let start = key.find(event)? + key.needle().len();
     let rest = event.get(start..)?;
     let end = memchr2(b'"', b'\\', rest)?;
     (rest.get(end) == Some(&b'"')).then_some((start, start + end))

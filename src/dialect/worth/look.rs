@@ -1,6 +1,7 @@
 //! A walk over the members of an event, or of a plain body, that decide.
 //!
-//! Where a member stands is a [`Place`]; what it means there is one table, [`act`].
+//! Where a member stands is a [`Place`]; what it means there is a table, [`act`], a
+//! part for each dialect.
 
 use super::words::why;
 use super::{Why, Worth};
@@ -80,73 +81,113 @@ enum Act {
 }
 
 /// What the member `name` of an object at `place` is.
-#[expect(clippy::match_same_arms, reason = "a table, dialect by dialect")]
 fn act(place: Place, name: &[u8]) -> Act {
-    use Act::{Answer, Blocked, Call, Each, Error, Finish, Index, Into, Kind, Refusal, Skip};
+    match place {
+        Place::Chat | Place::ChatChoice | Place::ChatSaid | Place::ChatFunction => {
+            of_chat(place, name)
+        }
+        Place::Anthropic | Place::AnthropicDelta | Place::AnthropicBlock => {
+            of_anthropic(place, name)
+        }
+        Place::Gemini
+        | Place::GeminiFeedback
+        | Place::GeminiCandidate
+        | Place::GeminiContent
+        | Place::GeminiPart => of_gemini(place, name),
+        Place::Cohere | Place::CohereDelta | Place::CohereMessage => of_cohere(place, name),
+        Place::Responses
+        | Place::ResponsesWhole
+        | Place::ResponsesItem
+        | Place::ResponsesPart
+        | Place::ResponsesDetails => of_responses(place, name),
+        Place::Bedrock
+        | Place::BedrockStart
+        | Place::BedrockOutput
+        | Place::BedrockMessage
+        | Place::BedrockBlock => of_bedrock(place, name),
+    }
+}
+
+fn of_chat(place: Place, name: &[u8]) -> Act {
     match (place, name) {
-        (Place::Chat, b"choices") => Each(Place::ChatChoice),
-        (Place::Chat | Place::ChatChoice, b"error") => Error,
-        (Place::Chat, b"object") => Kind,
-        (Place::ChatChoice | Place::GeminiCandidate, b"index") => Index,
-        (Place::ChatChoice, b"delta" | b"message") => Into(Place::ChatSaid),
-        (Place::ChatSaid, b"tool_calls") | (Place::ChatFunction, b"name") => Call,
-        (Place::ChatSaid, b"function_call") => Into(Place::ChatFunction),
-        (Place::ChatSaid, b"refusal") => Refusal,
-        (Place::ChatChoice | Place::CohereDelta | Place::Cohere, b"finish_reason") => Finish,
+        (Place::Chat, b"choices") => Act::Each(Place::ChatChoice),
+        (Place::Chat, b"object") => Act::Kind,
+        (Place::Chat | Place::ChatChoice, b"error") => Act::Error,
+        (Place::ChatChoice, b"index") => Act::Index,
+        (Place::ChatChoice, b"delta" | b"message") => Act::Into(Place::ChatSaid),
+        (Place::ChatChoice, b"finish_reason") => Act::Finish,
+        (Place::ChatSaid, b"tool_calls") | (Place::ChatFunction, b"name") => Act::Call,
+        (Place::ChatSaid, b"function_call") => Act::Into(Place::ChatFunction),
+        (Place::ChatSaid, b"refusal") => Act::Refusal,
+        _ => Act::Skip,
+    }
+}
 
-        (Place::Anthropic, b"content") => Each(Place::AnthropicBlock),
-        (Place::Anthropic, b"content_block") => Into(Place::AnthropicBlock),
-        (Place::Anthropic, b"delta" | b"message") => Into(Place::AnthropicDelta),
-        (Place::Anthropic | Place::AnthropicDelta, b"stop_reason") => Finish,
-        (Place::AnthropicDelta, b"content") => Each(Place::AnthropicBlock),
+fn of_anthropic(place: Place, name: &[u8]) -> Act {
+    match (place, name) {
+        (Place::Anthropic | Place::AnthropicBlock, b"type") => Act::Kind,
+        (Place::Anthropic | Place::AnthropicDelta, b"content") => Act::Each(Place::AnthropicBlock),
+        (Place::Anthropic, b"content_block") => Act::Into(Place::AnthropicBlock),
+        (Place::Anthropic, b"delta" | b"message") => Act::Into(Place::AnthropicDelta),
+        (Place::Anthropic | Place::AnthropicDelta, b"stop_reason") => Act::Finish,
+        (Place::Anthropic, b"error") => Act::Error,
+        _ => Act::Skip,
+    }
+}
 
-        (Place::Gemini, b"candidates") => Each(Place::GeminiCandidate),
-        (Place::Gemini, b"promptFeedback") => Into(Place::GeminiFeedback),
-        (Place::GeminiFeedback, b"blockReason") => Blocked,
-        (Place::GeminiCandidate, b"finishReason") => Finish,
-        (Place::GeminiCandidate, b"content") => Into(Place::GeminiContent),
-        (Place::GeminiContent, b"parts") => Each(Place::GeminiPart),
-        (Place::GeminiPart, b"functionCall") => Call,
+fn of_gemini(place: Place, name: &[u8]) -> Act {
+    match (place, name) {
+        (Place::Gemini, b"candidates") => Act::Each(Place::GeminiCandidate),
+        (Place::Gemini, b"promptFeedback") => Act::Into(Place::GeminiFeedback),
+        (Place::Gemini, b"error") => Act::Error,
+        (Place::GeminiFeedback, b"blockReason") => Act::Blocked,
+        (Place::GeminiCandidate, b"index") => Act::Index,
+        (Place::GeminiCandidate, b"finishReason") => Act::Finish,
+        (Place::GeminiCandidate, b"content") => Act::Into(Place::GeminiContent),
+        (Place::GeminiContent, b"parts") => Act::Each(Place::GeminiPart),
+        (Place::GeminiPart, b"functionCall") => Act::Call,
+        _ => Act::Skip,
+    }
+}
 
-        (Place::Cohere, b"delta") => Into(Place::CohereDelta),
-        (Place::Cohere, b"message") => Answer(Place::CohereMessage),
-        (Place::CohereDelta, b"message") => Into(Place::CohereMessage),
-        (Place::CohereMessage, b"tool_calls") => Call,
+fn of_cohere(place: Place, name: &[u8]) -> Act {
+    match (place, name) {
+        (Place::Cohere, b"type") => Act::Kind,
+        (Place::Cohere, b"delta") => Act::Into(Place::CohereDelta),
+        (Place::Cohere, b"message") => Act::Answer(Place::CohereMessage),
+        (Place::CohereDelta, b"message") => Act::Into(Place::CohereMessage),
+        (Place::Cohere | Place::CohereDelta, b"finish_reason") => Act::Finish,
+        (Place::Cohere | Place::CohereDelta, b"error") => Act::Error,
+        (Place::CohereMessage, b"tool_calls") => Act::Call,
+        _ => Act::Skip,
+    }
+}
 
-        (Place::Responses, b"response") => Into(Place::ResponsesWhole),
-        (Place::ResponsesWhole, b"output") => Each(Place::ResponsesItem),
-        (Place::ResponsesWhole, b"incomplete_details") => Into(Place::ResponsesDetails),
+fn of_responses(place: Place, name: &[u8]) -> Act {
+    match (place, name) {
+        (Place::Responses | Place::ResponsesItem, b"type") => Act::Kind,
+        (Place::Responses, b"response") => Act::Into(Place::ResponsesWhole),
+        (Place::Responses | Place::ResponsesWhole, b"error") => Act::Error,
+        (Place::ResponsesWhole, b"output") => Act::Each(Place::ResponsesItem),
+        (Place::ResponsesWhole, b"incomplete_details") => Act::Into(Place::ResponsesDetails),
         (Place::ResponsesWhole, b"status") => Act::Status,
-        (Place::ResponsesDetails, b"reason") => Finish,
-        (Place::ResponsesItem, b"content") => Each(Place::ResponsesPart),
-        (Place::ResponsesPart, b"refusal") => Refusal,
+        (Place::ResponsesDetails, b"reason") => Act::Finish,
+        (Place::ResponsesItem, b"content") => Act::Each(Place::ResponsesPart),
+        (Place::ResponsesPart, b"refusal") => Act::Refusal,
+        _ => Act::Skip,
+    }
+}
 
-        (Place::Bedrock, b"stopReason") => Finish,
-        (Place::Bedrock, b"start") => Into(Place::BedrockStart),
-        (Place::Bedrock, b"output") => Answer(Place::BedrockOutput),
+fn of_bedrock(place: Place, name: &[u8]) -> Act {
+    match (place, name) {
+        (Place::Bedrock, b"stopReason") => Act::Finish,
+        (Place::Bedrock, b"start") => Act::Into(Place::BedrockStart),
+        (Place::Bedrock, b"output") => Act::Answer(Place::BedrockOutput),
         (Place::Bedrock, b"message" | b"Message" | b"__type" | b"Output") => Act::Words,
-        (Place::BedrockOutput, b"message") => Into(Place::BedrockMessage),
-        (Place::BedrockMessage, b"content") => Each(Place::BedrockBlock),
-        (Place::BedrockStart | Place::BedrockBlock, b"toolUse") => Call,
-
-        (
-            Place::Anthropic
-            | Place::Gemini
-            | Place::Cohere
-            | Place::CohereDelta
-            | Place::Responses
-            | Place::ResponsesWhole,
-            b"error",
-        ) => Error,
-        (
-            Place::Anthropic
-            | Place::AnthropicBlock
-            | Place::Cohere
-            | Place::Responses
-            | Place::ResponsesItem,
-            b"type",
-        ) => Kind,
-        _ => Skip,
+        (Place::BedrockOutput, b"message") => Act::Into(Place::BedrockMessage),
+        (Place::BedrockMessage, b"content") => Act::Each(Place::BedrockBlock),
+        (Place::BedrockStart | Place::BedrockBlock, b"toolUse") => Act::Call,
+        _ => Act::Skip,
     }
 }
 
