@@ -5,7 +5,8 @@ against the same model without a cache.
     python3 bench/cache.py [target/release/shardgate] [repetitions]
 
 "hit" and "stream-hit" ask the same again and again; of the misses each prompt is another one, so that each request is
-looked up, put on a tape, and stored. How it is measured: pairs.py.
+looked up, put on a tape, and stored. The paced ones are streams of 100 events at 200 a second that begin independently of
+one another, so many a second. How it is measured: pairs.py.
 """
 
 import sys
@@ -38,22 +39,26 @@ targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 cache = { mode = "exact" }
 """
-DISTINCT = ("--stream", "--distinct")
-PAIRS = {
-    "hit": ("plain",),
-    "stream-hit": ("stream", "--stream"),
-    "stream-miss": ("stream", *DISTINCT),
-    "paced-miss": ("paced", *DISTINCT),
-}
+CLOSED = ("-c", "64")
+STREAMS = ("--stream", "--distinct")
+RATES = (16, 64, 150)
+PAIRS = [
+    ("hit", "hit", "plain", CLOSED),
+    ("stream-hit", "stream-hit", "stream", (*CLOSED, "--stream")),
+    ("stream-miss", "stream-miss", "stream", (*CLOSED, *STREAMS)),
+    *(
+        (f"paced-miss, {rate} a second", "paced-miss", "paced", ("-c", "512", "-r", str(rate), "--spread", "random", *STREAMS))
+        for rate in RATES
+    ),
+]
 
 
 def main():
     binary = sys.argv[1] if len(sys.argv) > 1 else "target/release/shardgate"
     repetitions = int(sys.argv[2]) if len(sys.argv) > 2 else 7
-    with measuring(binary, MODELS) as measure:
-        measure("plain")
-        for model, (against, *more) in PAIRS.items():
-            compare(measure, model, against, repetitions, *more)
+    with measuring(binary, MODELS) as turn:
+        for label, model, against, options in PAIRS:
+            compare(turn, label, model, against, repetitions, *options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""CPU a request of one model of a gateway against another one, in turns.
+"""CPU a request of one model of a gateway against another one, at the same time.
 
-One gateway on CPU 0, load and simulated provider on CPU 1; each repetition has the one model before and after the other.
+Two gateways of the same binary on CPU 0, a load for each of them and the simulated provider on CPU 1. A repetition is
+two turns, between which the models change places, and gives one ratio: the geometric mean of the two. What the machine
+does meanwhile it does to both: a model against itself gave 1.01 (standard error of the mean 0.006) where one after the
+other moved by a tenth.
 """
 
 import contextlib
@@ -14,50 +17,65 @@ import time
 import machine
 
 CONFIG = """[server]
-listen = ["127.0.0.1:19802"]
-admin = "127.0.0.1:19803"
+listen = ["127.0.0.1:{port}"]
+admin = "127.0.0.1:{admin}"
 shards = 1
 
 [providers.p]
 dialect = "openai"
 base_url = "http://127.0.0.1:19801/v1"
 """
-SECONDS = 3
+PORTS = (19802, 19804)
+SECONDS = 2
 
 
 @contextlib.contextmanager
-def measuring(binary, models, connections=64):
-    """A function that gives the microseconds of the gateway's CPU a request, by model and further options of `load`."""
+def measuring(binary, models):
+    """A function that gives the microseconds of CPU a request of two models, asked at the same time."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        (folder / "gate.toml").write_text(CONFIG + models)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        provider = subprocess.Popen([binary, "simulate", "--listen", "127.0.0.1:19801", "--cpus", "1"], **quiet)
-        serve = ["taskset", "-c", "0", binary, "serve", "--config", folder / "gate.toml"]
-        gateway = subprocess.Popen(serve, **quiet)
+        running = [subprocess.Popen([binary, "simulate", "--listen", "127.0.0.1:19801", "--cpus", "1"], **quiet)]
+        for port in PORTS:
+            config = folder / f"{port}.toml"
+            config.write_text(CONFIG.format(port=port, admin=port + 1) + models)
+            running.append(subprocess.Popen(["taskset", "-c", "0", binary, "serve", "--config", config], **quiet))
 
-        def measure(model, *more):
-            report, before = folder / "load.json", machine.cpu_s([gateway.pid])
-            load = [binary, "load", "--url", "http://127.0.0.1:19802", "--model", model, "-c", str(connections), "--cpu", "1", *more]
-            subprocess.run([*load, "-d", f"{SECONDS}s", "--json", report], check=True, stdout=subprocess.DEVNULL)
-            return (machine.cpu_s([gateway.pid]) - before) / json.loads(report.read_text())["ok"] * 1e6
+        def turn(pair, options):
+            """`pair`: the model of each gateway."""
+            gateways = [process.pid for process in running[1:]]
+            before = [machine.cpu_s([pid]) for pid in gateways]
+            loads = []
+            for port, model in zip(PORTS, pair):
+                load = [binary, "load", "--url", f"http://127.0.0.1:{port}", "--model", model, "--cpu", "1", *options]
+                load += ["-d", f"{SECONDS}s", "--json", folder / f"{port}.json"]
+                loads.append(subprocess.Popen(load, stdout=subprocess.DEVNULL))
+            if any([load.wait() for load in loads]):
+                raise SystemExit("pairs: a load failed")
+            counts = [json.loads((folder / f"{port}.json").read_text())["ok"] for port in PORTS]
+            return [(machine.cpu_s([pid]) - cpu) / count * 1e6 for pid, cpu, count in zip(gateways, before, counts)]
 
         try:
             time.sleep(1.5)
-            yield measure
+            yield turn
         finally:
-            for process in (gateway, provider):
+            for process in running:
                 process.terminate()
                 process.wait()
 
 
-def compare(measure, model, against, repetitions, *more):
-    """Prints the median of the ratios, least and most, and the microseconds of `against`."""
-    ratios, plain = [], []
+def compare(turn, label, model, against, repetitions, *options):
+    """Prints the median of the ratios, least and most, the standard error, and the microseconds of both."""
+    options = options or ("-c", "64")
+    turn((model, against), options)  # both are warm
+    turn((against, model), options)
+    ratios, times = [], []
     for _ in range(repetitions):
-        first, other, second = (measure(it, *more) for it in (against, model, against))
-        plain.append((first + second) / 2)
-        ratios.append(other / plain[-1])
-    least, most, median = min(ratios), max(ratios), statistics.median(ratios)
-    us = statistics.median(plain)
-    print(f"{model:16} {median:.3f} ({least:.3f}–{most:.3f}), {against} {us:.1f} µs", flush=True)
+        other, plain = turn((model, against), options)
+        plain_too, other_too = turn((against, model), options)
+        ratios.append((other / plain * other_too / plain_too) ** 0.5)
+        times += [(other, plain), (other_too, plain_too)]
+    error = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+    us, plain_us = (statistics.median(one) for one in zip(*times))
+    spread = f"({min(ratios):.3f}–{max(ratios):.3f}, standard error {error:.3f})"
+    print(f"{label:24} {statistics.median(ratios):.3f} {spread}, {us:.1f} µs against {plain_us:.1f}", flush=True)

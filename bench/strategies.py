@@ -25,10 +25,9 @@ def main():
     binary = sys.argv[1] if len(sys.argv) > 1 else "target/release/shardgate"
     repetitions = int(sys.argv[2]) if len(sys.argv) > 2 else 7
     models = [f'\n[models.{one}]\nstrategy = "{one}"\ntargets = [{TARGETS}]\n' for one in STRATEGIES]
-    with measuring(binary, ONE + "".join(models)) as measure:
-        measure("one")
+    with measuring(binary, ONE + "".join(models)) as turn:
         for strategy in sys.argv[3:] or STRATEGIES:
-            compare(measure, strategy, "one", repetitions)
+            compare(turn, strategy, strategy, "one", repetitions)
 
 
 if __name__ == "__main__":
