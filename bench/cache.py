@@ -11,7 +11,7 @@ one another, so many a second. How it is measured: pairs.py.
 
 import sys
 
-from pairs import compare, measuring
+from pairs import CLOSED, compare, measuring
 
 MODELS = """
 [models.plain]
@@ -39,7 +39,6 @@ targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 targets = [{ provider = "p", model = "sim/rate-200/events-100" }]
 cache = { mode = "exact" }
 """
-CLOSED = ("-c", "64")
 STREAMS = ("--stream", "--distinct")
 RATES = (16, 64, 150)
 PAIRS = [
@@ -58,7 +57,7 @@ def main():
     repetitions = int(sys.argv[2]) if len(sys.argv) > 2 else 7
     with measuring(binary, MODELS) as turn:
         for label, model, against, options in PAIRS:
-            compare(turn, label, model, against, repetitions, *options)
+            compare(turn, label, model, against, repetitions, options)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ base_url = "http://127.0.0.1:19801/v1"
 """
 PORTS = (19802, 19804)
 SECONDS = 2
+# Each answer is followed by the next question.
+CLOSED = ("-c", "64")
 
 
 @contextlib.contextmanager
@@ -64,9 +66,8 @@ def measuring(binary, models):
                 process.wait()
 
 
-def compare(turn, label, model, against, repetitions, *options):
+def compare(turn, label, model, against, repetitions, options=CLOSED):
     """Prints the median of the ratios, least and most, the standard error, and the microseconds of both."""
-    options = options or ("-c", "64")
     turn((model, against), options)  # both are warm
     turn((against, model), options)
     ratios, times = [], []
