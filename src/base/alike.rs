@@ -111,6 +111,8 @@ pub struct Alike {
     pub line: u16,
     /// Bytes in the gap.
     pub fresh: u16,
+    /// Whether that line is the size of all that follows but for the last two bytes.
+    pub is_chunk: bool,
     /// What is around it.
     pub shape: Shape,
 }

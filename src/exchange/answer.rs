@@ -20,7 +20,7 @@ use super::lease::{Answer, Reading};
 use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;
-use crate::base::alike::Alike;
+use crate::base::alike::{Alike, Shape};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
@@ -43,6 +43,9 @@ pub const HOLD_MAX: usize = 1 << 20;
 /// Longest wait that a provider may ask of a client, in seconds (one day).
 const RETRY_AFTER_MAX: u64 = 86_400;
 
+/// Bytes of the line that ends a chunk.
+const END_OF_CHUNK: usize = b"\r\n".len();
+
 #[derive(Debug)]
 enum Rest {
     Length(u64),
@@ -63,8 +66,12 @@ pub struct Incoming {
     /// Whether bytes came that do not belong to it (I1).
     pub has_surplus: bool,
     reading: Reading,
-    /// What is decoded, where that is one event and a tape knows it for one like another.
+    /// Whether all that came is one chunk, which is not decoded yet.
+    is_closed: bool,
+    /// What is here, where that is one event and a tape knows it for one like another.
     alike: Option<Alike>,
+    /// A chunk with an event of this shape was decoded: so are all of them.
+    sound: Option<Shape>,
 }
 
 impl Incoming {
@@ -82,7 +89,9 @@ impl Incoming {
             is_done: false,
             has_surplus: false,
             reading: Reading::Collected,
+            is_closed: false,
             alike: None,
+            sound: None,
         }
     }
 
@@ -102,6 +111,7 @@ impl Incoming {
     /// # Errors
     /// [`Kind::UpstreamCut`] when the chunk framing is broken and nothing is new.
     pub fn absorb(&mut self, rx: &mut RxBuf) -> Result<usize, Kind> {
+        debug_assert!(!self.is_closed, "a chunk that came was not taken");
         self.alike = None;
         let before = self.decoded;
         let all = rx.len();
@@ -137,10 +147,13 @@ impl Incoming {
         Ok(self.decoded - before)
     }
 
-    /// As [`Incoming::absorb`], of what was read at once and may be `alike`.
+    /// As [`Incoming::absorb`], of what was read at once and may be `alike`. For a reader that
+    /// passes on what comes, a chunk of a shape that was decoded before stays as it is:
+    /// [`Incoming::take_chunk`] is to be called before anything else then.
     ///
     /// # Errors
     /// As there.
+    #[inline]
     pub(super) fn absorb_alike(
         &mut self,
         rx: &mut RxBuf,
@@ -150,24 +163,58 @@ impl Incoming {
             return self.absorb(rx);
         };
         let is_alone = alike.bytes() == rx.len();
-        // Where a chunk begins, the short line is its size. Two bytes more that are taken off are
-        // the chunk's end and the last ones: behind them is a size, of three bytes at least.
+        // Where a chunk begins, the short line is its size.
         let is_between = match &self.rest {
             Rest::Chunked(chunked) => chunked.is_between(),
             _ => false,
         };
         let line = usize::from(alike.line);
-        let framing = if is_between { line + 2 } else { 0 };
+        let framing = if is_between { line + END_OF_CHUNK } else { 0 };
+        if is_between && is_alone && alike.is_chunk && self.sound == Some(alike.shape) {
+            (self.is_closed, self.alike) = (true, Some(alike));
+            return Ok(rx.len() - framing);
+        }
+        self.absorb_first(rx, (alike, is_alone, framing))
+    }
+
+    /// Decodes what may be an event of a shape that is not known to be [`Incoming::sound`].
+    #[inline(never)]
+    fn absorb_first(
+        &mut self,
+        rx: &mut RxBuf,
+        (alike, is_alone, framing): (Alike, bool, usize),
+    ) -> Result<usize, Kind> {
         let decoded = self.absorb(rx)?;
+        // Two bytes more than the line that are taken off are the chunk's end and the last ones:
+        // behind them is a size, of three bytes at least.
         let is_whole = is_alone && decoded + framing == alike.bytes();
-        self.alike = (is_whole && (line == 0) == (framing == 0)).then_some(alike);
+        if is_whole && (alike.line == 0) == (framing == 0) {
+            self.alike = Some(alike);
+            let passes = framing > 0 && matches!(self.reading, Reading::PassedOn);
+            self.sound = passes.then_some(alike.shape).or(self.sound);
+        }
         Ok(decoded)
     }
 
-    /// What is decoded, where that is one event and the tape knows it for one like another. The
+    /// What is here, where that is one event and the tape knows it for one like another. The
     /// last two bytes of its shape may be the end of its chunk, which is not there any more.
     pub fn take_alike(&mut self) -> Option<Alike> {
         self.alike.take()
+    }
+
+    /// The same, where that is a chunk of its own with its framing. Who does not pass it on
+    /// [`Incoming::open`]s it.
+    pub fn take_chunk(&mut self) -> Option<Alike> {
+        let alike = self.alike.take_if(|_| self.is_closed)?;
+        self.is_closed = false;
+        Some(alike)
+    }
+
+    /// Takes its framing off what [`Incoming::take_chunk`] has given.
+    pub fn open(&mut self, rx: &mut RxBuf, chunk: Alike) {
+        rx.consume(chunk.line.into());
+        rx.truncate(rx.len().saturating_sub(END_OF_CHUNK));
+        (self.decoded, self.alike) = (rx.len(), Some(chunk));
     }
 
     /// The connection ended.

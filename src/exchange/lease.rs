@@ -95,8 +95,8 @@ impl<H: Host> Lease<H> {
 
     /// What has just been read, where a tape knows it for an event like one before
     /// ([`Player::take_alike`]).
-    pub fn take_alike(&self) -> Option<Alike> {
-        match &self.source {
+    pub fn take_alike(&mut self) -> Option<Alike> {
+        match &mut self.source {
             Source::Tape(player) => player.take_alike(),
             _ => None,
         }

@@ -44,8 +44,6 @@ pub struct Tape<H: Host>(RefCell<State<H>>);
 struct State<H: Host> {
     /// What came behind the head; of a tape that became too long the beginning is let go (T3).
     reel: Reel,
-    /// What was read last from the source, where it is known for an event like one before.
-    alike: Option<Alike>,
     longest: usize,
     /// The players; `None`: a place that is free.
     ears: SmallVec<[Option<Ear>; 1]>,
@@ -77,7 +75,6 @@ impl<H: Host> State<H> {
     fn new(pool: &BufPool, longest: usize, source: Source<H>) -> Self {
         Self {
             reel: Reel::new(pool),
-            alike: None,
             longest,
             ears: SmallVec::new(),
             source,
@@ -97,6 +94,17 @@ impl<H: Host> State<H> {
         self.reel.put(bytes)
     }
 
+    /// The same, read from the source by `me`, who has it already.
+    #[inline]
+    fn put_read(&mut self, me: usize, bytes: &[u8]) -> Option<Alike> {
+        if self.ears.len() == 1 {
+            return self.reel.put(bytes);
+        }
+        let alike = self.put(bytes);
+        self.wake_others(me); // T2
+        alike
+    }
+
     /// Something changed: everybody but `me` looks.
     fn wake_others(&self, me: usize) {
         for (index, ear) in self.ears.iter().enumerate() {
@@ -109,11 +117,16 @@ impl<H: Host> State<H> {
     }
 
     /// Drops what all players have, where the tape is too long (T3).
+    #[inline]
     fn trim(&mut self) {
-        let came = self.reel.came();
-        if came <= self.longest {
-            return;
+        if self.reel.came() > self.longest {
+            self.let_go();
         }
+    }
+
+    #[inline(never)]
+    fn let_go(&mut self) {
+        let came = self.reel.came();
         let late = self.ears.iter().flatten().filter(|ear| ear.at < came);
         let needed = late.map(|ear| ear.reader.needs()).min();
         self.reel.let_go(needed.unwrap_or(usize::MAX));
@@ -187,6 +200,8 @@ impl<H: Host> Tape<H> {
 pub struct Player<H: Host> {
     tape: Rc<Tape<H>>,
     ear: usize,
+    /// What it has read last, where the tape knows that for an event like one before.
+    alike: Option<Alike>,
 }
 
 impl<H: Host> Player<H> {
@@ -206,13 +221,14 @@ impl<H: Host> Player<H> {
         Self {
             tape: Rc::clone(tape),
             ear: place,
+            alike: None,
         }
     }
 
     /// What [`Player::poll_read`] has just read, where the tape knows it for an event like one
     /// before. To be called at once: then others may read.
-    pub fn take_alike(&self) -> Option<Alike> {
-        self.tape.0.borrow_mut().alike.take()
+    pub fn take_alike(&mut self) -> Option<Alike> {
+        self.alike.take()
     }
 
     /// What it listens to.
@@ -235,7 +251,7 @@ impl<H: Host> Player<H> {
         if ear.at < end {
             let count = state.reel.copy(&mut ear.reader, ear.at, GULP, rx);
             ear.at += count;
-            state.alike = None;
+            self.alike = None;
             state.trim();
             return Poll::Ready(Ok(count));
         }
@@ -258,9 +274,8 @@ impl<H: Host> Player<H> {
                 let data = rx.data();
                 let fresh = data.get(data.len().saturating_sub(count)..);
                 ear.at = end + count;
-                state.alike = state.put(fresh.unwrap_or_default());
+                self.alike = state.put_read(self.ear, fresh.unwrap_or_default());
                 state.trim();
-                state.wake_others(self.ear); // T2
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(ended) => {

@@ -61,13 +61,44 @@ impl Writer {
     /// Puts `bytes` there, which came together. Gives what they are where they are no more than an
     /// event whose shape is that of one before.
     pub fn put(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> Option<Alike> {
+        self.look_back(kept);
+        match self.put_chunk(kept, bytes) {
+            None => self.put_any(kept, bytes),
+            alike => alike,
+        }
+    }
+
+    /// Puts all of `bytes` as a chunk of its own that has no more fresh bytes in the last gap than
+    /// a word has, as nearly always; `None`: they are something else.
+    #[inline]
+    fn put_chunk(&self, kept: &mut impl Keeping, bytes: &[u8]) -> Option<Alike> {
+        let (before, behind) = self.known.around(kept)?;
+        let around = before.len() + behind.len();
+        let (first, event) = bytes.split_at_checked(size_line(bytes))?;
+        let fresh = event.len().checked_sub(around).filter(|it| *it < NEAR)?;
+        let is_alike = event.starts_with(before) && event.ends_with(behind);
+        let is_capital = is_size_line(first, size(around, fresh)).filter(|_| is_alike)?;
+        let text = event.get(before.len()..before.len() + fresh)?;
+        let count = fresh << 1 | usize::from(is_capital);
+        put_token(kept, count << 2 | CHUNK, text);
+        Some(Alike {
+            line: narrow(first.len()),
+            fresh: narrow(fresh),
+            is_chunk: true,
+            shape: self.known.shape(),
+        })
+    }
+
+    /// Puts whatever came, piece by piece.
+    #[inline(never)]
+    fn put_any(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> Option<Alike> {
         let mut rest = bytes;
         let mut plain = 0; // so many of `rest` are no event
         loop {
             if plain == 0 {
-                let again = self.put_again(kept, rest);
+                let (again, is_chunk) = self.put_again(kept, rest);
                 if again > 0 && again == bytes.len() {
-                    return Some(self.alike(bytes));
+                    return Some(self.alike(bytes, is_chunk));
                 }
                 rest = tail(rest, again);
                 if rest.is_empty() {
@@ -96,25 +127,27 @@ impl Writer {
     }
 
     /// Puts the event that `bytes` begin with, and a chunk's size before it, where the event has
-    /// its gap where the last one had it. Gives their length; 0: it has not.
-    fn put_again(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> usize {
+    /// its gap where the last one had it. Gives their length, 0: it has not; and whether they are
+    /// a chunk of its own.
+    fn put_again(&mut self, kept: &mut impl Keeping, bytes: &[u8]) -> (usize, bool) {
         self.look_back(kept);
         let Some((before, behind)) = self.known.around(kept) else {
-            return 0;
+            return (0, false);
         };
         let line = size_line(bytes);
         let Some(after) = tail(bytes, line).strip_prefix(before) else {
-            return 0;
+            return (0, false);
         };
         let most = if self.trials == 0 { FAR } else { NEAR };
         let Some(end) = end_of_gap(after, behind, most) else {
-            return 0;
+            return (0, false);
         };
         let around = before.len() + behind.len();
         self.bear(end > NEAR);
         let fresh = after.get(..end).unwrap_or_default();
         let first = bytes.get(..line).unwrap_or_default();
-        if let Some(is_capital) = is_size_line(first, size(around, end)) {
+        let case = is_size_line(first, size(around, end));
+        if let Some(is_capital) = case {
             let count = end << 1 | usize::from(is_capital);
             put_token(kept, count << 2 | CHUNK, fresh);
         } else {
@@ -123,16 +156,17 @@ impl Writer {
             }
             put_token(kept, end << 2 | AGAIN, fresh);
         }
-        line + around + end
+        (line + around + end, case.is_some())
     }
 
     /// What `bytes` are, which were put as an event like the last one.
-    fn alike(&self, bytes: &[u8]) -> Alike {
+    fn alike(&self, bytes: &[u8], is_chunk: bool) -> Alike {
         let (line, shape) = (size_line(bytes), self.known.shape());
         let around = line + usize::from(shape.before) + usize::from(shape.behind);
         Alike {
             line: narrow(line),
             fresh: narrow(bytes.len().saturating_sub(around)),
+            is_chunk,
             shape,
         }
     }
