@@ -47,6 +47,10 @@ targets = [{{ provider = "chat" }}]
 targets = [{{ provider = "chat", model = "sim/events-100" }}]
 cache = {{ mode = "exact" }}
 
+[models.cached-paced]
+targets = [{{ provider = "chat", model = "{paced}" }}]
+cache = {{ mode = "exact" }}
+
 [models.meant]
 targets = [{{ provider = "chat", model = "sim/events-20" }}]
 cache = {{ mode = "semantic" }}
@@ -78,6 +82,7 @@ LOADS = [
     (1, "-c", 16, "--model", "cached", "--stream"),
     (1, "-c", 16, "--model", "cached", "--distinct"),
     (1, "-c", 16, "--model", "cached", "--distinct", "--stream"),
+    (3, "-c", 100, "--model", "cached-paced", "--distinct", "--stream"),
     (1, "-c", 16, "--model", "meant", "--distinct"),
     (1, "-c", 16, "--model", "quickest"),
     (1, "-c", 16, "--model", "affine"),
@@ -124,7 +129,7 @@ def converse(connection, models, rounds):
 def gateway(binary, folder, simulate, name, tls=""):
     """A gateway with every model, and the port it serves on."""
     port, admin = machine.free_ports(2)
-    text = CONFIG.format(port=port, admin=admin, key=proxies.KEY_ENV, tls=tls)
+    text = CONFIG.format(port=port, admin=admin, key=proxies.KEY_ENV, tls=tls, paced=PACED)
     for provider, (dialect, path) in PROVIDERS.items():
         at = f"http://127.0.0.1:{simulate.ports['plain']}{path}"
         text += f'\n[providers.{provider}]\ndialect = "{dialect}"\nbase_url = "{at}"\n'

@@ -199,7 +199,14 @@ impl Writer {
         if self.known.base_len == 0 || event.len() > EVENT_MAX {
             return self.put_plain(kept, event);
         }
-        let gaps = gaps(self.known.base(kept), event);
+        let base = self.known.base(kept);
+        let one = gap(base, event);
+        // While there are trials nothing will do but one short gap.
+        let gaps = if self.trials > 0 || one.fresh <= 2 * NEAR {
+            SmallVec::from_slice(&[one])
+        } else {
+            gaps(base, event, one)
+        };
         let fresh: usize = gaps.iter().map(|gap| gap.fresh + 4).sum();
         let is_far = gaps.len() > 1 || fresh > NEAR + 4;
         if fresh * 2 > event.len() || is_far && self.trials > 0 {
@@ -280,13 +287,9 @@ fn size_line(bytes: &[u8]) -> usize {
     ends.trailing_zeros() as usize / 8 + 1
 }
 
-/// Where `event` is not like `base`: between two gaps both have the same strings, or there is one
-/// gap.
-fn gaps(base: &[u8], event: &[u8]) -> Gaps {
-    let one = gap(base, event);
-    if one.fresh <= 2 * NEAR {
-        return SmallVec::from_slice(&[one]);
-    }
+/// Where `event` is not like `base`: between two gaps both have the same strings, or there is `one`
+/// gap, outside which they are alike.
+fn gaps(base: &[u8], event: &[u8], one: Gap) -> Gaps {
     let mut gaps = Gaps::new();
     let (mut base, mut event) = (base, event);
     loop {
