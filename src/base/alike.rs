@@ -95,7 +95,7 @@ impl Keeping for Vec<u8> {
 
 /// The base around a gap. Those of one writer that are equal are the same bytes, if there are not
 /// four billion bases between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     base: u32,
     /// Bytes before the gap.
@@ -108,7 +108,7 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Alike {
     /// Bytes of the short line before it, perhaps a chunk's size, with its end; none: no such.
-    pub line: u16,
+    pub line: u8,
     /// Bytes in the gap.
     pub fresh: u16,
     /// Whether that line is the size of all that follows but for the last two bytes.
@@ -121,10 +121,8 @@ impl Alike {
     /// Bytes that came.
     pub fn bytes(&self) -> usize {
         let Shape { before, behind, .. } = self.shape;
-        [self.line, before, self.fresh, behind]
-            .map(usize::from)
-            .iter()
-            .sum()
+        let around = [before, self.fresh, behind].map(usize::from);
+        around.iter().sum::<usize>() + usize::from(self.line)
     }
 }
 

@@ -70,8 +70,9 @@ pub struct Incoming {
     is_closed: bool,
     /// What is here, where that is one event and a tape knows it for one like another.
     alike: Option<Alike>,
-    /// A chunk with an event of this shape was decoded: so are all of them.
-    sound: Option<Shape>,
+    /// A chunk with an event of this shape was decoded: so are all of them. No event has the
+    /// default one, which has nothing before its gap.
+    sound: Shape,
 }
 
 impl Incoming {
@@ -91,7 +92,7 @@ impl Incoming {
             reading: Reading::Collected,
             is_closed: false,
             alike: None,
-            sound: None,
+            sound: Shape::default(),
         }
     }
 
@@ -170,7 +171,7 @@ impl Incoming {
         };
         let line = usize::from(alike.line);
         let framing = if is_between { line + END_OF_CHUNK } else { 0 };
-        if is_between && is_alone && alike.is_chunk && self.sound == Some(alike.shape) {
+        if is_between && is_alone && alike.is_chunk && self.sound == alike.shape {
             (self.is_closed, self.alike) = (true, Some(alike));
             return Ok(rx.len() - framing);
         }
@@ -190,8 +191,9 @@ impl Incoming {
         let is_whole = is_alone && decoded + framing == alike.bytes();
         if is_whole && (alike.line == 0) == (framing == 0) {
             self.alike = Some(alike);
-            let passes = framing > 0 && matches!(self.reading, Reading::PassedOn);
-            self.sound = passes.then_some(alike.shape).or(self.sound);
+            if framing > 0 && matches!(self.reading, Reading::PassedOn) {
+                self.sound = alike.shape;
+            }
         }
         Ok(decoded)
     }

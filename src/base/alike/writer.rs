@@ -82,7 +82,7 @@ impl Writer {
         let count = fresh << 1 | usize::from(is_capital);
         put_token(kept, count << 2 | CHUNK, text);
         Some(Alike {
-            line: narrow(first.len()),
+            line: short(first.len()),
             fresh: narrow(fresh),
             is_chunk: true,
             shape: self.known.shape(),
@@ -164,7 +164,7 @@ impl Writer {
         let (line, shape) = (size_line(bytes), self.known.shape());
         let around = line + usize::from(shape.before) + usize::from(shape.behind);
         Alike {
-            line: narrow(line),
+            line: short(line),
             fresh: narrow(bytes.len().saturating_sub(around)),
             is_chunk,
             shape,
@@ -285,6 +285,11 @@ fn size_line(bytes: &[u8]) -> usize {
         return 0;
     }
     ends.trailing_zeros() as usize / 8 + 1
+}
+
+/// The length of a [`size_line`].
+fn short(length: usize) -> u8 {
+    u8::try_from(length).unwrap_or(u8::MAX)
 }
 
 /// Where `event` is not like `base`: between two gaps both have the same strings, or there is `one`
