@@ -44,6 +44,9 @@ const GAPPED: usize = 1;
 const AGAIN: usize = 2;
 const CHUNK: usize = 3;
 
+/// Bytes of the line that ends a chunk.
+pub const END_OF_CHUNK: u16 = 2;
+
 /// Bytes of the longest line with a chunk's size.
 const LINE_MAX: usize = size_of::<usize>() * 2 + 2;
 
@@ -181,7 +184,9 @@ impl Known {
 
 /// What the chunk's size is of an event with `fresh` bytes in its gap and `around` around it.
 fn size(around: usize, fresh: usize) -> usize {
-    around.saturating_add(fresh).saturating_sub(b"\r\n".len())
+    around
+        .saturating_add(fresh)
+        .saturating_sub(END_OF_CHUNK.into())
 }
 
 /// A line with a chunk's size, as nearly everybody writes it: no zeroes before it, nothing behind.

@@ -20,7 +20,7 @@ use super::lease::{Answer, Reading};
 use super::limits;
 use super::reply::{self, Manner};
 use super::settle::Settle;
-use crate::base::alike::{Alike, Shape};
+use crate::base::alike::{Alike, END_OF_CHUNK, Shape};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::base::time::Instant;
@@ -42,9 +42,6 @@ pub const HOLD_MAX: usize = 1 << 20;
 
 /// Longest wait that a provider may ask of a client, in seconds (one day).
 const RETRY_AFTER_MAX: u64 = 86_400;
-
-/// Bytes of the line that ends a chunk.
-const END_OF_CHUNK: usize = b"\r\n".len();
 
 #[derive(Debug)]
 enum Rest {
@@ -169,8 +166,11 @@ impl Incoming {
             Rest::Chunked(chunked) => chunked.is_between(),
             _ => false,
         };
-        let line = usize::from(alike.line);
-        let framing = if is_between { line + END_OF_CHUNK } else { 0 };
+        let framing = if is_between {
+            usize::from(u16::from(alike.line) + END_OF_CHUNK)
+        } else {
+            0
+        };
         if is_between && is_alone && alike.is_chunk && self.sound == alike.shape {
             (self.is_closed, self.alike) = (true, Some(alike));
             return Ok(rx.len() - framing);
@@ -215,7 +215,7 @@ impl Incoming {
     /// Takes its framing off what [`Incoming::take_chunk`] has given.
     pub fn open(&mut self, rx: &mut RxBuf, chunk: Alike) {
         rx.consume(chunk.line.into());
-        rx.truncate(rx.len().saturating_sub(END_OF_CHUNK));
+        rx.truncate(rx.len().saturating_sub(END_OF_CHUNK.into()));
         (self.decoded, self.alike) = (rx.len(), Some(chunk));
     }
 

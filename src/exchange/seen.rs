@@ -11,7 +11,7 @@
 
 use super::answer::Incoming;
 use super::translator::{Heard, Translator};
-use crate::base::alike::{Alike, Shape};
+use crate::base::alike::{Alike, END_OF_CHUNK, Shape};
 use crate::base::bytes::{RxBuf, TxBuf};
 use crate::base::fault::Kind;
 use crate::dialect::events::{Cutter, Wire, event};
@@ -322,13 +322,12 @@ impl Seen {
     fn passes(&self, bytes: &[u8], chunk: Alike) -> bool {
         let Shape { before, behind, .. } = chunk.shape;
         let is_known = self.form.is_chunked
-            && self.shape == Some((chunk.shape, behind.saturating_sub(2)))
+            && self.shape == Some((chunk.shape, behind.saturating_sub(END_OF_CHUNK)))
             && !self.has_done
             && self.cutter.is_blank();
         debug_assert!(self.split == 0, "something came before what came alone");
         let start = usize::from(chunk.line) + usize::from(before);
-        // What is behind is looked at, too, as a short text is read sooner with it.
-        is_known && plain_run(bytes, start) >= start + usize::from(chunk.fresh)
+        is_known && is_plain(bytes, start, chunk.fresh.into())
     }
 
     /// Whether `event` fits the template, as it is `alike` to one before: then neither of them is
@@ -351,8 +350,7 @@ impl Seen {
             }
             self.shape = shape;
         }
-        // What is behind is looked at, too, as a short text is read sooner with it.
-        self.cutter.is_blank() && plain_run(rest, 0) >= text
+        self.cutter.is_blank() && is_plain(rest, 0, text)
     }
 
     /// Writes what the translator has written.
@@ -587,6 +585,13 @@ impl Seen {
         self.put_translated(tx);
         Ok(())
     }
+}
+
+/// Whether the `len` bytes from `start` on are text and nothing else. What is behind them is looked
+/// at, too, as a short text is read sooner with it.
+#[inline]
+fn is_plain(bytes: &[u8], start: usize, len: usize) -> bool {
+    plain_run(bytes, start) >= start + len
 }
 
 #[cfg(test)]
