@@ -252,7 +252,7 @@ fn plain() -> impl Strategy<Value = Value> {
         proptest::collection::vec(turn, 0..3),
         text,
         proptest::option::of(0..=4_u8),
-        proptest::option::of(1..4000_u64),
+        proptest::option::of(prop_oneof![1..32_u64, 1..4000_u64]),
         proptest::collection::vec("[a-z]{1,5}", 0..3),
         any::<bool>(),
     )
@@ -299,7 +299,8 @@ proptest! {
 
     /// Goal: the same question in another dialect hits the same entry. Method: requests that all
     /// of them can say, written for each and read back; what one cannot be told is passed over
-    /// (stop sequences for Responses).
+    /// (stop sequences for Responses). What is asked with another limit, as Responses has none
+    /// below 16 tokens, is another question.
     #[test]
     fn every_dialect_asks_the_same(body in plain()) {
         let text = body.to_string();
@@ -315,7 +316,12 @@ proptest! {
             };
             let route = route_of(dialect);
             let written = String::from_utf8(written).unwrap();
-            prop_assert_eq!(keys(route, &written).unwrap(), own, "{:?}: {}", dialect, written);
+            let key = keys(route, &written).unwrap();
+            if dialect == Dialect::Responses && body["max_tokens"].as_u64() < Some(16) {
+                prop_assert_ne!(key.0, own.0, "{}", written);
+            } else {
+                prop_assert_eq!(key, own, "{:?}: {}", dialect, written);
+            }
             count += 1;
         }
         prop_assert!(count >= 5);
