@@ -67,7 +67,8 @@ pub struct Incoming {
     is_closed: bool,
     /// What is here, where that is one event and a tape knows it for one like another.
     alike: Option<Alike>,
-    /// A chunk with an event of this shape was decoded: so are all of them. No event has the
+    /// A chunk with an event of this shape was decoded, and its end is behind the gap, where the
+    /// tape compares it: what the decoder said of it is true of all of them. No event has the
     /// default one, which has nothing before its gap.
     sound: Shape,
 }
@@ -191,7 +192,9 @@ impl Incoming {
         let is_whole = is_alone && decoded + framing == alike.bytes();
         if is_whole && (alike.line == 0) == (framing == 0) {
             self.alike = Some(alike);
-            if framing > 0 && matches!(self.reading, Reading::PassedOn) {
+            // What is in the gap the tape compares with nothing.
+            let has_end = framing > 0 && alike.shape.behind >= END_OF_CHUNK;
+            if has_end && matches!(self.reading, Reading::PassedOn) {
                 self.sound = alike.shape;
             }
         }

@@ -225,8 +225,8 @@ impl<H: Host> Player<H> {
         }
     }
 
-    /// What [`Player::poll_read`] has just read, where the tape knows it for an event like one
-    /// before. To be called at once: then others may read.
+    /// What this player's last [`Player::poll_read`] read, where the tape knows it for an event
+    /// like one before.
     pub fn take_alike(&mut self) -> Option<Alike> {
         self.alike.take()
     }
