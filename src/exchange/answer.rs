@@ -308,7 +308,7 @@ pub async fn read_here<H: Host>(answer: &mut Answer<H>, body: &mut Incoming) -> 
     if body.is_broken() {
         return Ok(false);
     }
-    match poll_fn(|cx| Poll::Ready(lease.poll_read_for(body.reading, cx, rx))).await {
+    match poll_fn(|cx| Poll::Ready(lease.poll_read_here(body.reading, cx, rx))).await {
         Poll::Ready(Ok(1..)) => body.absorb_alike(rx, lease.take_alike()).map(|_| true),
         _ => Ok(false),
     }

@@ -24,7 +24,7 @@
 use super::flight::{Coming, Flight, Head, Landed, Waiting};
 use super::lease::Reading;
 use super::parting::{self, Parting};
-use super::tape::{Player, Tape};
+use super::tape::Tape;
 use crate::base::bytes::RxBuf;
 use crate::base::fault::Kind;
 use crate::cache::key::Key;
@@ -514,33 +514,25 @@ async fn carry<H: Host>(
     shard.mail.post(to, Hail::Head { ticket, head });
     let mut rx = RxBuf::new(&shard.buffers);
     loop {
-        match poll_fn(|cx| poll_bytes(shard, to, porter, (&mut player, &mut rx), cx)).await {
+        let read = poll_fn(|cx| match porter.poll_over(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(0)),
+            Poll::Pending => player.poll_read(Reading::Collected, cx, &mut rx),
+        });
+        match read.await {
             Ok(0) => return End::Closed,
-            Ok(_) => {
-                let bytes = rx.data().into();
-                rx.clear();
-                shard.mail.post(to, Hail::Bytes { ticket, bytes });
-            }
+            Ok(_) => {}
             Err(error) => return End::Broken(error.kind()),
         }
+        // Not before: who waits for room must not be who is woken by more (T5 of the tape).
+        let room = poll_fn(|cx| match porter.poll_over(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => shard.mail.poll_room(to, cx),
+        });
+        room.await;
+        let bytes = rx.data().into();
+        rx.clear();
+        shard.mail.post(to, Hail::Bytes { ticket, bytes });
     }
-}
-
-/// More of a tape, when there is room to tell it.
-fn poll_bytes<H: Host>(
-    shard: &Shard<H>,
-    to: usize,
-    porter: &Porter,
-    (player, rx): (&mut Player<H>, &mut RxBuf),
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    if porter.poll_over(cx).is_ready() {
-        return Poll::Ready(Ok(0));
-    }
-    if shard.mail.poll_room(to, cx).is_pending() {
-        return Poll::Pending;
-    }
-    player.poll_read(Reading::Collected, cx, rx)
 }
 
 impl Porter {

@@ -136,6 +136,20 @@ impl<H: Host> Lease<H> {
         }
     }
 
+    /// Reads what is here already, into the same, for somebody who then waits for something else
+    /// first.
+    pub fn poll_read_here(
+        &mut self,
+        reading: Reading,
+        cx: &mut std::task::Context<'_>,
+        rx: &mut RxBuf,
+    ) -> Poll<io::Result<usize>> {
+        match &self.source {
+            Source::Tape(player) if !player.may_look() => Poll::Pending,
+            _ => self.poll_read_for(reading, cx, rx),
+        }
+    }
+
     /// [`Link::try_send`].
     pub fn try_send(&mut self, parts: &[IoSlice<'_>]) -> usize {
         match &mut self.source {

@@ -17,6 +17,8 @@
 //! - T3 A tape keeps whole what is at most `longest` bytes. Beyond, nobody may join any more, and
 //!   what all players have is dropped: nothing of it will be stored.
 //! - T4 The connection goes home only when a player has seen the clean end of the body.
+//! - T5 Who would be woken by the connection next waits for it and for nothing else: of several
+//!   nobody else asks it ([`Player::may_look`]).
 
 use super::lease::{Lease, Reading};
 use crate::base::alike::{Alike, Reader};
@@ -234,6 +236,15 @@ impl<H: Host> Player<H> {
     /// What it listens to.
     pub fn tape(&self) -> &Rc<Tape<H>> {
         &self.tape
+    }
+
+    /// Whether somebody may [`Player::poll_read`] who will wait for something else if nothing is
+    /// here (T5): for its client, which may take nothing for long.
+    pub fn may_look(&self) -> bool {
+        let state = self.tape.0.borrow();
+        let is_behind = |ear: &Ear| ear.at < state.reel.came();
+        let ear = state.ears.get(self.ear).and_then(Option::as_ref);
+        state.ears.len() == 1 || ear.is_some_and(is_behind)
     }
 
     /// Reads more into `rx`, as a connection would: `Ok(0)` at its end.

@@ -224,6 +224,8 @@ enum Leaves {
     Waited(Duration),
     /// So long after it asked, whatever came.
     After(Duration),
+    /// The same, and until then it reads nothing.
+    Unread(Duration),
 }
 
 /// Asks, reads at its pace, and leaves; what came, or `None` of who left.
@@ -243,12 +245,16 @@ async fn client(world: World, rng: Rng, at: SocketAddr, leaves: Leaves) -> Optio
     );
     flush(&mut link, &mut tx).await.unwrap();
     let (asked, pause) = (world.now(), rng.pick(&[0, 0, 10, 200]));
+    if let Leaves::Unread(patience) = leaves {
+        world.sleep(patience).await;
+        return None;
+    }
     loop {
         let patience = match leaves {
             Leaves::Read(most) if rx.len() >= most => return None, // the link drops
             Leaves::Waited(patience) => patience,
             Leaves::After(patience) => patience.saturating_sub(world.now().since(asked)),
-            Leaves::Never | Leaves::Read(_) => SCENE,
+            Leaves::Never | Leaves::Read(_) | Leaves::Unread(_) => SCENE,
         };
         match read_until((&world, &mut link), &mut rx, patience).await {
             Some(Ok(1..)) => {}
@@ -368,6 +374,9 @@ impl Scene {
     }
 }
 
+/// How long a client stays that reads nothing: not as long as `timeouts.stall`.
+const UNREAD: Duration = Duration::from_secs(25);
+
 /// How long a scene goes on after its last client, for everything to come to rest.
 const REST: Duration = Duration::from_secs(20);
 
@@ -462,6 +471,33 @@ fn cross(seed: u64) {
     scene.end();
 }
 
+/// One takes nothing, for longer than all of the stream takes.
+fn hold_up(seed: u64) {
+    let rng = Rng::new(seed.wrapping_mul(7919));
+    let faults = Faults {
+        buffer: (512, 1024),
+        ..Faults::NONE
+    };
+    let of = (rng.pick(&[1, 2, 3]), Letters::Late);
+    let scene = Scene::of((seed, faults), of, &rng, ((500, 1_000), 512));
+    let others = 1 + rng.index(5);
+    for _ in 0..others {
+        scene.client(rng.range(0, 400), |_| Leaves::Never);
+    }
+    scene.client(rng.range(0, 400), |_| Leaves::Unread(UNREAD));
+    let (host, got) = (scene.world.clone(), Rc::clone(&scene.got));
+    let in_time = Rc::new(Cell::new(0));
+    let finished = Rc::clone(&in_time);
+    scene.world.spawn(async move {
+        host.sleep(UNREAD).await;
+        finished.set(got.borrow().len());
+    });
+    scene.play(REST);
+    assert_eq!(in_time.get(), others, "who reads has an answer");
+    assert_eq!((scene.met.asked.get(), scene.left.get()), (1, 1));
+    scene.end();
+}
+
 /// All leave while a shard hangs, and soon the provider is left, however often it was asked.
 fn desert_one_that_hangs(seed: u64) {
     let (scene, rng) = Scene::smooth(seed, (60_000, 60_000), Letters::Hang);
@@ -491,6 +527,13 @@ fn identical_requests_are_one_exchange() {
 #[test]
 fn an_exchange_outlives_the_client_that_caused_it() {
     for_every_seed("an_exchange_outlives_the_client_that_caused_it", forsake);
+}
+
+/// Goal: a client that takes nothing holds up nobody who listens to the same. Method: 256 worlds in
+/// which links hold little, and one client reads nothing for longer than the stream takes.
+#[test]
+fn a_client_that_takes_nothing_holds_nobody_up() {
+    for_every_seed("a_client_that_takes_nothing_holds_nobody_up", hold_up);
 }
 
 /// Goal: when nobody waits any more the provider is left, soon. Method: 256 worlds, in which all
