@@ -23,7 +23,7 @@ use super::attempt::Failed;
 use super::connection::Next;
 use super::course::Course;
 use super::down::{Down, Wait};
-use super::flight::{Flight, Landed};
+use super::flight::{Flight, Landed, When};
 use super::keep::{Cached, Print, Told};
 use super::lease::{Answer, Lease};
 use super::meant::{self, Came, Likeness};
@@ -32,17 +32,18 @@ use super::reply::Manner;
 use super::request::asked;
 use super::rewrite::Rewrite;
 use super::settle::Settle;
-use super::{ferry, pulse, shared};
+use super::{ferry, pulse, shared, wishes};
 use crate::base::bytes::TxBuf;
 use crate::base::fault::Kind;
 use crate::cache::directive::{Bad, Directive};
 use crate::cache::fingerprint::{Asked, Tenant, counts, print};
+use crate::cache::key::Key;
 use crate::cache::memo::Bytes;
 use crate::config::Config;
 use crate::config::cache::{Caching, Mode, Replay, Scope};
 use crate::dialect::model::Request;
 use crate::dialect::route::Route;
-use crate::host::Host;
+use crate::host::{Host, Link};
 use crate::policy::plan::Step;
 use crate::shard::Shard;
 use crate::shard::cache::Found;
@@ -55,6 +56,9 @@ use std::time::Duration;
 
 /// How often a request follows a flight that comes to nothing before it goes by itself.
 const TRIES_MAX: u32 = 3;
+
+/// Nothing comes of such a flight.
+const NEVER: When = When { epoch: 0, born: 0 };
 
 /// Name and value of a field of a head.
 type Field<'a> = (&'a [u8], &'a [u8]);
@@ -125,9 +129,9 @@ pub async fn serve<H: Host>(
         }
         tries += 1;
         let may_board = may_follow && tries <= TRIES_MAX && print.directive.may_look();
-        let (flight, leads) = board(served, &print, may_board).await;
+        let (flight, leads) = board(served, may_board.then(|| shared_by(down, &print)), born).await;
         let mut cached = Box::new(Cached::new(print.clone(), Rc::clone(&flight)));
-        (cached.born, cached.leads) = (born, leads);
+        cached.leads = leads;
         cached.audits.clone_from(&audits);
         settle.cached = Some(cached);
         if leads {
@@ -153,17 +157,26 @@ pub async fn serve<H: Host>(
     }
 }
 
-/// The flight of those who ask the same right now, if it `may_board` one, and whether it leads it.
+/// By what those share an exchange who ask for the same as `down`, as `print` says.
+fn shared_by<L: Link>(down: &Down<L>, print: &Print) -> Key {
+    let wanted = down.request.as_ref().and_then(|it| it.wanted.as_ref());
+    wishes::apart(print.key, wanted.and_then(|it| it.wishes.as_deref()))
+}
+
+/// The flight of those who ask for the same right now, who share it by this key, if any, and
+/// whether it leads it; `born` are the purges that were known when the request began.
 async fn board<H: Host>(
     (shard, snapshot): Served<'_, H>,
-    print: &Print,
-    may_board: bool,
+    shared_by: Option<Key>,
+    born: u64,
 ) -> (Rc<Flight<H>>, bool) {
-    if !may_board {
-        return (Flight::alone(snapshot.epoch), true);
-    }
-    let (flight, is_first) = shard.flights.board(print.key, snapshot.epoch);
-    let leads = is_first && ferry::leads(shard, print.key, &flight).await;
+    let epoch = snapshot.epoch;
+    let when = When { epoch, born };
+    let Some(key) = shared_by else {
+        return (Flight::alone(when), true);
+    };
+    let (flight, is_first) = shard.flights.board(key, when);
+    let leads = is_first && ferry::leads(shard, key, &flight).await;
     (flight, leads)
 }
 
@@ -228,8 +241,9 @@ async fn tell<H: Host>(
         None => CacheUse::Hit,
         Some(_) => CacheUse::SemanticHit,
     });
-    let mut cached = Box::new(Cached::new(print.clone(), Flight::alone(0)));
+    let mut cached = Box::new(Cached::new(print.clone(), Flight::alone(NEVER)));
     cached.told = Some(told);
+    cached.print.key = *entry.key(); // by which it can be purged
     settle.cached = Some(cached);
     let course = Course::new(served, down, settle.receipt.began, manner);
     let course = course.ok_or(Kind::Internal)?;

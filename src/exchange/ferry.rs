@@ -21,7 +21,7 @@
 //!   than a request that waits for a shard which hangs.
 //! - Y4 Nobody listens to a flight that listens itself: a ticket leads, or it does not.
 
-use super::flight::{Coming, Flight, Head, Landed, Waiting};
+use super::flight::{Coming, Flight, Head, Landed, Waiting, When};
 use super::lease::Reading;
 use super::parting::{self, Parting};
 use super::tape::Tape;
@@ -71,8 +71,8 @@ pub enum Hail {
     Listen {
         /// What is asked for.
         key: Key,
-        /// In which snapshot.
-        epoch: u64,
+        /// When.
+        when: When,
         /// The ticket under which it leads.
         lead: u64,
         /// The listener's name for this.
@@ -287,12 +287,12 @@ pub async fn leads<H: Host>(shard: &Rc<Shard<H>>, key: Key, flight: &Rc<Flight<H
         tape: None,
     };
     shard.ferries.listened.borrow_mut().insert(ticket, ferry);
-    let (leader, epoch, lead) = (lead.shard, flight.epoch(), lead.ticket);
+    let (leader, when, lead) = (lead.shard, flight.began(), lead.ticket);
     shard.mail.post(
         leader,
         Hail::Listen {
             key,
-            epoch,
+            when,
             lead,
             ticket,
         },
@@ -375,11 +375,11 @@ pub fn hear<H: Host>(shard: &Rc<Shard<H>>, from: usize, hail: Hail) {
         Hail::Landed { key, lead } => ferries.landed(&key, lead),
         Hail::Listen {
             key,
-            epoch,
+            when,
             lead,
             ticket,
         } => {
-            let flight = shard.flights.find(&key, epoch);
+            let flight = shard.flights.find(&key, when);
             let flight = flight.filter(|flight| flight.ticket() == lead); // Y4
             listen(shard, (from, ticket), flight);
         }

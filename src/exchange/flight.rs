@@ -21,7 +21,10 @@
 //! - L2 A flight ends with the last who knows of it; its tape, and with it the connection, too.
 //! - L3 The last one asks who is on the way ([`Flight::part`], [`Crowd::poll_empty`]), and again
 //!   if anybody came meanwhile.
+//! - L4 Nobody follows a flight that began before a purge that was known when it asked: what comes
+//!   of it is stored as of then, by whoever sees its end.
 
+use super::shared::Shared;
 use super::tape::Tape;
 use crate::base::fault::Kind;
 use crate::cache::key::Key;
@@ -45,21 +48,22 @@ impl<H: Host> Default for Flights<H> {
 }
 
 impl<H: Host> Flights<H> {
-    /// The flight of `key` that is under way in the snapshot `epoch`; else a new one, which the
+    /// The flight of `key` that is under way [then](When), or since; else a new one, which the
     /// caller leads.
-    pub fn board(&self, key: Key, epoch: u64) -> (Rc<Flight<H>>, bool) {
-        if let Some(flight) = self.find(&key, epoch) {
+    pub fn board(&self, key: Key, when: When) -> (Rc<Flight<H>>, bool) {
+        if let Some(flight) = self.find(&key, when) {
             return (flight, false);
         }
-        let flight = Flight::alone(epoch);
+        let flight = Flight::alone(when);
         self.0.borrow_mut().insert(key, Rc::downgrade(&flight));
         (flight, true)
     }
 
-    /// The flight of `key` that is under way in the snapshot `epoch`.
-    pub fn find(&self, key: &Key, epoch: u64) -> Option<Rc<Flight<H>>> {
+    /// The flight of `key` that is under way [then](When), or since (L4).
+    pub fn find(&self, key: &Key, when: When) -> Option<Rc<Flight<H>>> {
         let found = self.0.borrow().get(key).and_then(Weak::upgrade);
-        found.filter(|flight| flight.epoch == epoch && flight.is_open())
+        let is_new = |began: When| began.epoch == when.epoch && began.born >= when.born;
+        found.filter(|flight| is_new(flight.began) && flight.is_open())
     }
 
     /// Forgets those that are over.
@@ -74,15 +78,25 @@ impl<H: Host> Flights<H> {
     }
 }
 
+/// When something was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// In which snapshot.
+    pub epoch: u64,
+    /// The purges that were known ([`crate::cache::index::Index::generation`]).
+    pub born: u64,
+}
+
 /// One exchange with a provider, for several clients.
 #[derive(Debug)]
 pub struct Flight<H: Host> {
     stage: RefCell<Stage<H>>,
     wakers: RefCell<Vec<Waker>>,
     crowd: OnceCell<Rc<Crowd>>,
-    epoch: u64,
+    began: When,
     ticket: Cell<u64>,
     is_stored: Cell<bool>,
+    shared: OnceCell<Shared<H>>,
     at_end: RefCell<Option<AtEnd>>,
 }
 
@@ -230,21 +244,32 @@ pub struct Head {
 
 impl<H: Host> Flight<H> {
     /// One that nobody else knows of.
-    pub fn alone(epoch: u64) -> Rc<Self> {
+    pub fn alone(began: When) -> Rc<Self> {
         Rc::new(Self {
             stage: RefCell::new(Stage::Waiting),
             wakers: RefCell::default(),
             crowd: OnceCell::new(),
-            epoch,
+            began,
             ticket: Cell::new(0),
             is_stored: Cell::new(false),
+            shared: OnceCell::new(),
             at_end: RefCell::default(),
         })
     }
 
-    /// The snapshot that it began in.
-    pub const fn epoch(&self) -> u64 {
-        self.epoch
+    /// When it began.
+    pub const fn began(&self) -> When {
+        self.began
+    }
+
+    /// Where else what comes of it is stored; `None`: nowhere.
+    pub fn shared(&self) -> Option<&Shared<H>> {
+        self.shared.get()
+    }
+
+    /// It is stored there, too. Who leads says so once, before it asks.
+    pub fn set_shared(&self, shared: Shared<H>) {
+        self.shared.get_or_init(|| shared);
     }
 
     /// What its shard asked with who leads; 0: nobody was asked.

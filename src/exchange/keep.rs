@@ -14,9 +14,8 @@ use super::course::Course;
 use super::flight::{Coming, Flight, Head};
 use super::lease::Answer;
 use super::settle::Settle;
-use super::shared::{self, Shared};
 use super::stored::Stored;
-use super::{meant, relay, replay};
+use super::{meant, relay, replay, shared};
 use crate::base::bytes::TxBuf;
 use crate::base::reel::Reel;
 use crate::base::time::Instant;
@@ -54,8 +53,6 @@ const LANDED: Duration = Duration::from_millis(100);
 pub struct Cached<H: Host> {
     /// What was asked for, and how an answer to it may be stored.
     pub print: Print,
-    /// The purges that were known when the request came.
-    pub born: u64,
     /// What the client is told of an answer that was stored.
     pub told: Option<Told>,
     /// What it shares with the others who ask the same.
@@ -64,8 +61,6 @@ pub struct Cached<H: Host> {
     pub leads: bool,
     /// What is kept so far of an answer.
     pub coming: Option<Rc<Coming<H>>>,
-    /// Where else it is stored; `None`: nowhere.
-    pub shared: Option<Shared<H>>,
     /// What would have been given by meaning, and is compared with the answer instead.
     pub audits: Option<Found>,
 }
@@ -84,12 +79,10 @@ impl<H: Host> Cached<H> {
     pub fn new(print: Print, flight: Rc<Flight<H>>) -> Self {
         Self {
             print,
-            born: 0,
             told: None,
             flight,
             leads: false,
             coming: None,
-            shared: None,
             audits: None,
         }
     }
@@ -235,7 +228,7 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
         Ok(entry) => {
             counters.cached.stored += 1;
             let question = cached.print.meant.as_ref().map(|it| &*it.question);
-            shared::put(shard, cached.shared.as_ref(), entry, question);
+            shared::put(shard, cached.flight.shared(), entry, question);
         }
         Err(why) => counters.cached.unstore(*why),
     }
@@ -310,7 +303,7 @@ fn make<H: Host>(
         tags: tags(settle),
         made: now,
         ttl,
-        born: cached.born,
+        born: cached.flight.began().born,
         payload,
         beside: partition.map_or(0, |it| cache.partitions.beside(&it)),
     };

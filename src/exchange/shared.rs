@@ -102,9 +102,9 @@ async fn look_at<H: Host>(
             Err(came) => shard.counters.borrow_mut().cached.look(Tier::Remote, came),
         }
     }
-    if let Some(cached) = &mut settle.cached {
+    if let Some(cached) = &settle.cached {
         let before = remote.generations();
-        cached.shared = Some(Shared { remote, before });
+        cached.flight.set_shared(Shared { remote, before });
     }
     false
 }

@@ -142,6 +142,12 @@ class Gateway(Process):
         with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=5) as answer:
             return answer.read().decode()
 
+    def purge(self, query: str = "") -> int:
+        """Everything that is stored, or what the query says; gives the number of the purge."""
+        wanted = urllib.request.Request(f"http://{self.admin}/api/cache/purge{query}", b"", method="POST")
+        with urllib.request.urlopen(wanted, timeout=5) as answer:
+            return json.load(answer)["purge"]
+
     def status(self) -> dict:
         return json.loads(self.get_admin("/api/status"))
 

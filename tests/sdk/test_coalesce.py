@@ -272,6 +272,45 @@ def test_plain_and_streamed_share_one_exchange(gateway, provider):
     assert provider.at_rest()["requests"] == 1
 
 
+def test_nobody_follows_what_was_asked_for_before_a_purge(gateway, provider):
+    """Goal: what began before a purge is given to nobody who asks after it, and stored for nobody. Method: everything
+    is purged while a stream is under way; then others ask for the same, and share an exchange of their own, which is
+    what is stored."""
+    sent = request(gateway, "p/sim/ttft-100ms/rate-50/events-50")
+
+    async def run():
+        before = [asyncio.create_task(ask(gateway, sent)) for _ in range(2)]
+        while gateway.total("exchanges_open") < 2 or provider.stats()["requests"] < 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        gateway.purge()
+        after = [asyncio.create_task(ask(gateway, sent)) for _ in range(6)]
+        return await asyncio.gather(*before), await asyncio.gather(*after)
+
+    before, after = ([field(answer, "x-shardgate-cache") for answer in answers] for answers in asyncio.run(run()))
+    assert sorted(before) == ["coalesced", "miss"]
+    assert sorted(after) == ["coalesced"] * 5 + ["miss"]
+    assert provider.at_rest()["requests"] == 2
+    assert field(asyncio.run(ask(gateway, sent)), "x-shardgate-cache") == "hit"
+
+
+def test_only_those_share_an_exchange_who_wish_the_same(gateway, provider):
+    """Goal: what one client allows for itself is not done to another. Method: the same question without fallbacks,
+    with a limit of its own, and without wishes, each twice at once; the limit ends its own exchange and no other."""
+    wishes = ["", "x-shardgate-fallbacks: none\r\n", "x-shardgate-timeout: 500ms\r\n"]
+    sent = [request(gateway, "p/sim/ttft-1s/events-5", extra=extra) for extra in wishes for _ in range(2)]
+
+    async def run():
+        return await asyncio.gather(*(ask(gateway, one) for one in sent))
+
+    answers = asyncio.run(run())
+    statuses = [int(answer.split(b" ", 2)[1]) for answer in answers]
+    assert statuses == [200, 200, 200, 200, 504, 504]
+    uses = [field(answer, "x-shardgate-cache") for answer in answers]
+    assert sorted(uses[:2]) == sorted(uses[2:4]) == ["coalesced", "miss"]
+    assert provider.at_rest()["requests"] == 3
+
+
 def test_it_can_be_declined(gateway, provider):
     """Goal: no-coalesce goes upstream by itself."""
     sent = request(gateway, "p/sim/ttft-200ms/events-3", extra="x-shardgate-cache: no-coalesce\r\n")

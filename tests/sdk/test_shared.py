@@ -1,6 +1,7 @@
 """Boxes that share stored answers over a real Valkey or Redis: what one stored the others give; what happens to the
 server costs hits and nothing else; what one purged is given by none."""
 
+import concurrent.futures
 import itertools
 import json
 import threading
@@ -175,6 +176,22 @@ def test_a_request_says_what_it_takes_of_it(boxes, provider):
     assert use(third, "max-age=1s") == "miss"
     assert use(third, "no-cache") == "miss"
     assert provider.at_rest()["requests"] == before + 2
+
+
+def test_an_answer_is_shared_whoever_hears_its_end(boxes, provider):
+    """Goal: an exchange of several clients is stored on the server, too, however many follow and whether the one
+    that caused it is still there."""
+    one, other = boxes.start(), boxes.start()
+    boxes.settle()
+    model = "p/sim/ttft-200ms/rate-100/events-30"
+    for number in range(3):
+        seed = next(FRESH)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: streamed(one, model, seed=seed), range(1 + number)))
+        assert len({text for text, _ in answers}) == 1
+        assert sorted(use for _, use in answers) == ["coalesced"] * number + ["miss"]
+        assert boxes.has(key_of(one, seed, model))
+        assert use_of(other, seed, model) == "hit"
 
 
 def test_a_restart_loses_nothing(boxes, provider):
