@@ -19,6 +19,7 @@
 //! Source: the dialects' own `look.rs` and `stop.rs`; mapping.md, 8.
 
 mod look;
+mod place;
 mod words;
 
 use super::events::{Cutter, Wire, event};
@@ -30,6 +31,10 @@ use crate::wire::sse::frame;
 use look::{Look, Seen};
 
 /// What is known of a stored body.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each of which decides"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Worth {
     /// It is whole: every choice has its reason to end, and the stream its end (I1).
@@ -39,6 +44,8 @@ pub struct Worth {
     pub stop: Option<Why>,
     /// It calls tools that the client is to run.
     pub has_calls: bool,
+    /// It says something, or thinks, calls or declines.
+    pub has_content: bool,
     /// It says that the provider failed.
     pub has_error: bool,
     /// How many choices it has.
@@ -52,8 +59,10 @@ pub enum Why {
     Stop,
     /// A tool is to be run.
     Tool,
-    /// At the limit on the answer, or of the context.
+    /// At the limit on the answer.
     Length,
+    /// At the end of the model's context, whatever the request allows.
+    Context,
     /// Anything else: a pause, a call that cannot be read, a word that nobody knows.
     Other,
     /// The model declines.
@@ -130,7 +139,11 @@ impl Reading {
 
     fn event(&mut self, bytes: &[u8]) {
         self.is_text = self.is_text && self.template.fits(bytes); // one that came in parts
-        if self.is_text || can_skip(self.dialect, self.wire, bytes) {
+        if self.is_text {
+            return;
+        }
+        if can_skip(self.dialect, self.wire, bytes) {
+            self.look.has_content = true;
             return;
         }
         let data = match event(self.wire, bytes, &mut self.scratch) {
@@ -144,7 +157,8 @@ impl Reading {
         let (name, is_plain) = (data.name, data.is_plain);
         let Some(data) = data.data else { return };
         match self.look.event(name, data) {
-            Seen::Nothing if is_plain => {
+            // What is like one without a word may have some.
+            Seen::Nothing if is_plain && self.look.has_content => {
                 self.template.learn(bytes);
                 self.is_text = true;
             }
@@ -180,6 +194,7 @@ pub fn of_vectors(dialect: Dialect, body: &[u8], inputs: usize) -> Worth {
     Worth {
         complete,
         stop: complete.then_some(Why::Stop),
+        has_content: complete,
         ..Worth::default()
     }
 }

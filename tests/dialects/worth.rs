@@ -17,11 +17,18 @@ fn of_answer(answer: &Answer) -> (Why, bool) {
         _ if has(|block| matches!(block, Block::Refusal(_))) => Why::Refusal,
         Stop::End | Stop::Sequence => Why::Stop,
         Stop::Tool => Why::Tool,
-        Stop::Length | Stop::Context => Why::Length,
+        Stop::Length => Why::Length,
+        Stop::Context => Why::Context,
         Stop::Filtered => Why::Filtered,
         Stop::Pause | Stop::Malformed => Why::Other,
     };
     (why, has_calls)
+}
+
+/// Whether there is anything in it but empty texts.
+fn says_something(answer: &Answer) -> bool {
+    let is_empty = |block: &Block| matches!(block, Block::Text { text, .. } if text.is_empty());
+    !answer.blocks.iter().all(is_empty)
 }
 
 /// The same reason, as far as an answer's stop tells it: readers say that a tool is to be run
@@ -37,7 +44,9 @@ fn agrees(worth: Worth, answer: &Answer) -> bool {
         Why::Refusal | Why::Filtered => matches!(stop, Why::Refusal | Why::Filtered),
         why => stop == why,
     };
-    is_same && worth.has_calls == has_calls && !worth.has_error
+    let declines = worth.stop == Some(Why::Refusal); // perhaps without a word
+    let is_said = worth.has_content == (declines || says_something(answer));
+    is_same && is_said && worth.has_calls == has_calls && !worth.has_error
 }
 
 /// Goal: recorded plain answers have the facts that their readers find, and errors are none.

@@ -14,6 +14,7 @@ import anthropic
 import openai
 import pytest
 
+from listening import Listening
 from processes import Provider, fixture_of
 from tenants import KEYS, TENANTS
 from test_coalesce import body_of, field, request
@@ -172,6 +173,43 @@ def test_what_is_never_stored(gateway, provider, model):
     assert provider.at_rest()["requests"] == 2
 
 
+class Saying(Listening):
+    """Says nothing at all in OpenAI's words; in Anthropic's, that the context was too short for more."""
+
+    EMPTY = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]}
+    SHORT = {
+        "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "It"}],
+        "stop_reason": "model_context_window_exceeded", "usage": {"input_tokens": 1, "output_tokens": 1},
+    }
+
+    def __init__(self):
+        self.asked = 0
+        super().__init__()
+
+    def _answer(self, handler):
+        handler.rfile.read(int(handler.headers["content-length"]))
+        self.asked += 1
+        said = json.dumps(self.SHORT if handler.path.endswith("/messages") else self.EMPTY).encode()
+        handler.send_response(200)
+        handler.send_header("content-type", "application/json")
+        handler.send_header("content-length", str(len(said)))
+        handler.end_headers()
+        handler.wfile.write(said)
+
+
+saying = fixture_of(Saying)
+
+
+@pytest.mark.parametrize("model, reason", [("p/any", "empty"), ("q/any", "unfinished")])
+def test_what_is_no_whole_answer_is_never_stored(begin, saying, model, reason):
+    """Goal: an answer without a word, or one that ended at the context's limit, is not replayed, though it ended well
+    and the request limits it."""
+    gateway = begin(CONFIG.format(provider=saying.address, cache="", shards=1), KEYS)
+    assert [plain(gateway, model, max_tokens=500)[1] for _ in range(2)] == ["miss"] * 2
+    assert saying.asked == 2
+    assert f'shardgate_cache_refused_total{{reason="{reason}"}} 2' in gateway.get_admin("/metrics")
+
+
 def test_another_question_is_another_answer(gateway, provider):
     """Goal: anything that changes the answer changes the key."""
     plain(gateway)
@@ -189,12 +227,6 @@ def test_every_shard_has_what_one_stored(start, provider):
     assert provider.at_rest()["requests"] == 1
 
 
-def purge(gateway, query=""):
-    wanted = urllib.request.Request(f"http://{gateway.admin}/api/cache/purge{query}", b"", method="POST")
-    with urllib.request.urlopen(wanted, timeout=5) as answer:
-        return json.load(answer)["purge"]
-
-
 def test_what_is_purged_is_asked_for_anew(start, provider):
     """Goal: everything, a model's, a client's, one key's; and nothing else."""
     gateway = start(shards=2)
@@ -207,16 +239,16 @@ def test_what_is_purged_is_asked_for_anew(start, provider):
             plain(gateway, model, key)
             assert plain(gateway, model, key)[1] in ("hit", "coalesced")
         time.sleep(0.3)
-        assert purge(gateway, query) > 0
+        assert gateway.purge(query) > 0
         assert [plain(gateway, *one)[1] for one in stays] == ["hit"] * len(stays)
         assert [plain(gateway, *one)[1] for one in goes] == ["miss"] * len(goes)
     with sdk(gateway) as client:
         raw = client.chat.completions.with_raw_response.create(model="p/sim/events-5", messages=ASK)
     time.sleep(0.3)
-    purge(gateway, "?key=" + raw.headers["x-shardgate-cache-key"])
+    gateway.purge("?key=" + raw.headers["x-shardgate-cache-key"])
     assert plain(gateway)[1] == "miss"
     with pytest.raises(urllib.error.HTTPError) as refused:
-        purge(gateway, "?everything")
+        gateway.purge("?everything")
     assert refused.value.code == 400
 
 

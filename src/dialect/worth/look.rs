@@ -1,8 +1,8 @@
 //! A walk over the members of an event, or of a plain body, that decide.
 //!
-//! Where a member stands is a [`Place`]; what it means there is a table, [`act`], a
-//! part for each dialect.
+//! Where a member stands is a [`Place`]; what it means there is a table, [`act`].
 
+use super::place::{Act, Place, act};
 use super::words::why;
 use super::{Why, Worth};
 use crate::dialect::model::Dialect;
@@ -19,176 +19,6 @@ pub(super) enum Seen {
     Something,
     /// It is no event of the dialect.
     Broken,
-}
-
-/// An object that is walked over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Chat,
-    ChatChoice,
-    ChatSaid,
-    ChatFunction,
-    Anthropic,
-    AnthropicDelta,
-    AnthropicBlock,
-    Gemini,
-    GeminiFeedback,
-    GeminiCandidate,
-    GeminiContent,
-    GeminiPart,
-    Cohere,
-    CohereDelta,
-    CohereMessage,
-    Responses,
-    ResponsesWhole,
-    ResponsesItem,
-    ResponsesPart,
-    ResponsesDetails,
-    Bedrock,
-    BedrockStart,
-    BedrockOutput,
-    BedrockMessage,
-    BedrockBlock,
-}
-
-/// What a member is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Act {
-    Skip,
-    /// An object that has more.
-    Into(Place),
-    /// A list of them.
-    Each(Place),
-    /// Of the choice.
-    Index,
-    /// The reason to end.
-    Finish,
-    /// There if it is not empty.
-    Call,
-    Refusal,
-    /// There if it is not null.
-    Error,
-    /// There if it is a string (in place of an answer).
-    Words,
-    /// The prompt was blocked.
-    Blocked,
-    /// What kind of event or part it is.
-    Kind,
-    /// How far a response is.
-    Status,
-    /// There was an answer, so that its words are none of an error.
-    Answer(Place),
-}
-
-/// What the member `name` of an object at `place` is.
-fn act(place: Place, name: &[u8]) -> Act {
-    match place {
-        Place::Chat | Place::ChatChoice | Place::ChatSaid | Place::ChatFunction => {
-            of_chat(place, name)
-        }
-        Place::Anthropic | Place::AnthropicDelta | Place::AnthropicBlock => {
-            of_anthropic(place, name)
-        }
-        Place::Gemini
-        | Place::GeminiFeedback
-        | Place::GeminiCandidate
-        | Place::GeminiContent
-        | Place::GeminiPart => of_gemini(place, name),
-        Place::Cohere | Place::CohereDelta | Place::CohereMessage => of_cohere(place, name),
-        Place::Responses
-        | Place::ResponsesWhole
-        | Place::ResponsesItem
-        | Place::ResponsesPart
-        | Place::ResponsesDetails => of_responses(place, name),
-        Place::Bedrock
-        | Place::BedrockStart
-        | Place::BedrockOutput
-        | Place::BedrockMessage
-        | Place::BedrockBlock => of_bedrock(place, name),
-    }
-}
-
-fn of_chat(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Chat, b"choices") => Act::Each(Place::ChatChoice),
-        (Place::Chat, b"object") => Act::Kind,
-        (Place::Chat | Place::ChatChoice, b"error") => Act::Error,
-        (Place::ChatChoice, b"index") => Act::Index,
-        (Place::ChatChoice, b"delta" | b"message") => Act::Into(Place::ChatSaid),
-        (Place::ChatChoice, b"finish_reason") => Act::Finish,
-        (Place::ChatSaid, b"tool_calls") | (Place::ChatFunction, b"name") => Act::Call,
-        (Place::ChatSaid, b"function_call") => Act::Into(Place::ChatFunction),
-        (Place::ChatSaid, b"refusal") => Act::Refusal,
-        _ => Act::Skip,
-    }
-}
-
-fn of_anthropic(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Anthropic | Place::AnthropicBlock, b"type") => Act::Kind,
-        (Place::Anthropic | Place::AnthropicDelta, b"content") => Act::Each(Place::AnthropicBlock),
-        (Place::Anthropic, b"content_block") => Act::Into(Place::AnthropicBlock),
-        (Place::Anthropic, b"delta" | b"message") => Act::Into(Place::AnthropicDelta),
-        (Place::Anthropic | Place::AnthropicDelta, b"stop_reason") => Act::Finish,
-        (Place::Anthropic, b"error") => Act::Error,
-        _ => Act::Skip,
-    }
-}
-
-fn of_gemini(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Gemini, b"candidates") => Act::Each(Place::GeminiCandidate),
-        (Place::Gemini, b"promptFeedback") => Act::Into(Place::GeminiFeedback),
-        (Place::Gemini, b"error") => Act::Error,
-        (Place::GeminiFeedback, b"blockReason") => Act::Blocked,
-        (Place::GeminiCandidate, b"index") => Act::Index,
-        (Place::GeminiCandidate, b"finishReason") => Act::Finish,
-        (Place::GeminiCandidate, b"content") => Act::Into(Place::GeminiContent),
-        (Place::GeminiContent, b"parts") => Act::Each(Place::GeminiPart),
-        (Place::GeminiPart, b"functionCall") => Act::Call,
-        _ => Act::Skip,
-    }
-}
-
-fn of_cohere(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Cohere, b"type") => Act::Kind,
-        (Place::Cohere, b"delta") => Act::Into(Place::CohereDelta),
-        (Place::Cohere, b"message") => Act::Answer(Place::CohereMessage),
-        (Place::CohereDelta, b"message") => Act::Into(Place::CohereMessage),
-        (Place::Cohere | Place::CohereDelta, b"finish_reason") => Act::Finish,
-        (Place::Cohere | Place::CohereDelta, b"error") => Act::Error,
-        (Place::CohereMessage, b"tool_calls") => Act::Call,
-        _ => Act::Skip,
-    }
-}
-
-fn of_responses(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Responses | Place::ResponsesItem, b"type") => Act::Kind,
-        (Place::Responses, b"response") => Act::Into(Place::ResponsesWhole),
-        (Place::Responses | Place::ResponsesWhole, b"error") => Act::Error,
-        (Place::ResponsesWhole, b"output") => Act::Each(Place::ResponsesItem),
-        (Place::ResponsesWhole, b"incomplete_details") => Act::Into(Place::ResponsesDetails),
-        (Place::ResponsesWhole, b"status") => Act::Status,
-        (Place::ResponsesDetails, b"reason") => Act::Finish,
-        (Place::ResponsesItem, b"content") => Act::Each(Place::ResponsesPart),
-        (Place::ResponsesPart, b"refusal") => Act::Refusal,
-        _ => Act::Skip,
-    }
-}
-
-fn of_bedrock(place: Place, name: &[u8]) -> Act {
-    match (place, name) {
-        (Place::Bedrock, b"stopReason") => Act::Finish,
-        (Place::Bedrock, b"start") => Act::Into(Place::BedrockStart),
-        (Place::Bedrock, b"output") => Act::Answer(Place::BedrockOutput),
-        (Place::Bedrock, b"message" | b"Message" | b"__type" | b"Output") => Act::Words,
-        (Place::BedrockOutput, b"message") => Act::Into(Place::BedrockMessage),
-        (Place::BedrockMessage, b"content") => Act::Each(Place::BedrockBlock),
-        (Place::BedrockStart | Place::BedrockBlock, b"toolUse") => Act::Call,
-        _ => Act::Skip,
-    }
 }
 
 /// The choice that is walked over.
@@ -213,6 +43,8 @@ pub(super) struct Look {
     has_calls: bool,
     pub(super) has_error: bool,
     has_refusal: bool,
+    /// Something was said or thought, or is called.
+    pub(super) has_content: bool,
     /// The end marker has come.
     has_mark: bool,
     /// What came behind it was more than a mark.
@@ -234,6 +66,7 @@ impl Look {
             has_calls: false,
             has_error: false,
             has_refusal: false,
+            has_content: false,
             has_mark: false,
             has_more: false,
             choice: Choice {
@@ -258,10 +91,13 @@ impl Look {
     pub(super) fn worth(&self, is_whole: bool) -> Worth {
         let has_finished = self.came != 0 && self.came == self.ended;
         let refusal = self.has_refusal.then_some(Why::Refusal);
+        let stop = self.why.max(refusal);
+        let declines = stop == Some(Why::Refusal);
         Worth {
             complete: is_whole && has_finished && !self.has_error,
-            stop: self.why.max(refusal),
+            stop,
             has_calls: self.has_calls,
+            has_content: self.has_content || self.has_calls || declines,
             has_error: self.has_error,
             choices: self.came.count_ones(),
         }
@@ -338,6 +174,7 @@ impl Look {
             // What they say is said again at the end.
             (Dialect::Responses, _) => {
                 return if data.trim_ascii_start().starts_with(b"{") {
+                    self.has_content |= kind.ends_with(b".delta");
                     Seen::Nothing
                 } else {
                     Seen::Broken
@@ -370,6 +207,7 @@ impl Look {
                 self.has_mark = true;
             }
             b"messageStop" | b"contentBlockStart" => {}
+            b"contentBlockDelta" if !self.has_content => {}
             _ => return Seen::Nothing,
         }
         let mut cursor = Cursor::new(data, at);
@@ -426,8 +264,13 @@ impl Look {
     }
 
     /// All that an event can change.
-    const fn facts(&self) -> (u64, u64, Option<Why>, [bool; 3]) {
-        let flags = [self.has_calls, self.has_error, self.has_refusal];
+    const fn facts(&self) -> (u64, u64, Option<Why>, [bool; 4]) {
+        let flags = [
+            self.has_calls,
+            self.has_error,
+            self.has_refusal,
+            self.has_content,
+        ];
         (self.came, self.ended, self.why, flags)
     }
 
@@ -461,12 +304,14 @@ impl Look {
     ) -> Result<(), JsonError> {
         let act = act(place, name);
         match (act, cursor.peek()?) {
-            (Act::Into(inner), ValueKind::Object) => return self.object(json, cursor, inner),
+            (Act::Into(inner) | Act::Said(inner), ValueKind::Object) => {
+                return self.object(json, cursor, inner);
+            }
             (Act::Answer(inner), ValueKind::Object) => {
                 self.is_answer = true;
                 return self.object(json, cursor, inner);
             }
-            (Act::Each(inner), ValueKind::Array) => {
+            (Act::Each(inner) | Act::Said(inner), ValueKind::Array) => {
                 return cursor.array(|cursor| {
                     if cursor.peek()? == ValueKind::Object {
                         return self.object(json, cursor, inner);
@@ -494,6 +339,7 @@ impl Look {
             }
             Act::Finish if !text.is_empty() => self.finish(place, text),
             Act::Call => self.has_calls |= says,
+            Act::Text | Act::Said(_) => self.has_content |= says,
             Act::Refusal => self.has_refusal |= says && is_text,
             Act::Error => self.has_error |= is_there && value.kind != ValueKind::False,
             Act::Words | Act::Answer(_) => self.has_words |= is_text,
@@ -503,6 +349,9 @@ impl Look {
                 | (Place::ResponsesItem, b"function_call" | b"custom_tool_call") => {
                     self.has_calls = true;
                 }
+                (Place::AnthropicBlock, b"text" | b"thinking")
+                | (Place::ResponsesItem, b"message") => {}
+                (Place::AnthropicBlock | Place::ResponsesItem, _) => self.has_content = true,
                 (Place::Chat | Place::Anthropic | Place::Cohere, b"error") => {
                     self.has_error = true; // vLLM says it of an object
                 }

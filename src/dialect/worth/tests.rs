@@ -1,11 +1,13 @@
 //! Bodies of every dialect, made up one by one, and streams that are cut everywhere.
 
+mod said;
+
 use super::*;
 use crate::base::bufpool::BufPool;
 use crate::base::bytes::TxBuf;
 use crate::wire::eventstream::{put_event, put_exception};
 use Dialect::{Anthropic, Bedrock, Chat, Cohere, Gemini, Responses};
-use Why::{Filtered, Length, Other, Refusal, Stop, Tool};
+use Why::{Context, Filtered, Length, Other, Refusal, Stop, Tool};
 
 /// `stop`, and a letter each: complete, calls, error; how many choices.
 fn short(worth: Worth) -> (Option<Why>, String, u32) {
@@ -62,6 +64,7 @@ fn plain_bodies_say_why_they_ended() {
             1,
         ),
         (Chat, chat("length", ""), Some(Length), "w", 1),
+        (Chat, chat("model_length", ""), Some(Context), "w", 1),
         (Chat, chat("tool_calls", call), Some(Tool), "wc", 1),
         (
             Chat,
@@ -152,6 +155,13 @@ fn plain_bodies_say_why_they_ended() {
         (Anthropic, anthropic("refusal", ""), Some(Refusal), "w", 1),
         (Anthropic, anthropic("pause_turn", ""), Some(Other), "w", 1),
         (Anthropic, anthropic("max_tokens", ""), Some(Length), "w", 1),
+        (
+            Anthropic,
+            anthropic("model_context_window_exceeded", ""),
+            Some(Context),
+            "w",
+            1,
+        ),
         (
             Anthropic,
             r#"{"type":"message","content":[],"stop_reason":null}"#.to_owned(),
@@ -426,6 +436,7 @@ fn what_is_cut_is_not_complete() {
             complete: true,
             stop: Some(stop),
             has_calls,
+            has_content: true,
             has_error: false,
             choices: 1,
         };

@@ -9,17 +9,15 @@ use crate::dialect::model::Dialect;
 /// What a reason to end says; `None`: that the provider failed.
 #[expect(clippy::match_same_arms, reason = "a table, dialect by dialect")]
 pub(super) fn why(dialect: Dialect, word: &[u8]) -> Option<Why> {
-    use Why::{Filtered, Length, Other, Refusal, Stop, Tool};
+    use Why::{Context, Filtered, Length, Other, Refusal, Stop, Tool};
     Some(match (dialect, word) {
         (Dialect::Chat, _) => return chat(word),
         (Dialect::Responses, b"max_output_tokens" | b"max_messages") => Length,
         (Dialect::Responses, b"content_filter") => Filtered,
         (Dialect::Anthropic | Dialect::Bedrock, b"end_turn" | b"stop_sequence") => Stop,
         (Dialect::Anthropic | Dialect::Bedrock, b"tool_use") => Tool,
-        (
-            Dialect::Anthropic | Dialect::Bedrock,
-            b"max_tokens" | b"model_context_window_exceeded",
-        ) => Length,
+        (Dialect::Anthropic | Dialect::Bedrock, b"max_tokens") => Length,
+        (Dialect::Anthropic | Dialect::Bedrock, b"model_context_window_exceeded") => Context,
         (Dialect::Anthropic, b"refusal") => Refusal,
         (Dialect::Bedrock, b"guardrail_intervened" | b"content_filtered") => Filtered,
         (Dialect::Gemini, b"STOP") => Stop,
@@ -46,7 +44,7 @@ pub(super) fn why(dialect: Dialect, word: &[u8]) -> Option<Why> {
 
 /// The same for the words of all engines that speak Chat.
 fn chat(word: &[u8]) -> Option<Why> {
-    use Why::{Filtered, Length, Refusal, Stop, Tool};
+    use Why::{Context, Filtered, Length, Refusal, Stop, Tool};
     const WORDS: [(&str, Option<Why>); 22] = [
         ("stop", Some(Stop)),
         ("eos", Some(Stop)),
@@ -55,7 +53,7 @@ fn chat(word: &[u8]) -> Option<Why> {
         ("stop_sequence", Some(Stop)),
         ("length", Some(Length)),
         ("max_tokens", Some(Length)),
-        ("model_length", Some(Length)),
+        ("model_length", Some(Context)),
         ("tool_calls", Some(Tool)),
         ("tool_use", Some(Tool)),
         ("function_call", Some(Tool)),
