@@ -8,9 +8,11 @@
 //! Invariants
 //! - I1 Any text is cut, none panics; more than [`PIECES_MAX`] pieces or [`BYTES_MAX`] bytes are
 //!   too long, and too long is never the same as anything.
-//! - I2 Case, quotes, brackets and stops do not change the pieces; signs that calculate do.
+//! - I2 Case, quotes, brackets and stops do not change the pieces; signs that calculate do. Marks
+//!   that are no pieces and tell nevertheless are in [`Cut::marks`].
 
 use super::lexicon::{Lexicon, key, mark, ordinal};
+use super::marks::Marks;
 use super::short::{BEFORE_IS, ENDINGS, whole};
 
 /// Most pieces of a prompt that is compared.
@@ -81,6 +83,8 @@ pub(super) struct Cut {
     pub(super) asks: bool,
     /// Sentences that have a word.
     pub(super) sentences: u16,
+    /// The marks that are no pieces.
+    pub(super) marks: Marks,
 }
 
 impl Cut {
@@ -236,6 +240,7 @@ impl Cutter<'_, '_> {
                     || spaced && self.last == ' ' && next.is_ascii_digit();
                 if calculates {
                     self.sign("-", Kind::Sign);
+                    return;
                 }
             }
             '+' | '*' | '=' | '<' | '>' | '^' | '|' | '~' | '\\' | '{' | '}' | '[' | ']' | '@' => {
@@ -257,6 +262,7 @@ impl Cutter<'_, '_> {
             }
             _ => {}
         }
+        self.cut.marks.see(self.prompt, at, c);
     }
 
     fn sign(&mut self, text: &str, kind: Kind) {
@@ -329,6 +335,7 @@ impl Cutter<'_, '_> {
 
     fn finish_number(&mut self, text: &str, tail: &str) {
         let lower = tail.to_lowercase();
+        self.cut.marks.see_unit(tail, &lower);
         let tail_key = key(lower.as_bytes());
         let splits = mark::UNIT | mark::DATE;
         match lower.as_str() {
@@ -408,6 +415,7 @@ impl Cutter<'_, '_> {
             self.last = c;
         }
         code |= self.suffix(&mut raw, &mut lower);
+        self.cut.marks.see_unit(&raw, &lower);
         // A letter in a formula: "1-i".
         code |= calculates && letters == 1 && first.is_ascii();
         let capital = first.is_uppercase();

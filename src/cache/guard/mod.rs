@@ -22,6 +22,7 @@ mod frame;
 mod keys;
 mod lexicon;
 mod make;
+mod marks;
 mod number;
 mod order;
 mod pair;
@@ -50,7 +51,7 @@ use trees::Trees;
 
 /// The version of how sketches are made. Any change to what a sketch holds for a prompt, other
 /// than through the data files (which are part of [`Guard::mark`] by themselves), adds one.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// How sure one must be.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -233,6 +234,7 @@ impl Guard {
         } else {
             veto::veto(a, b, &pair, order, &self.lexicon)
         };
+        let veto = veto.or_else(|| (a.marks != b.marks).then_some(Veto::Sign));
         Ok(Laid {
             a,
             b,

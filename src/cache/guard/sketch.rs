@@ -14,6 +14,7 @@ use super::cut::Kind;
 use super::frame::Frame;
 use super::keys::Keys;
 use super::lexicon::{GROUPS, mark};
+use super::marks::Marks;
 
 /// Which kind of answer is asked for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -141,6 +142,8 @@ pub struct Sketch {
     /// The sum of the keys that negations stand before.
     pub(super) negated: u64,
     pub(super) sentences: u16,
+    /// The marks between its words that tell.
+    pub(super) marks: Marks,
     pub(super) asks: bool,
     /// A number is among the words.
     pub(super) has_number: bool,
@@ -201,6 +204,7 @@ impl Sketch {
             negations: 0,
             negated: 0,
             sentences: 0,
+            marks: Marks::default(),
             asks: false,
             has_number: false,
             has_capital: false,

@@ -85,6 +85,7 @@ impl Making<'_> {
             number: number(tokens, frames[0]),
             scripts: cut.scripts,
             sentences: cut.sentences,
+            marks: cut.marks,
             asks: cut.asks,
             has_capital: capitals > 0 && !writing.is_title && !writing.is_shouted,
             is_long: false,
