@@ -191,7 +191,8 @@ fn lead<H: Host>(down: &mut Down<H::Stream>, flight: &Rc<Flight<H>>) {
 
 /// The attempts came to nothing but this: who follows hears of it.
 pub fn failed<H: Host>(settle: &Settle<H>, kind: Kind) {
-    if !matches!(kind, Kind::ClientGone | Kind::ShutDown)
+    // Its own time is nobody else's: one of the others leads next (L1).
+    if !matches!(kind, Kind::ClientGone | Kind::ShutDown | Kind::TotalTimeout)
         && let Some(cached) = settle.cached.as_ref().filter(|cached| cached.leads)
     {
         cached.flight.fail(kind);
@@ -297,9 +298,7 @@ async fn follow<H: Host>(
     settle: &mut Settle<H>,
     flight: &Rc<Flight<H>>,
 ) -> Result<Option<Next>, Kind> {
-    if down.pulse.is_none() {
-        pulse::begin(course, down, settle.receipt.id);
-    }
+    pulse::begin(course, down, settle.receipt.id);
     let began = course.shard.host.now();
     down.arm(course.total);
     let waiting = flight.crowd().join();
@@ -372,7 +371,8 @@ fn find<H: Host>(
         fields: &fields,
         body,
     };
-    if let Some(known) = recall(served.0, &bytes) {
+    let is_meant = caching.mode == Mode::Semantic;
+    if let Some(known) = recall(served.0, &bytes, (&directive, is_meant)) {
         return Ok(Ok((Print { directive, ..known }, None)));
     }
     let rewrite = wanted.rewrite.get_or_insert_default();
@@ -411,7 +411,7 @@ fn find<H: Host>(
         meant: None,
     };
     remember(served.0, &bytes, &print);
-    let likeness = (caching.mode == Mode::Semantic).then(|| Likeness::of(printed.near));
+    let likeness = is_meant.then(|| Likeness::of(printed.near));
     Ok(Ok((Print { directive, ..print }, likeness)))
 }
 
@@ -471,13 +471,20 @@ fn remember<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>, print: &Print) {
     }
 }
 
-/// What the same bytes came to before, if that is all that is needed of them now.
-fn recall<H: Host>(shard: &Shard<H>, bytes: &Bytes<'_>) -> Option<Print> {
+/// What the same bytes came to before, if that is all that is needed of them now: there is an
+/// answer, which the request takes, or none is found by its meaning.
+fn recall<H: Host>(
+    shard: &Shard<H>,
+    bytes: &Bytes<'_>,
+    (directive, is_meant): (&Directive, bool),
+) -> Option<Print> {
     let memo = shard.memo.borrow();
     let (_, known) = memo.recall(bytes)?;
-    // Where nothing is stored any more a request is read, perhaps to be compared by its meaning; an
-    // entry that is over or was purged may be there for a while.
-    let cache = shard.cache.borrow();
-    let is_stored = cache.index.peek(&known.key, shard.host.now()).is_some();
-    is_stored.then(|| known.clone())
+    // Else a request is read, perhaps to be compared by its meaning, and what comes of it stored
+    // under that; an entry that is over or was purged may be there for a while.
+    let (cache, now) = (shard.cache.borrow(), shard.host.now());
+    let entry = cache.index.peek(&known.key, now)?;
+    let is_taken =
+        !is_meant || directive.may_look() && directive.takes(entry.age(now), entry.left(now));
+    is_taken.then(|| known.clone())
 }

@@ -96,6 +96,7 @@ pub struct Flight<H: Host> {
     began: When,
     ticket: Cell<u64>,
     is_stored: Cell<bool>,
+    is_spoilt: Cell<bool>,
     shared: OnceCell<Shared<H>>,
     at_end: RefCell<Option<AtEnd>>,
 }
@@ -223,6 +224,14 @@ pub struct Coming<H: Host> {
     pub is_reusable: bool,
 }
 
+impl<H: Host> Coming<H> {
+    /// Whether it is of use to those who come now: what is refused or broke off is for those who
+    /// were there then.
+    fn is_open(&self) -> bool {
+        self.head.status < 400 && !self.tape.is_broken() && self.tape.is_whole_so_far()
+    }
+}
+
 /// The head of an answer, as far as it concerns everybody who listens, and who answers.
 #[derive(Clone, Debug)]
 pub struct Head {
@@ -252,6 +261,7 @@ impl<H: Host> Flight<H> {
             began,
             ticket: Cell::new(0),
             is_stored: Cell::new(false),
+            is_spoilt: Cell::new(false),
             shared: OnceCell::new(),
             at_end: RefCell::default(),
         })
@@ -296,7 +306,7 @@ impl<H: Host> Flight<H> {
     fn is_open(&self) -> bool {
         match &*self.stage.borrow() {
             Stage::Waiting => true,
-            Stage::Comes(coming) => coming.tape.is_whole_so_far(),
+            Stage::Comes(coming) => !self.is_spoilt.get() && coming.is_open(),
             Stage::Failed(_) | Stage::Over => false,
         }
     }
@@ -368,6 +378,11 @@ impl<H: Host> Flight<H> {
             Stage::Failed(kind) => Landed::Failed(*kind),
             Stage::Over => Landed::Over,
         })
+    }
+
+    /// What comes of it is no whole answer, as who leads has found: nobody joins any more.
+    pub fn spoil(&self) {
+        self.is_spoilt.set(true);
     }
 
     /// Whether the caller is the first to see the end of the answer: it stores it.

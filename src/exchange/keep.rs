@@ -17,6 +17,7 @@ use super::settle::Settle;
 use super::stored::Stored;
 use super::{meant, relay, replay, shared};
 use crate::base::bytes::TxBuf;
+use crate::base::fault::Kind;
 use crate::base::reel::Reel;
 use crate::base::time::Instant;
 use crate::cache::admit::{Facts, judge};
@@ -169,6 +170,7 @@ pub fn begin<H: Host>(settle: &mut Settle<H>, step: &Step<'_>, answer: &mut Answ
     let Some(cached) = settle.cached.as_mut().filter(|cached| cached.leads) else {
         return;
     };
+    cached.coming = None; // of an attempt before
     let data = answer.rx.data();
     let value = |known| answer.head.known(known).map(|span| span.bytes(data));
     if value(Known::ContentEncoding).is_some() {
@@ -207,6 +209,22 @@ pub fn publish<H: Host>(settle: &Settle<H>) {
     }
 }
 
+/// The answer broke off, after it was published or before: what is kept of it is for nobody who
+/// comes now, and where nobody has it, its connection is not held open for it.
+pub fn broke<H: Host>(settle: &mut Settle<H>, fault: Kind, is_published: bool) {
+    let Some(cached) = settle.cached.as_mut().filter(|cached| cached.leads) else {
+        return;
+    };
+    if !is_published {
+        cached.coming = None;
+    } else if !matches!(
+        fault,
+        Kind::ClientGone | Kind::ShutDown | Kind::TotalTimeout
+    ) {
+        cached.flight.spoil();
+    }
+}
+
 /// The answer's clean end was seen: it is stored, where it may be (K1).
 pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_>) {
     let Some(cached) = &settle.cached else {
@@ -218,7 +236,10 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
     if let Some(entry) = &cached.audits {
         meant::audit(course, settle, entry, (step, coming));
     }
-    if !cached.flight.claim_storing() {
+    // Whoever wants none of it stored says so for itself; of several, another one stores it.
+    let wants_none =
+        cached.print.directive.no_store || cached.print.directive.ttl == Some(Duration::ZERO);
+    if wants_none && !cached.leads || !cached.flight.claim_storing() {
         return;
     }
     let (shard, now) = (course.shard, course.shard.host.now());

@@ -179,7 +179,8 @@ pub fn begin<H: Host>(course: &Course<'_, H>, down: &mut Down<H::Stream>, id: Re
     let config = &course.snapshot.config;
     let wanted = down.request.as_ref().and_then(|r| r.wanted.as_ref());
     let model = wanted.and_then(|wanted| config.models.get(wanted.model));
-    let Some(model) = model.filter(|_| course.is_stream) else {
+    // What has begun goes on, whoever makes the next attempt.
+    let Some(model) = model.filter(|_| course.is_stream && down.pulse.is_none()) else {
         return;
     };
     let front = course.route.dialect();

@@ -121,29 +121,28 @@ pub async fn relay<'a, H: Host>(
     let mut events = seen.events;
     let fault = loop {
         seen.digest(&shard.scratch, &mut answer.rx, &mut body, &mut down.tx);
+        let is_over = seen.fault.is_none() && (seen.has_done || body.is_done);
+        let end = is_over.then(|| seen.end(&answer.rx, &mut down.tx));
         if !is_committed && !seen.goes_on() {
             fallback::leave_stream(course, down, step, &mut seen)?;
         }
         // Content that came together with a fault counts as content: what a client sees must
-        // not depend on how the bytes were cut.
-        if !is_committed && (seen.has_content || down.tx.len() > HELD_MAX) {
+        // not depend on how the bytes were cut. Some say only at their end that there is none.
+        let is_due = seen.has_content || down.tx.len() > HELD_MAX || end == Some(Ok(()));
+        if !is_committed && is_due {
             is_committed = true;
             commit(course, down, settle, (answer.sent, before), &seen);
         }
-        if let Some(fault) = seen.fault {
-            break fault;
-        }
-        if seen.has_done || body.is_done {
-            match seen.end(&answer.rx, &mut down.tx) {
-                Ok(()) => {
-                    let end = (answer.head.status, &seen);
-                    let finished = finish(course, down, settle, step, end).await;
-                    keep::store(course, settle, step);
-                    give_back(shard, answer, body);
-                    return Ok(finished?);
-                }
-                Err(fault) => break fault,
+        match (seen.fault, end) {
+            (Some(fault), _) | (None, Some(Err(fault))) => break fault,
+            (None, Some(Ok(()))) => {
+                let end = (answer.head.status, &seen);
+                let finished = finish(course, down, settle, step, end).await;
+                keep::store(course, settle, step);
+                give_back(shard, answer, body);
+                return Ok(finished?);
             }
+            (None, None) => {}
         }
         if is_committed && !down.tx.is_empty() {
             // What is here already goes along: one call instead of several.
@@ -192,6 +191,7 @@ fn broke<'a, L: Link, H: Host<Stream = L>>(
     settle.receipt.events = seen.events;
     settle.receipt.usage = seen.usage;
     answer.discard();
+    keep::broke(settle, fault, is_committed);
     if seen.goes_on() {
         return Ok(());
     }

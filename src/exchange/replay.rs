@@ -26,6 +26,7 @@ use super::lease::{Answer, Lease};
 use super::plain;
 use super::pulse::put_stream_fields;
 use super::relay;
+use super::reply;
 use super::request::{Request, asked};
 use super::settle::Settle;
 use super::stored::Stored;
@@ -274,7 +275,9 @@ async fn stream<H: Host>(
         piece.clear();
         if pace > Duration::ZERO {
             push(course.served(), down).await?;
-            rest(course, down, pace).await?;
+            if let Err(kind) = rest(course, down, pace).await {
+                return reply::cut_short(course, down, settle, kind).await;
+            }
         } else if down.tx.len() > ROUND_MAX {
             push(course.served(), down).await?;
         }

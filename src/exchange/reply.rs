@@ -1,6 +1,7 @@
 //! Answers that the gateway gives itself: errors, the list of models, health.
 
-use super::connection::Next;
+use super::connection::{Next, push};
+use super::course::Course;
 use super::down::{Down, Wait};
 use super::route::{Asked, Local, MODEL_PATH};
 use super::settle::Settle;
@@ -196,6 +197,30 @@ pub fn put_last_event(tx: &mut TxBuf, manner: Manner, event: impl FnOnce(&mut Tx
     event(&mut written);
     put_chunk(tx, &[written.unsent()]);
     tx.put(LAST_CHUNK);
+}
+
+/// Ends a stream of our own making that cannot go on, though its head went out: an error event, no
+/// end marker.
+///
+/// # Errors
+/// The client is gone.
+pub async fn cut_short<H: Host>(
+    course: &Course<'_, H>,
+    down: &mut Down<H::Stream>,
+    settle: &mut Settle<H>,
+    kind: Kind,
+) -> Result<Next, Kind> {
+    if kind == Kind::ClientGone {
+        return Err(kind);
+    }
+    let front = course.route.dialect();
+    let about = about(course.shard, kind, settle.receipt.id.bytes());
+    put_last_event(&mut down.tx, course.manner, |tx| {
+        speak::put_error_event_about(front, &Told::of(kind), about, tx);
+    });
+    settle.fail(kind, 200);
+    let _ = push(course.served(), down).await; // who takes nothing is cut off all the same
+    Ok(Next::Close)
 }
 
 /// Answers with the error `kind` and settles, at once; the future only sends. In a stream

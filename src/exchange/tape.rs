@@ -181,6 +181,11 @@ impl<H: Host> Tape<H> {
         !matches!(self.0.borrow().source, Source::Nothing) && self.is_whole_so_far()
     }
 
+    /// Whether it ended with a fault.
+    pub fn is_broken(&self) -> bool {
+        self.0.borrow().fault.is_some()
+    }
+
     /// How many bytes came.
     pub fn len(&self) -> usize {
         self.0.borrow().reel.came()

@@ -83,7 +83,9 @@ impl Mail {
         let mut outs = self.0.borrow_mut();
         match outs.get_mut(to) {
             Some(out) if out.letters.len() >= ROOM => {
-                out.waiting.push(cx.waker().clone());
+                if !out.waiting.iter().any(|it| it.will_wake(cx.waker())) {
+                    out.waiting.push(cx.waker().clone());
+                }
                 Poll::Pending
             }
             _ => Poll::Ready(()),

@@ -1,5 +1,6 @@
 """Comments on silent streams: `stream.keepalive`."""
 
+import concurrent.futures
 import json
 import socket
 import time
@@ -9,6 +10,7 @@ import pytest
 from google import genai
 
 from processes import Gateway, Provider, fixture_of
+from sayer import Sayer
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 COMMENT = b": keep-alive\n\n"
@@ -194,3 +196,79 @@ def test_a_client_that_leaves_in_the_silence_takes_the_provider_along(gateway, p
     provider.wait_until(lambda stats: stats["cancelled"] == before + 1)
     gateway.at_rest()
     assert gateway.receipts()[-1]["end"] == "cancelled"
+
+
+SAID = """
+[cache]
+mode = "exact"
+
+[stream]
+keepalive = "200ms"
+
+[providers.g]
+dialect = "gemini"
+base_url = "http://{provider}"
+api_key = {{ env = "KEY" }}
+
+[providers.o]
+dialect = "openai"
+base_url = "http://{provider}/v1"
+
+[models.nothing]
+targets = [{{ provider = "g", model = "late-nothing" }}]
+
+[models.likely]
+targets = [{{ provider = "o", model = "late-likely" }}]
+"""
+# All of its tokens went into thoughts.
+NOTHING = b'data: {"candidates":[{"index":0,"finishReason":"MAX_TOKENS"}],"usageMetadata":{"promptTokenCount":3}}\n\n'
+LIKELY = {
+    "id": "c", "object": "chat.completion", "created": 1, "model": "m",
+    "choices": [{
+        "index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a"},
+        "logprobs": {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}]},
+    }],
+}
+
+
+@pytest.fixture
+def saying(begin):
+    sayer = Sayer({
+        "late-nothing": (200, {"content-type": "text/event-stream"}, NOTHING),
+        "late-likely": (200, {}, LIKELY),
+    })
+    yield begin(SAID.format(provider=sayer.address), {"KEY": "k"}), sayer
+    sayer.stop()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_a_translated_stream_may_end_without_a_word(saying, version):
+    """Goal: a stream that says only at its end that there is no content is whole, behind a head that went out before
+    it, and is one exchange for all who asked the same."""
+    gateway, sayer = saying
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: raw(gateway, "nothing", version), range(3)))
+    for head, body in answers:
+        assert head.count(b"HTTP/1.1 200 ") == 1
+        data = unchunked(body) if version == "1.1" else body
+        events = [event for event in data.split(b"\n\n") if event and not event.startswith(b":")]
+        assert all(event.startswith(b"data: ") for event in events), data
+        last = json.loads(events[-2][6:])
+        assert events[-1] == b"data: [DONE]" and last["choices"][0]["finish_reason"] == "length"
+    assert sayer.asked == ["late-nothing"]
+
+
+def test_who_followed_and_asks_for_itself_has_one_head(saying):
+    """Goal: an answer that cannot be told in the shape of who follows is asked for once more, behind the head that
+    went out while it was waited for. Method: an answer with probabilities, which a stream is not made of."""
+    gateway, sayer = saying
+    with openai.OpenAI(base_url=gateway.url, api_key="any", max_retries=0, timeout=20) as sdk:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            first = pool.submit(sdk.chat.completions.create, model="likely", messages=MESSAGES)
+            while not sayer.asked:
+                time.sleep(0.01)
+            head, body = raw(gateway, "likely")
+            assert first.result().choices[0].message.content == "a"
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1" not in unchunked(body), body
+    assert sayer.asked == ["late-likely"] * 2
