@@ -122,9 +122,10 @@ impl Directive {
             && self.min_fresh.is_none_or(|min| left >= min)
     }
 
-    /// How long an answer is kept, of `ttl` at most.
+    /// How long an answer is kept, of `ttl` at most, before it is
+    /// [spread](super::entry::jittered), which makes it no longer than the request says.
     pub fn ttl(&self, ttl: Duration) -> Duration {
-        self.ttl.map_or(ttl, |said| said.min(ttl))
+        self.ttl.map_or(ttl, |said| ttl.min(said / 11 * 10))
     }
 
     /// One of the words.
@@ -393,7 +394,9 @@ mod tests {
         assert_eq!(said.max_age, Some(9 * SECOND));
         assert_eq!(said.min_fresh, Some(3 * SECOND));
         assert_eq!(said.ttl(5 * SECOND), 5 * SECOND);
-        assert_eq!(said.ttl(60 * SECOND), 10 * SECOND);
+        // Spread by a tenth it is no more than was said.
+        assert_eq!(said.ttl(60 * SECOND), 10 * SECOND / 11 * 10);
+        assert!(said.ttl(60 * SECOND) * 11 / 10 <= 10 * SECOND);
         assert!(said.takes(9 * SECOND, 3 * SECOND));
         assert!(!said.takes(10 * SECOND, 3 * SECOND));
         assert!(!said.takes(9 * SECOND, 2 * SECOND));

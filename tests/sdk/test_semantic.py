@@ -144,6 +144,15 @@ def test_a_rewording_gets_the_stored_answer(gateway, provider, one, other):
     assert use(ask(gateway, other)) == "miss"
 
 
+def test_an_answer_that_is_renewed_is_still_found_by_meaning(gateway, provider):
+    """Goal: who declines the stored answer to a request that is known byte for byte renews it for rewordings, too."""
+    assert [use(ask(gateway, FRANCE)) for _ in range(2)] == ["miss", "hit"]
+    renewed = ask(gateway, FRANCE, headers={"x-shardgate-cache": "no-cache"})
+    assert use(renewed) == "miss"
+    text, head = ask(gateway, REWORDED)
+    assert (text, head["x-shardgate-cache"]) == (renewed[0], "semantic-hit")
+
+
 @pytest.mark.parametrize(
     "one, other",
     [
