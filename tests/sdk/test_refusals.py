@@ -29,6 +29,7 @@ def google(code, status, message, *details):
 
 LIMITS = {"x-ratelimit-remaining-requests": "7", "openai-version": "2020-10-01", "anthropic-ratelimit-requests-limit": "9"}
 WAIT = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "21.5s"}
+EVENTS = {"content-type": "text/event-stream"}
 # model → (dialect of the provider, what it says)
 SAYS = {
     "busy": ("openai", (429, {**LIMITS, "retry-after": "17"}, chat("rate_limit_exceeded", "Too fast."))),
@@ -55,6 +56,12 @@ SAYS = {
     "500-long": ("bedrock", (500, {}, {"__type": "ValidationException", "message": "Input is too long for requested model."})),
     "400-bad": ("gemini", (400, {}, google(400, "INVALID_ARGUMENT", "No."))),
     "404": ("openai", (404, {}, chat("model_not_found", "No such model."))),
+    # Streams that end well and say nothing: whoever should have, died.
+    "empty-chat": ("openai", (200, EVENTS, b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,'
+        b'"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\ndata: [DONE]\n\n')),
+    "empty-claude": ("anthropic", (200, EVENTS, b'event: message_start\ndata: {"type":"message_start","message":{"id":"m",'
+        b'"type":"message","role":"assistant","model":"m","content":[],"stop_reason":null,"usage":{"input_tokens":1,'
+        b'"output_tokens":0}}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n')),
     "waits": ("gemini", (429, {}, google(429, "RESOURCE_EXHAUSTED", "Slowly.", WAIT))),
 }
 CONFIG = """
@@ -194,6 +201,14 @@ def test_anthropics_errors_name_the_request(setting):
 
 NEXT = ["busy", "400-busy", "400-rate", "400-spent", "400-key", "429-spent", "in-200-chat", "in-200-gemini", "in-200-key"]
 NOT_NEXT = ["bad", "400-bad", "404", "400-long", "429-long", "500-long", "in-200-bad", "in-200-long"]
+
+
+@pytest.mark.parametrize("model", ["empty-chat", "empty-claude"])
+def test_a_stream_that_says_nothing_is_no_answer(setting, sdk, model):
+    """Goal: an end without a word, and without a reason to end, is a target's failure to clients of every dialect:
+    another one is asked, and where there is none they hear of it."""
+    assert sdk.stream(Question(model=f"{model}-then")).text
+    assert isinstance(refused(sdk, sdk.stream, model), sdk.server)
 
 
 @pytest.mark.parametrize("model", NEXT)
