@@ -62,8 +62,7 @@ pub fn judge(
     directive: &Directive,
 ) -> Result<Duration, Unstored> {
     let rules = [
-        (directive.no_store, Unstored::Directive),
-        (directive.ttl == Some(Duration::ZERO), Unstored::Directive),
+        (directive.stores_nothing(), Unstored::Directive),
         (
             !caching.temperature_max.admits(facts.temperature),
             Unstored::Temperature,

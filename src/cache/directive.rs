@@ -122,6 +122,11 @@ impl Directive {
             && self.min_fresh.is_none_or(|min| left >= min)
     }
 
+    /// Whether the request wants nothing stored.
+    pub fn stores_nothing(&self) -> bool {
+        self.no_store || self.ttl == Some(Duration::ZERO)
+    }
+
     /// How long an answer is kept, of `ttl` at most, before it is
     /// [spread](super::entry::jittered), which makes it no longer than the request says.
     pub fn ttl(&self, ttl: Duration) -> Duration {

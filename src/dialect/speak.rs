@@ -285,6 +285,11 @@ impl Reader {
         }
     }
 
+    /// Whether a stream that ended said why.
+    pub fn has_said_why(&self) -> bool {
+        matches!(self, Self::Responses(_) | Self::Cohere(_)) || self.has_stopped()
+    }
+
     /// The body ended. `each` gets the steps that were held.
     ///
     /// # Errors

@@ -237,8 +237,7 @@ pub fn store<H: Host>(course: &Course<'_, H>, settle: &Settle<H>, step: &Step<'_
         meant::audit(course, settle, entry, (step, coming));
     }
     // Whoever wants none of it stored says so for itself; of several, another one stores it.
-    let wants_none =
-        cached.print.directive.no_store || cached.print.directive.ttl == Some(Duration::ZERO);
+    let wants_none = cached.print.directive.stores_nothing();
     if wants_none && !cached.leads || !cached.flight.claim_storing() {
         return;
     }

@@ -199,6 +199,20 @@ pub fn put_last_event(tx: &mut TxBuf, manner: Manner, event: impl FnOnce(&mut Tx
     tx.put(LAST_CHUNK);
 }
 
+/// The error `kind` as the last event of a stream for a client of `front`.
+fn put_fault<H: Host>(
+    tx: &mut TxBuf,
+    shard: &Shard<H>,
+    (kind, told): (Kind, &Told<'_>),
+    (front, id): (Dialect, RequestId),
+    manner: Manner,
+) {
+    let about = about(shard, kind, id.bytes());
+    put_last_event(tx, manner, |tx| {
+        speak::put_error_event_about(front, told, about, tx);
+    });
+}
+
 /// Ends a stream of our own making that cannot go on, though its head went out: an error event, no
 /// end marker.
 ///
@@ -213,11 +227,9 @@ pub async fn cut_short<H: Host>(
     if kind == Kind::ClientGone {
         return Err(kind);
     }
-    let front = course.route.dialect();
-    let about = about(course.shard, kind, settle.receipt.id.bytes());
-    put_last_event(&mut down.tx, course.manner, |tx| {
-        speak::put_error_event_about(front, &Told::of(kind), about, tx);
-    });
+    let (front, id) = (course.route.dialect(), settle.receipt.id);
+    let told = (kind, &Told::of(kind));
+    put_fault(&mut down.tx, course.shard, told, (front, id), course.manner);
     settle.fail(kind, 200);
     let _ = push(course.served(), down).await; // who takes nothing is cut off all the same
     Ok(Next::Close)
@@ -250,10 +262,7 @@ pub fn error<H: Host>(
     let told = Told { status, ..told };
     if has_begun {
         settle.fail(kind, 200);
-        let about = about(shard, kind, settle.receipt.id.bytes());
-        put_last_event(tx, manner, |tx| {
-            speak::put_error_event_about(front, &told, about, tx);
-        });
+        put_fault(tx, shard, (kind, &told), (front, settle.receipt.id), manner);
     } else {
         settle.fail(kind, status);
         if kind != Kind::ClientGone {

@@ -176,9 +176,7 @@ pub fn put<H: Host>(
     entry: &Found,
     question: Option<&Question>,
 ) {
-    // The server keeps it for whole seconds.
-    let left = entry.left(shard.host.now());
-    let Some(Shared { remote, before }) = to.filter(|_| left >= Duration::from_secs(1)) else {
+    let Some(Shared { remote, before }) = to else {
         return;
     };
     let Some(packed) = pack(&entry.payload, question) else {
@@ -186,7 +184,7 @@ pub fn put<H: Host>(
     };
     let names: Vec<_> = entry.tags().iter().map(|tag| tag.bytes()).collect();
     let names: Vec<&[u8]> = names.iter().map(<[u8; 8]>::as_slice).collect();
-    let about = (&*names, left);
+    let about = (&*names, entry.left(shard.host.now()));
     let news = question.map(|_| news(shard, Kind::Stored, entry).pack());
     let then = (before.as_deref(), news.as_ref().map(<[u8; LEN]>::as_slice));
     remote.put_and_tell(entry.key().bytes(), &packed, about, then);

@@ -280,8 +280,7 @@ impl Translator {
             return Err(Kind::UpstreamGarbled);
         }
         // The end of a stream that says neither a word nor why it ended is none.
-        let says_both = matches!(reader, Reader::Responses(_) | Reader::Cohere(_));
-        heard.finished &= says_both || reader.has_stopped();
+        heard.finished &= reader.has_said_why();
         let is_free = trail.as_ref().is_none_or(|trail| trail.is_free()) && notice.is_none();
         heard.is_that_text = steps == 1 && is_text && heard.content && is_free;
         heard.usage = summed.or(heard.usage);

@@ -64,7 +64,7 @@ impl Get {
 pub enum Put {
     /// The server has it.
     Done,
-    /// It is too long, has too many tags, or the generations are not known.
+    /// It is too long, over within a second, has too many tags, or the generations are not known.
     Unfit,
     /// No answer in time: it may have it.
     Late,

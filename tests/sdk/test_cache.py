@@ -14,8 +14,8 @@ import anthropic
 import openai
 import pytest
 
-from listening import Listening
 from processes import Provider, fixture_of
+from sayer import Sayer
 from tenants import KEYS, TENANTS
 from test_coalesce import body_of, field, request
 
@@ -173,40 +173,23 @@ def test_what_is_never_stored(gateway, provider, model):
     assert provider.at_rest()["requests"] == 2
 
 
-class Saying(Listening):
-    """Says nothing at all in OpenAI's words; in Anthropic's, that the context was too short for more."""
-
-    EMPTY = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]}
-    SHORT = {
-        "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "It"}],
-        "stop_reason": "model_context_window_exceeded", "usage": {"input_tokens": 1, "output_tokens": 1},
-    }
-
-    def __init__(self):
-        self.asked = 0
-        super().__init__()
-
-    def _answer(self, handler):
-        handler.rfile.read(int(handler.headers["content-length"]))
-        self.asked += 1
-        said = json.dumps(self.SHORT if handler.path.endswith("/messages") else self.EMPTY).encode()
-        handler.send_response(200)
-        handler.send_header("content-type", "application/json")
-        handler.send_header("content-length", str(len(said)))
-        handler.end_headers()
-        handler.wfile.write(said)
+EMPTY = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]}
+SHORT = {
+    "id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "It"}],
+    "stop_reason": "model_context_window_exceeded", "usage": {"input_tokens": 1, "output_tokens": 1},
+}
 
 
-saying = fixture_of(Saying)
+saying = fixture_of(lambda: Sayer({"nothing": (200, {}, EMPTY), "short": (200, {}, SHORT)}))
 
 
-@pytest.mark.parametrize("model, reason", [("p/any", "empty"), ("q/any", "unfinished")])
+@pytest.mark.parametrize("model, reason", [("p/nothing", "empty"), ("q/short", "unfinished")])
 def test_what_is_no_whole_answer_is_never_stored(begin, saying, model, reason):
     """Goal: an answer without a word, or one that ended at the context's limit, is not replayed, though it ended well
     and the request limits it."""
     gateway = begin(CONFIG.format(provider=saying.address, cache="", shards=1), KEYS)
     assert [plain(gateway, model, max_tokens=500)[1] for _ in range(2)] == ["miss"] * 2
-    assert saying.asked == 2
+    assert len(saying.asked) == 2
     assert f'shardgate_cache_refused_total{{reason="{reason}"}} 2' in gateway.get_admin("/metrics")
 
 

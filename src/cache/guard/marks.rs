@@ -15,7 +15,7 @@ use super::lexicon::{key, seeded};
 
 /// The marks of a prompt.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Marks(pub(super) u64);
+pub(super) struct Marks(u64);
 
 impl Default for Marks {
     fn default() -> Self {
@@ -25,7 +25,7 @@ impl Default for Marks {
 
 /// A mark, and what is around it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place<'t> {
+struct Place<'t> {
     /// All before it, and all behind it.
     around: (&'t str, &'t str),
     mark: char,
@@ -83,16 +83,12 @@ impl Place<'_> {
 
     /// A letter or a digit alone stands before it, perhaps with spaces between.
     fn is_behind_one(&self) -> bool {
-        let mut before = self.around.0.trim_end().chars().rev();
-        let is_one = before.next().is_some_and(char::is_alphanumeric);
-        is_one && !before.next().is_some_and(char::is_alphanumeric)
+        begin_with_one(self.around.0.trim_end().chars().rev())
     }
 
     /// The same behind it.
     fn is_before_one(&self) -> bool {
-        let mut behind = self.around.1.trim_start().chars();
-        let is_one = behind.next().is_some_and(char::is_alphanumeric);
-        is_one && !behind.next().is_some_and(char::is_alphanumeric)
+        begin_with_one(self.around.1.trim_start().chars())
     }
 
     fn tells(&self) -> bool {
@@ -156,6 +152,12 @@ impl Place<'_> {
         };
         (side, hold.to_lowercase().next().unwrap_or(hold))
     }
+}
+
+/// Whether the first of `all` is a letter or a digit, and the next one is none.
+fn begin_with_one(mut all: impl Iterator<Item = char>) -> bool {
+    let is_one = all.next().is_some_and(char::is_alphanumeric);
+    is_one && !all.next().is_some_and(char::is_alphanumeric)
 }
 
 #[cfg(test)]

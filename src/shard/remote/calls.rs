@@ -108,9 +108,13 @@ impl<H: Host> Inner<H> {
         let line = self.route(&name, Way::Write);
         line.may_write().map_err(Why::of_put)?;
         let stamp = before.and_then(|before| before.stamp(key, tags));
+        let ttl = u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+        if ttl == 0 {
+            return Err(Put::Unfit); // the server keeps whole seconds
+        }
         let label = Label {
             made: self.common.wall_millis(),
-            ttl: u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX).max(1),
+            ttl,
             stamp: stamp.ok_or(Put::Unfit)?,
         };
         let sealed = envelope::seal(key, &label, payload).ok_or(Put::Unfit)?;
